@@ -1,0 +1,1 @@
+"""What every part shares: data, randomness, policies, files, errors; imports nothing else of this project."""

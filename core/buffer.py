@@ -1,0 +1,73 @@
+"""Batches of real and synthetic rows: a ring of the newest synthetic rows per seed, and the mix of exact fractions."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from core.data import Transitions
+from core.random import Streams
+
+__all__ = ["Buffer", "Mixer"]
+
+
+class Buffer:
+    """The newest `capacity` synthetic rows of every seed. Rows live in one packed tensor: a batch is one gather."""
+
+    def __init__(self, seeds: int, capacity: int, obs_dim: int, action_dim: int, device: torch.device | str) -> None:
+        self.rows = torch.zeros(seeds, capacity, 2 * obs_dim + action_dim + 2, device=device)
+        self.written = torch.zeros(seeds, dtype=torch.int64, device=device)  # rows ever added
+
+    def add(self, rows: Transitions, valid: Bool[Tensor, "S B"]) -> None:
+        """Append the valid rows of each seed, oldest out first; of more than `capacity` rows the last ones stay."""
+        capacity, packed = self.rows.shape[1], pack(rows)
+        for seed, (new, mask) in enumerate(zip(packed, valid, strict=True)):
+            kept = new[mask]
+            slots = (self.written[seed] + torch.arange(len(kept), device=kept.device)) % capacity
+            self.rows[seed, slots[-capacity:]] = kept[-capacity:]
+            self.written[seed] += len(kept)
+
+    def filled(self) -> Int[Tensor, " S"]:
+        """Rows that can be drawn, per seed."""
+        return self.written.clamp(max=self.rows.shape[1])
+
+
+class Mixer:
+    """Batches of `round(real_fraction * size)` real rows and synthetic rows behind them, drawn with replacement.
+
+    While any seed's buffer is empty, every row is real: `real_rows` says how many rows of the last batch were.
+    """
+
+    def __init__(self, real: Transitions, synthetic: Buffer, real_fraction: float, size: int) -> None:
+        self._real, self._synthetic, self._size = pack(real), synthetic, size
+        self._dims = (real.obs.shape[-1], real.action.shape[-1])
+        self._share = round(real_fraction * size)
+        self.real_rows = size
+
+    def refresh(self) -> None:
+        """To be called after rows were added (it synchronises with the device, a batch does not)."""
+        self.real_rows = self._share if bool((self._synthetic.written > 0).all()) else self._size
+
+    def batch(self, rng: Streams) -> Transitions:
+        """The next batch, different for every seed."""
+        seeds = len(rng.seeds)
+        draw = rng.uniform64(self._size)
+        real = (draw[:, : self.real_rows] * len(self._real)).long()
+        rows = self._real.index_select(0, real.flatten()).view(seeds, self.real_rows, self._real.shape[-1])
+        if self.real_rows < self._size:
+            synthetic = (draw[:, self.real_rows :] * self._synthetic.filled()[:, None]).long()
+            chosen = self._synthetic.rows.gather(1, synthetic[..., None].expand(-1, -1, rows.shape[-1]))
+            rows = torch.cat([rows, chosen], 1)
+        return unpack(rows, *self._dims)
+
+
+def pack(rows: Transitions) -> Float[Tensor, "*SB D"]:
+    """(s, a, s', r, d) side by side."""
+    ends = (rows.reward[..., None], rows.terminated[..., None].to(rows.reward.dtype))
+    return torch.cat([rows.obs, rows.action, rows.next_obs, *ends], -1)
+
+
+def unpack(packed: Float[Tensor, "*SB D"], obs_dim: int, action_dim: int) -> Transitions:
+    """The inverse of `pack`."""
+    parts = torch.split(packed, [obs_dim, action_dim, obs_dim, 1, 1], -1)
+    obs, action, next_obs, reward, terminated = parts
+    return Transitions(obs, action, reward[..., 0], next_obs, terminated[..., 0] > 0.5)

@@ -1,0 +1,47 @@
+"""One rule for every configuration dataclass: fields are typed and ranged where they stand, unknown ones are errors."""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from core.errors import SpecError, unknown
+
+__all__ = ["STRICT", "Count", "Inner", "NonNegative", "Positive", "Rate", "Share", "build_config"]
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]  # 0 and 1 mean something
+Rate = Annotated[float, Field(gt=0, le=1)]
+Inner = Annotated[float, Field(gt=0, lt=1)]
+
+STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+def build_config(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    """`kind(**values)` for a pydantic dataclass or model, with nested tables and lists as TOML gives them.
+
+    Raises:
+        SpecError: names the key (prefixed by `where`), the rule and the value.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))  # as JSON: strict, yet tables nest
+    except ValidationError as error:
+        raise SpecError(_explain(error, where, kind)) from None
+
+
+def _explain(error: ValidationError, where: str, kind: type[Any]) -> str:
+    """Pydantic's findings as lines of `key rule, got value`."""
+    lines = []
+    for finding in error.errors():
+        path = ".".join(str(part) for part in (where, *finding["loc"]) if part != "")
+        if finding["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            fields = getattr(kind, "__pydantic_fields__", {})
+            for part in finding["loc"][:-1]:
+                fields = getattr(fields[part].annotation, "__pydantic_fields__", {}) if part in fields else {}
+            lines.append(f"unknown key {path}: {unknown('key', str(finding['loc'][-1]), fields)}")
+        else:
+            rule = finding["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            lines.append(f"{path} {rule}, got {finding['input']!r}")
+    return "\n".join(lines)

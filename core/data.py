@@ -1,0 +1,84 @@
+"""The three shapes in which data travels: transitions, trajectories, and the dataset of a task.
+
+Shape letters: S seeds, B batch, L rollout steps, O observation, A action. `*S` means: with or without a seed axis.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Float32, Float64
+from torch import Tensor
+
+__all__ = ["Dataset", "Trajectories", "Transitions"]
+
+
+_T = TypeVar("_T", bound="_Tensors")
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """A record of tensors that share their leading axes."""
+
+    def map(self: _T, change: Callable[[Tensor], Tensor]) -> _T:
+        """The same record with `change` applied to every tensor."""
+        return type(self)(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Transitions(_Tensors):
+    """Rows (s, a, r, s', d) in environment units."""
+
+    obs: Float[Tensor, "*SB O"]
+    action: Float[Tensor, "*SB A"]  # in [-1, 1]
+    reward: Float[Tensor, "*SB"]
+    next_obs: Float[Tensor, "*SB O"]
+    terminated: Bool[Tensor, "*SB"]  # end of the MDP; running out of time is not one
+
+
+@dataclass(frozen=True)
+class Trajectories(_Tensors):
+    """Rollouts of equal length L; rows that do not count are masked, never removed."""
+
+    action: Float[Tensor, "*S B L A"]
+    obs: Float[Tensor, "*S B L+1 O"]  # obs[..., 0, :] are the start states that were asked for
+    reward: Float[Tensor, "*S B L"]
+    terminated: Bool[Tensor, "*S B L"]
+    valid: Bool[Tensor, "*S B L"]  # False after termination and in filtered-out rollouts
+
+    def transitions(self) -> tuple[Transitions, Bool[Tensor, "*S BL"]]:
+        """Every step as a row, rollout by rollout, and the mask of those that count."""
+        rows = Transitions(
+            obs=self.obs[..., :-1, :].flatten(-3, -2),
+            action=self.action.flatten(-3, -2),
+            reward=self.reward.flatten(-2),
+            next_obs=self.obs[..., 1:, :].flatten(-3, -2),
+            terminated=self.terminated.flatten(-2),
+        )
+        return rows, self.valid.flatten(-2)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a task gives to learn from, and what it keeps back to judge with. No seed axis: shared by all seeds."""
+
+    train: Transitions
+    heldout: Trajectories  # real episodes no model has seen, padded to the longest
+    heldout_state: Float64[Tensor, "B L X"]  # the simulator's state at every observation of `heldout`
+    heldout_exact: Bool[Tensor, "B L"]  # False where the observation had lost part of that state
+    obs_mean: Float32[Tensor, " O"]  # of the training rows: the one normalisation everybody uses
+    obs_std: Float32[Tensor, " O"]
+    sha256: str  # of the file the rows came from
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same data on another device; the simulator's states stay on the CPU."""
+        return Dataset(
+            self.train.map(lambda x: x.to(device)),
+            self.heldout.map(lambda x: x.to(device)),
+            self.heldout_state,
+            self.heldout_exact,
+            self.obs_mean.to(device),
+            self.obs_std.to(device),
+            self.sha256,
+        )

@@ -1,0 +1,64 @@
+"""Randomness is an argument: one generator per seed, and children by label."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+__all__ = ["Streams"]
+
+
+class Streams:
+    """Random numbers for S seeds at once; the numbers of one seed do not depend on which others are there.
+
+    A child is a function of the seed and the path of labels alone, never of what was drawn before: one more draw here
+    moves no number elsewhere. The same label gives the same child again, so a loop puts its step into the label.
+    """
+
+    def __init__(self, seeds: Iterable[int], label: str = "", device: torch.device | str = "cpu") -> None:
+        self.seeds = tuple(seeds)
+        self.label = label
+        self.device = torch.device(device)
+
+    def fork(self, label: str) -> "Streams":
+        """An independent child for every seed."""
+        return Streams(self.seeds, f"{self.label}/{label}", self.device)
+
+    def only(self, seeds: Iterable[int]) -> "Streams":
+        """The same streams, from their start, of other seeds: what one of them would draw if it ran alone."""
+        return Streams(seeds, self.label, self.device)
+
+    def normal(self, *shape: int) -> Float[Tensor, "S ..."]:
+        """Standard normal."""
+        return self._draw(shape, torch.float32, lambda out, rng: out.normal_(generator=rng))
+
+    def uniform(self, *shape: int) -> Float[Tensor, "S ..."]:
+        """Uniform on [0, 1)."""
+        return self._draw(shape, torch.float32, lambda out, rng: out.uniform_(generator=rng))
+
+    def uniform64(self, *shape: int) -> Float64[Tensor, "S ..."]:
+        """Uniform on [0, 1) with 53 bits: fine enough to index millions of rows."""
+        return self._draw(shape, torch.float64, lambda out, rng: out.uniform_(generator=rng))
+
+    def integers(self, high: int, *shape: int) -> Int[Tensor, "S ..."]:
+        """Uniform on 0 .. high-1."""
+        return self._draw(shape, torch.int64, lambda out, rng: out.random_(high, generator=rng))
+
+    @cached_property
+    def _generators(self) -> list[torch.Generator]:
+        return [torch.Generator(self.device).manual_seed(self._number(seed)) for seed in self.seeds]
+
+    def _number(self, seed: int) -> int:
+        digest = hashlib.blake2b(f"{seed}:{self.label}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") >> 1
+
+    def _draw(
+        self, shape: tuple[int, ...], dtype: torch.dtype, fill: Callable[[Tensor, torch.Generator], Tensor]
+    ) -> Tensor:
+        out = torch.empty(len(self.seeds), *shape, dtype=dtype, device=self.device)
+        for row, generator in zip(out, self._generators, strict=True):
+            fill(row, generator)
+        return out

@@ -1,0 +1,49 @@
+"""The folder is the registry: a name is a file, its class the first name in the file's `__all__`.
+
+A plug-in outside the tree is named by `module:Class`, or by an entry point in the group `rolloutbench.<folder>`.
+"""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from core.errors import SpecError, unknown
+
+__all__ = ["available", "load"]
+
+_ROOT = Path(__file__).resolve().parent.parent
+_NOT_METHODS = {"__init__", "base"}
+
+
+def available(folder: str) -> list[str]:
+    """Names that `load` knows in `generators` or `algorithms`, plug-ins among them."""
+    files = {path.stem for path in (_ROOT / folder).glob("*.py")} - _NOT_METHODS
+    return sorted(files | {entry.name for entry in entry_points(group=f"rolloutbench.{folder}")})
+
+
+def load(folder: str, name: str) -> type[Any]:
+    """The class behind a name.
+
+    Raises:
+        SpecError: no such name, or a `module:Class` that cannot be imported.
+    """
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        try:
+            found = getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise SpecError(f"{folder} plug-in {name!r} cannot be imported: {error}") from error
+        return _checked(folder, name, found)
+    if name not in available(folder):
+        raise unknown(folder.removesuffix("s"), name, available(folder))
+    for entry in entry_points(group=f"rolloutbench.{folder}", name=name):
+        return _checked(folder, name, entry.load())
+    module_ = import_module(f"{folder}.{name}")
+    return _checked(folder, name, getattr(module_, module_.__all__[0]))
+
+
+def _checked(folder: str, name: str, found: Any) -> type[Any]:
+    if not isinstance(found, type):
+        raise SpecError(f"{folder} plug-in {name!r} must be a class, got {type(found).__name__}")
+    return found

@@ -1,0 +1,58 @@
+"""Who may import whom, and that each package is the one in this repository."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAY_IMPORT = {
+    "core": set(),
+    "tasks": {"core"},
+    "metrics": {"core"},
+    "models": {"core"},
+    "generators": {"core", "models", "tasks.base"},
+    "algorithms": {"core", "models"},
+    "benchmarks": {"core", "tasks", "models", "generators", "algorithms", "metrics"},
+}
+REPORT_MAY_NOT = {"generators", "algorithms", "models", "tasks"}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.partition(".")[0] in MAY_IMPORT}
+
+
+def allowed(name: str, package: str) -> bool:
+    permitted = MAY_IMPORT[package] | {package}
+    return any(name == other or name.startswith(f"{other}.") or other.startswith(f"{name}.") for other in permitted)
+
+
+def test_imports_go_one_way() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for package in MAY_IMPORT
+        for path in (ROOT / package).rglob("*.py")
+        for name in imports(path)
+        if not allowed(name, package)
+    ]
+    assert not wrong
+
+
+def test_a_report_needs_nothing_but_results() -> None:
+    wrong = [
+        f"{path.name} imports {name}"
+        for path in (ROOT / "benchmarks/report").glob("*.py")
+        for name in imports(path)
+        if name.partition(".")[0] in REPORT_MAY_NOT
+    ]
+    assert not wrong
+
+
+def test_packages_are_those_of_this_repository() -> None:
+    for package in MAY_IMPORT:
+        assert Path(str(import_module(package).__file__)).is_relative_to(ROOT)
