@@ -1,0 +1,1 @@
+"""Where data and ground truth come from: one module per source of data, one per family of simulators."""

@@ -1,0 +1,155 @@
+"""A task is a dataset with the simulator that could have made it; `load_task("source/dataset")` finds both.
+
+A source is a module in this folder with `names() -> list[str]` and `load(dataset, options) -> Task`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from core.data import Dataset, Trajectories
+from core.errors import unknown
+from core.policy import Policy
+from core.random import Streams
+from tasks.layout import Rows, View, build
+
+__all__ = ["SOURCES", "DataOptions", "Simulator", "Task", "load_task", "rollout", "task_names"]
+
+SOURCES = ("d4rl", "local", "minari", "toy")
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """The true dynamics, batched over any leading axes `*N`. States are float64 on the CPU, whatever they contain.
+
+    Stateless: everything that matters is in the state tensor, so any state can be stepped at any time.
+    """
+
+    @property
+    def obs_dim(self) -> int:
+        """O."""
+
+    @property
+    def action_dim(self) -> int:
+        """A."""
+
+    @property
+    def physics(self) -> str:
+        """What a result must name to be comparable: "Hopper-v4, mujoco 3.4.0"."""
+
+    def reset(self, rows: int, rng: Streams) -> Float64[Tensor, "S B X"]:
+        """Fresh start states, `rows` for every seed."""
+
+    def observe(self, state: Float64[Tensor, "*N X"]) -> Float64[Tensor, "*N O"]:
+        """What the agent sees of a state."""
+
+    def restore(self, obs: Float[Tensor, "*N O"]) -> tuple[Float64[Tensor, "*N X"], Bool[Tensor, "*N"]]:
+        """A state that looks like `obs`, and whether it is the only one (False: part of the state was clipped away)."""
+
+    def step(
+        self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], rng: Streams | None
+    ) -> tuple[Float64[Tensor, "*N X"], Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
+        """(next state, reward, terminated); actions are clipped to [-1, 1] first. `rng` None: without process noise."""
+
+    def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
+        """Open loop: the states that a string of actions leads through, past any termination; no process noise."""
+
+    def terminated(
+        self, obs: Float[Tensor, "*N O"], action: Float[Tensor, "*N A"], next_obs: Float[Tensor, "*N O"]
+    ) -> Bool[Tensor, "*N"]:
+        """The environment's own rule, on observations (any device): what models that roll out are allowed to know."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How a dataset is found, made and read; a part of every run's specification (except the folder)."""
+
+    data_dir: Path | None = None  # looked into first for files of d4rl/
+    size: int = 100_000  # rows of a local/ or toy/ set
+    heldout: float = 0.1  # share of the episodes kept back from all training
+    view: View = "episodes"  # how rows become transitions: `tasks.layout`
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data, simulator and the returns that count as 0 and 100."""
+
+    name: str
+    simulator: Simulator
+    horizon: int  # steps of an evaluation episode
+    score_range: tuple[float, float] | None  # None: nobody has declared reference returns
+    rows: Callable[[], tuple[Rows, str]]  # makes, downloads or reads; returns the rows and their sha256
+    options: DataOptions
+
+    def dataset(self) -> tuple[Dataset, dict[str, Any]]:
+        """Training rows, held-out episodes, and the statistics of the split.
+
+        Raises:
+            DataError: the file cannot be had or is not what it should be.
+        """
+        rows, digest = self.rows()
+        return build(rows, self.simulator, digest, heldout=self.options.heldout, view=self.options.view)
+
+
+def task_names() -> list[str]:
+    """Every `source/dataset` known on this machine without a network."""
+    return [f"{source}/{name}" for source in SOURCES for name in _module(source).names()]
+
+
+def load_task(name: str, options: DataOptions) -> Task:
+    """The task called `source/dataset`.
+
+    Raises:
+        SpecError: no such source or dataset.
+    """
+    source, slash, dataset = name.partition("/")
+    if not slash or source not in SOURCES:
+        raise unknown("task", name, task_names())
+    task: Task = _module(source).load(dataset, options)
+    return task
+
+
+def rollout(
+    simulator: Simulator, policy: Policy, start: Float64[Tensor, "S B X"], length: int, rng: Streams, *, greedy: bool
+) -> Trajectories:
+    """The policy in the true simulator, all seeds and episodes abreast, for `length` steps.
+
+    Steps after an episode's end repeat its last state and are not `valid`. Policies see float32 on their own device.
+    """
+    act_rng, noise = None if greedy else rng.fork("policy"), rng.fork("dynamics")
+    state, alive = start, torch.ones(start.shape[:-1], dtype=torch.bool)
+    obs, action = [simulator.observe(state).float()], list[Tensor]()
+    reward, ended, valid = list[Tensor](), list[Tensor](), list[Tensor]()
+    for _ in range(length):
+        if alive.any() or not action:
+            action.append(policy.act(obs[-1].to(rng.device), act_rng).clamp(-1, 1).cpu())
+            state, paid, end = _step_alive(simulator, state, action[-1], alive, noise)
+            alive_after = alive & ~end
+        reward.append(paid.float().where(alive, torch.zeros(())))
+        ended.append(end & alive)
+        valid.append(alive)
+        obs.append(simulator.observe(state).float())
+        alive = alive_after
+    action += action[-1:] * (length - len(action))
+    steps = Trajectories(*(torch.stack(x, 2) for x in (action, obs, reward, ended, valid)))
+    return steps.map(lambda x: x.to(rng.device))
+
+
+def _step_alive(
+    simulator: Simulator, state: Tensor, action: Tensor, alive: Tensor, noise: Streams
+) -> tuple[Tensor, Tensor, Tensor]:
+    if alive.all():
+        return simulator.step(state, action, noise)
+    after, reward, ended = state.clone(), torch.zeros(alive.shape, dtype=torch.float64), torch.zeros_like(alive)
+    after[alive], reward[alive], ended[alive] = simulator.step(state[alive], action[alive], None)
+    return after, reward, ended
+
+
+def _module(source: str) -> Any:
+    return import_module(f"tasks.{source}")

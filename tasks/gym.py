@@ -1,0 +1,133 @@
+"""Any other gymnasium environment with a Box of actions, for Minari datasets: it runs, but its state cannot be set."""
+
+from itertools import count
+
+import gymnasium
+import mujoco
+import numpy as np
+import torch
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, flatdim, flatten
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from core.errors import DataError, SpecError
+from core.random import Streams
+
+__all__ = ["GymSimulator"]
+
+
+class GymSimulator:
+    """Live copies of an environment behind the `Simulator` protocol; a state is only (episode, step) of one of them.
+
+    So a state can be stepped once and in order, and `reset` ends all earlier episodes: its copies are used again and
+    the observations it kept are forgotten. Time limits are the task's business and switched off. Not for threads.
+
+    Raises:
+        SpecError: the actions are no bounded Box.
+    """
+
+    def __init__(self, spec: EnvSpec, terminates: bool) -> None:
+        self.spec = spec
+        self.terminates = terminates  # whether the dataset holds terminal rows
+        env = self._open()
+        box = env.action_space
+        if not isinstance(box, Box) or not box.is_bounded():
+            raise SpecError(f"the action space of {spec.id} must be a bounded Box, got {box}")
+        self.obs_dim = flatdim(env.observation_space)
+        self.action_dim = flatdim(box)
+        simulated = isinstance(getattr(env.unwrapped, "model", None), mujoco.MjModel)
+        version = f"mujoco {mujoco.__version__}" if simulated else f"gymnasium {gymnasium.__version__}"
+        self.physics = f"{spec.id}, {version}"
+        self._box = box
+        self._idle = [env]
+        self._live: dict[int, gymnasium.Env] = {}
+        self._seen: dict[int, list[np.ndarray]] = {}  # observations of every live episode, from its reset on
+        self._names = count()
+
+    def reset(self, rows: int, rng: Streams) -> Float64[Tensor, "S B X"]:
+        """New episodes, seeded from `rng`; every earlier one ends."""
+        self._idle += self._live.values()
+        self._live, self._seen = {}, {}
+        seeds = rng.integers(2**31, rows).cpu()
+        episodes = [self._begin(int(seed)) for seed in seeds.flatten()]
+        return torch.tensor([[name, 0.0] for name in episodes], dtype=torch.float64).view(*seeds.shape, 2)
+
+    def observe(self, state: Float64[Tensor, "*N X"]) -> Float64[Tensor, "*N O"]:
+        """What the copy showed at that step.
+
+        Raises:
+            DataError: that episode is over, or the state came from `restore`.
+        """
+        rows = np.array([self._episode(name)[step] for name, step in self._pairs(state)])
+        return torch.from_numpy(rows).view(*state.shape[:-1], self.obs_dim)
+
+    def restore(self, obs: Float[Tensor, "*N O"]) -> tuple[Float64[Tensor, "*N X"], Bool[Tensor, "*N"]]:
+        """Nothing that could be stepped (-1, -1), and never exact."""
+        rows = obs.shape[:-1]
+        return torch.full((*rows, 2), -1.0, dtype=torch.float64), torch.zeros(rows, dtype=torch.bool)
+
+    def step(
+        self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], rng: Streams | None
+    ) -> tuple[Float64[Tensor, "*N X"], Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
+        """One step of every row's copy; noise comes from the copy's own seed, not from `rng`.
+
+        Raises:
+            DataError: a copy is not, or no longer, in the state that was asked for.
+        """
+        results = [self._step(*pair, row) for pair, row in zip(self._pairs(state), self._native(action), strict=True)]
+        reward = torch.tensor([reward for reward, _ in results], dtype=torch.float64)
+        ended = torch.tensor([ended for _, ended in results], dtype=torch.bool)
+        after = state + torch.tensor([0.0, 1.0], dtype=torch.float64)
+        return after, reward.view(state.shape[:-1]), ended.view(state.shape[:-1])
+
+    def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
+        """Impossible. Raises: DataError."""
+        raise DataError(f"the state of {self.spec.id} cannot be set, so nothing can be replayed in it")
+
+    def terminated(
+        self, obs: Float[Tensor, "*N O"], action: Float[Tensor, "*N A"], next_obs: Float[Tensor, "*N O"]
+    ) -> Bool[Tensor, "*N"]:
+        """Never, if the dataset has no terminal row; otherwise nobody knows.
+
+        Raises:
+            SpecError: the dataset has terminal rows.
+        """
+        if self.terminates:
+            rule = f"no termination rule is known for {self.spec.id}"
+            raise SpecError(f"{rule}; generators that roll out models need one")
+        return torch.zeros(next_obs.shape[:-1], dtype=torch.bool, device=next_obs.device)
+
+    def _open(self) -> gymnasium.Env:
+        return gymnasium.make(self.spec, max_episode_steps=-1, disable_env_checker=True)
+
+    def _begin(self, seed: int) -> int:
+        name, env = next(self._names), self._idle.pop() if self._idle else self._open()
+        obs, _ = env.reset(seed=seed)
+        self._live[name], self._seen[name] = env, [self._flat(env, obs)]
+        return name
+
+    def _step(self, name: int, step: int, action: np.ndarray) -> tuple[float, bool]:
+        seen = self._episode(name)
+        if step != len(seen) - 1:
+            raise DataError(f"the state of {self.spec.id} cannot be set: asked for step {step}, at {len(seen) - 1}")
+        obs, reward, terminated, _, _ = self._live[name].step(action)
+        seen.append(self._flat(self._live[name], obs))
+        return float(reward), bool(terminated)
+
+    def _episode(self, name: int) -> list[np.ndarray]:
+        if name not in self._seen:
+            raise DataError(f"the state of {self.spec.id} cannot be set: {name} is no episode since the last reset")
+        return self._seen[name]
+
+    def _native(self, action: Float[Tensor, "*N A"]) -> np.ndarray:
+        share = (action.detach().double().cpu().clamp(-1, 1).reshape(-1, *self._box.shape).numpy() + 1) / 2
+        return np.asarray(self._box.low + share * (self._box.high - self._box.low), dtype=self._box.dtype)
+
+    @staticmethod
+    def _pairs(state: Tensor) -> list[tuple[int, int]]:
+        return [(int(name), int(step)) for name, step in state.reshape(-1, 2).tolist()]
+
+    @staticmethod
+    def _flat(env: gymnasium.Env, obs: object) -> np.ndarray:
+        return np.asarray(flatten(env.observation_space, obs), dtype=np.float64)
