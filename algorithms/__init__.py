@@ -1,0 +1,1 @@
+"""One base algorithm per file; the folder is the registry."""

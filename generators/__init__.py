@@ -1,0 +1,1 @@
+"""One way of making synthetic rollouts per file; the folder is the registry."""

@@ -1,0 +1,73 @@
+"""Autoregressive roll-outs of a probabilistic MLP ensemble under the learning policy (G1).
+
+Source: Janner et al. 2019 (MBPO, arXiv:1906.08253) for the branched roll-out, Yu et al. 2020 (MOPO, arXiv:2005.13239)
+for the offline setting; without MOPO's penalty.
+"""
+
+from dataclasses import dataclass as plain_dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from core.config import STRICT, Count
+from core.data import Dataset, Trajectories
+from core.policy import Policy
+from core.random import Streams
+from models.cache import ModelCache
+from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
+from tasks.base import Task
+
+__all__ = ["Ensemble"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Ensemble:
+    """Each step: a ~ pi(s), then (s', r) from one elite drawn at random; termination by the environment's own rule."""
+
+    rollouts: Count = 10_000  # B, start states of every refresh
+    rollout_length: Count = 5  # L
+    refresh_every: Count | None = 1000
+    dynamics: DynamicsConfig = DynamicsConfig()
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {  # seconds on a CPU, for tests
+            "rollouts": 500,
+            "refresh_every": 200,
+            "dynamics": {"members": 5, "elites": 3, "width": 64, "max_updates": 500, "check_every": 100},
+        },
+    }
+
+    def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
+        """One ensemble per seed."""
+        return _Fitted(task, models.get(self.dynamics, data))
+
+
+@plain_dataclass(frozen=True)
+class _Fitted:
+    task: Task
+    model: EnsembleDynamics
+
+    def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
+        """The policy explores as it does in training; the model samples."""
+        explore = rng.fork("policy")
+        return rollout(
+            self.model,
+            lambda obs, step: policy.act(obs, explore).clamp(-1, 1),
+            start,
+            length,
+            self.task.simulator.terminated,
+            rng.fork("model"),
+        )
+
+    def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
+        """The same model under given actions."""
+        return rollout(
+            self.model,
+            lambda obs, step: action[:, :, step],
+            start,
+            action.shape[2],
+            self.task.simulator.terminated,
+            rng.fork("model"),
+        )

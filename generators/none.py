@@ -1,0 +1,36 @@
+"""Real data only: the baseline of every comparison."""
+
+from typing import ClassVar
+
+from jaxtyping import Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from core.config import STRICT
+from core.data import Dataset, Trajectories
+from core.policy import Policy
+from core.random import Streams
+from models.cache import ModelCache
+from tasks.base import Task
+
+__all__ = ["RealOnly"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class RealOnly:
+    """Makes nothing, so every batch is real whatever `real_fraction` says."""
+
+    rollouts: ClassVar[int] = 0
+    rollout_length: ClassVar[int] = 1
+    refresh_every: ClassVar[int | None] = None
+
+    def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "RealOnly":
+        """Nothing to learn."""
+        return self
+
+    def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
+        """An empty set of rollouts."""
+        seeds, _, obs_dim = start.shape
+        action = policy.act(start[:, :1], None)[:, :0, None].expand(seeds, 0, length, -1)
+        empty = start.new_zeros(seeds, 0, length)
+        return Trajectories(action, start.new_zeros(seeds, 0, length + 1, obs_dim), empty, empty.bool(), empty.bool())

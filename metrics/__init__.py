@@ -1,0 +1,1 @@
+"""Plain functions of tensors, one value per seed; they know nothing of generators or algorithms."""

@@ -1,0 +1,1 @@
+"""Learned parts that methods share; every model carries a leading axis of seeds."""

@@ -1,0 +1,105 @@
+"""Every pretrained model is fitted once per configuration, training rows and seed, and shared by all that need it.
+
+One safetensors file per seed with a json card beside it, found by a hash of everything that determines its weights:
+configuration, training rows, seed, the source of this folder, torch's version and the kind of device. Nothing is ever
+invalidated by hand. Seeds that are there are loaded, the others are fitted together.
+"""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from filelock import FileLock
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from core.buffer import pack
+from core.data import Dataset
+from core.files import atomic, cache_dir, canonical_json, write_json
+from core.progress import say
+from core.random import Streams
+
+__all__ = ["ModelCache", "ModelConfig", "describe_model"]
+
+
+@runtime_checkable
+class ModelConfig(Protocol):
+    """A frozen dataclass that can make its model and teach it."""
+
+    def init(self, obs_dim: int, action_dim: int, rng: Streams) -> Any:
+        """The untrained model; every tensor of its state has the seeds in front."""
+
+    def fit(self, model: Any, data: Dataset, rng: Streams) -> None:
+        """Train it in place on `data.train`."""
+
+
+def describe_model(config: ModelConfig) -> dict[str, Any]:
+    """A model's kind and every field of its configuration, as JSON."""
+    kind: type[Any] = type(config)
+    fields = TypeAdapter(kind).dump_python(config, mode="json")
+    return {"model": f"{kind.__module__}.{kind.__qualname__}", "config": fields}
+
+
+class ModelCache:
+    """Models for the seeds of one run."""
+
+    def __init__(self, rng: Streams, folder: Path | None = None, *, shared: bool = False) -> None:
+        self._rng = rng.only(rng.seeds[:1]) if shared else rng
+        self._copies = len(rng.seeds) if shared else 1  # a shared model is the first seed's, for all
+        self._folder = folder or cache_dir("models")
+
+    def get(self, config: ModelConfig, data: Dataset) -> Any:
+        """The fitted model, ready for use and out of reach of gradients."""
+        rng = self._rng.fork(type(config).__name__)
+        dims, keys = (data.train.obs.shape[-1], data.train.action.shape[-1]), self._keys(config, data, rng)
+        lock = hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
+        with FileLock(self._folder / f"{lock}.lock"):
+            missing = [seed for seed, key in zip(rng.seeds, keys, strict=True) if self._load(key) is None]
+            if missing:
+                self._fit(config, data, dims, rng.only(missing), dict(zip(rng.seeds, keys, strict=True)))
+        states = [self._load(key) for key in keys] * self._copies
+        model = config.init(*dims, Streams([0] * len(states), "replaced", rng.device))
+        model.load_state_dict({name: torch.cat([state[name] for state in states if state]) for name in states[0] or {}})
+        return model.eval().requires_grad_(False)
+
+    def _fit(
+        self, config: ModelConfig, data: Dataset, dims: tuple[int, int], rng: Streams, keys: dict[int, str]
+    ) -> None:
+        model: nn.Module = config.init(*dims, rng.fork("init"))
+        config.fit(model, data, rng.fork("fit"))
+        state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+        for row, seed in enumerate(rng.seeds):
+            with atomic(self._folder / f"{keys[seed]}.safetensors") as part:
+                save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
+            write_json(self._folder / f"{keys[seed]}.json", {**describe_model(config), "seed": seed})
+
+    def _load(self, key: str) -> dict[str, Tensor] | None:
+        path = self._folder / f"{key}.safetensors"
+        try:
+            return load_file(path, device=str(self._rng.device)) if path.exists() else None
+        except SafetensorError as error:
+            say(f"{path} is damaged ({error}); the model is fitted again")
+            path.unlink()
+            return None
+
+    def _keys(self, config: ModelConfig, data: Dataset, rng: Streams) -> list[str]:
+        common = {
+            **describe_model(config),
+            "rows": hashlib.sha256(pack(data.train).cpu().numpy().tobytes()).hexdigest(),
+            "source": _source(),
+            "torch": torch.__version__,
+            "device": rng.device.type,
+        }
+        return [
+            hashlib.sha256(canonical_json({**common, "seed": seed}).encode()).hexdigest()[:32] for seed in rng.seeds
+        ]
+
+
+@cache
+def _source() -> str:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

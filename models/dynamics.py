@@ -1,0 +1,204 @@
+"""Probabilistic ensemble: p(s' - s, r | s, a) as K diagonal Gaussians, and its roll-out with one drawn elite per step.
+
+Source: Chua et al. 2018 (arXiv:1805.12114, "TS1"), Janner et al. 2019 (arXiv:1906.08253). We differ on purpose in two
+points: targets are standardised like the inputs (MOPO's penalty then has the same meaning in every task), and batches
+are drawn with replacement from each member's bootstrap sample instead of walking through it in shuffled order.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.nn.functional import silu, softplus
+
+from core.config import STRICT, Count, Inner, NonNegative, Positive
+from core.data import Dataset, Trajectories, Transitions
+from core.random import Streams
+from models.nn import MLP, Standardize
+from models.training import split_rows, train_until_stale
+
+__all__ = ["DynamicsConfig", "EnsembleDynamics", "bounded_log_variance", "gaussian_nll", "rollout"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class DynamicsConfig:
+    """How the ensemble looks and how long it learns; defaults are MOPO's (OfflineRL-Kit), except for `max_updates`."""
+
+    members: Count = 7  # K
+    elites: Count = 5  # E, those with the lowest hold-out error
+    width: Count = 200
+    weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # one per layer
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 256
+    holdout: Inner = 0.2  # share of the rows kept back for early stopping ...
+    holdout_rows: Count = 1000  # ... and at most this many
+    patience: Count = 5  # checks without an improvement of one per cent
+    check_every: Count = 500  # updates between checks
+    max_updates: Count = 50_000
+    log_variance_weight: NonNegative = 0.01
+
+    def __post_init__(self) -> None:
+        if self.elites > self.members:
+            raise ValueError(f"elites must be at most members ({self.members}), got {self.elites}")
+
+    def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "EnsembleDynamics":
+        """An untrained ensemble."""
+        return EnsembleDynamics(self, obs_dim, action_dim, rng)
+
+    def fit(self, model: "EnsembleDynamics", data: Dataset, rng: Streams) -> None:
+        """Maximum likelihood on a bootstrap sample per member; the best weights of each member are kept."""
+        x, y = _inputs(data.train.obs, data.train.action), _targets(data.train)
+        train, holdout = split_rows(len(x), self.holdout, self.holdout_rows, rng.fork("split"))
+        model.input.fit(x, train)
+        model.output.fit(y, train)
+        bootstrap = _bootstrap(train, self.members, rng.fork("bootstrap"))
+        batches, copies = rng.fork("batches"), (len(rng.seeds), self.members)
+
+        def loss() -> Float[Tensor, " S"]:
+            position = (batches.uniform64(self.members, self.batch_size) * bootstrap.shape[-1]).long()
+            rows = bootstrap.gather(-1, position).long().flatten()
+            return model.loss(x[rows].view(*copies, -1, x.shape[-1]), y[rows].view(*copies, -1, y.shape[-1]))
+
+        def validate() -> Float[Tensor, "S K"]:
+            rows = holdout.flatten()
+            inputs, targets = x[rows].view(len(holdout), -1, x.shape[-1]), y[rows].view(len(holdout), -1, y.shape[-1])
+            mean, _ = model.standard(model.input(inputs)[:, None])
+            return (mean - model.output(targets)[:, None]).square().mean((-1, -2))
+
+        errors = train_until_stale(
+            model,
+            loss,
+            validate,
+            learning_rate=self.learning_rate,
+            updates=self.max_updates,
+            check_every=self.check_every,
+            patience=self.patience,
+            label="dynamics ensemble",
+        )
+        model.elites.copy_(errors.argsort(-1)[:, : self.elites])
+
+
+class EnsembleDynamics(nn.Module):
+    """K members for each of S seeds. Everything it takes and gives is in environment units."""
+
+    elites: Tensor
+
+    def __init__(self, config: DynamicsConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
+        super().__init__()
+        seeds, outputs = len(rng.seeds), obs_dim + 1
+        sizes = [obs_dim + action_dim, *[config.width] * (len(config.weight_decay) - 1), 2 * outputs]
+        self.config, self.obs_dim = config, obs_dim
+        self.net = MLP((seeds, config.members), sizes, rng, activation=silu, init="truncated")
+        self.max_log_variance = nn.Parameter(torch.full((seeds, config.members, 1, outputs), 0.5, device=rng.device))
+        self.min_log_variance = nn.Parameter(torch.full((seeds, config.members, 1, outputs), -10.0, device=rng.device))
+        self.input = Standardize(sizes[0], rng)
+        self.output = Standardize(outputs, rng)
+        elites = torch.arange(config.elites, device=rng.device).repeat(seeds, 1)
+        self.register_buffer("elites", elites)
+
+    def standard(self, x: Float[Tensor, "S #K B F"]) -> tuple[Float[Tensor, "S K B P"], Float[Tensor, "S K B P"]]:
+        """(mean, log variance) of every member, all in standardised units."""
+        mean, raw = self.net(x).chunk(2, -1)
+        return mean, bounded_log_variance(raw, self.min_log_variance, self.max_log_variance)
+
+    def loss(self, x: Float[Tensor, "S K B F"], y: Float[Tensor, "S K B P"]) -> Float[Tensor, " S"]:
+        """Negative log-likelihood, summed over members, with weight decay and the pull on the variance bounds."""
+        mean, log_variance = self.standard(self.input(x))
+        nll = gaussian_nll(self.output(y), mean, log_variance)
+        decay = torch.zeros_like(nll[:, 0, 0, 0])
+        for weight, layer in zip(self.config.weight_decay, self.net.linear, strict=True):
+            decay = decay + 0.5 * weight * layer.weight.square().sum((-1, -2, -3))
+        bounds = (self.max_log_variance - self.min_log_variance).sum((-1, -2, -3))
+        return nll.mean((-1, -2)).sum(-1) + decay + self.config.log_variance_weight * bounds
+
+    def predict(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]
+    ) -> tuple[Float[Tensor, "S K B P"], Float[Tensor, "S K B P"]]:
+        """(mean, standard deviation) of (s' - s, r) under every member, environment units."""
+        mean, log_variance = self.standard(self.input(_inputs(obs, action))[:, None])
+        return self.output.inverse(mean), (0.5 * log_variance).exp() * self.output.scale[:, None]
+
+    def draw(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], rng: Streams
+    ) -> tuple[Float[Tensor, "S B O"], Float[Tensor, "S B"]]:
+        """A sample of (s', r), each row from one elite drawn at random.
+
+        The rows are dealt to the elites in equal shares by a random permutation, and only the drawn member is
+        evaluated: for every row the law is that of an independent draw, at 1/K of the cost of all members.
+        """
+        (seeds, batch, _), elites = obs.shape, self.elites.shape[-1]
+        share = -(-batch // elites)
+        order = rng.uniform(batch).argsort(-1)
+        dealt = torch.cat([order, order[:, :1].expand(-1, share * elites - batch)], -1)  # pad to equal shares
+        x = self.input(_inputs(obs, action)).gather(1, dealt[..., None].expand(-1, -1, self.input.mean.shape[-1]))
+        mean, log_variance = self._members(x.view(seeds, elites, share, -1))
+        noise = rng.normal(elites, share, mean.shape[-1])
+        y = self.output.inverse((mean + (0.5 * log_variance).exp() * noise).flatten(1, 2))[:, :batch]
+        drawn = torch.empty_like(y).scatter_(1, order[..., None].expand_as(y), y)
+        return obs + drawn[..., :-1], drawn[..., -1]
+
+    def _members(self, x: Float[Tensor, "S E B F"]) -> tuple[Tensor, Tensor]:
+        """(mean, log variance) of block e under elite e."""
+
+        def pick(parameter: Tensor) -> Tensor:
+            index = self.elites.view(*self.elites.shape, 1, 1).expand(-1, -1, *parameter.shape[-2:])
+            return parameter.gather(1, index)
+
+        *hidden, last = self.net.linear
+        for layer in hidden:
+            x = silu(x @ pick(layer.weight) + pick(layer.bias))
+        mean, raw = (x @ pick(last.weight) + pick(last.bias)).chunk(2, -1)
+        return mean, bounded_log_variance(raw, pick(self.min_log_variance), pick(self.max_log_variance))
+
+
+def bounded_log_variance(
+    raw: Float[Tensor, "*copies B P"], low: Float[Tensor, "*copies 1 P"], high: Float[Tensor, "*copies 1 P"]
+) -> Float[Tensor, "*copies B P"]:
+    """Soft clamp to (low, high) that lets gradients reach both bounds. Source: Chua et al. 2018, appendix A.1."""
+    return low + softplus(high - softplus(high - raw) - low)
+
+
+def gaussian_nll(
+    y: Float[Tensor, "*shape"], mean: Float[Tensor, "*shape"], log_variance: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """(y - mean)^2 / variance + log variance: twice the negative log-likelihood, less a constant."""
+    return (y - mean).square() * (-log_variance).exp() + log_variance
+
+
+@torch.no_grad()
+def rollout(
+    model: EnsembleDynamics,
+    act: Callable[[Float[Tensor, "S B O"], int], Float[Tensor, "S B A"]],
+    start: Float[Tensor, "S B O"],
+    length: int,
+    terminated: Callable[..., Bool[Tensor, "S B"]],
+    rng: Streams,
+) -> Trajectories:
+    """Autoregressive roll-out of `act(obs, step)`; a row that has ended keeps its last state and is not valid."""
+    obs, action, reward, ended, valid = [start], [], [], [], []
+    alive = torch.ones(start.shape[:-1], dtype=torch.bool, device=start.device)
+    for step in range(length):
+        action.append(act(obs[-1], step))
+        next_obs, r = model.draw(obs[-1], action[-1], rng)
+        ended.append(terminated(obs[-1], action[-1], next_obs) & alive)
+        reward.append(r.where(alive, torch.zeros_like(r)))
+        valid.append(alive)
+        obs.append(torch.where(alive[..., None], next_obs, obs[-1]))
+        alive = alive & ~ended[-1]
+    return Trajectories(*(torch.stack(x, 2) for x in (action, obs, reward, ended, valid)))
+
+
+def _inputs(obs: Tensor, action: Tensor) -> Tensor:
+    return torch.cat([obs, action], -1)
+
+
+def _targets(rows: Transitions) -> Float[Tensor, "N P"]:
+    return torch.cat([rows.next_obs - rows.obs, rows.reward[..., None]], -1)
+
+
+def _bootstrap(rows: Int[Tensor, "S n"], members: int, rng: Streams) -> Int[Tensor, "S K n"]:
+    """As many rows as there are, drawn with replacement once per member; int32 to keep large sets small."""
+    drawn = (rng.uniform64(members, rows.shape[-1]) * rows.shape[-1]).long()
+    return rows.to(torch.int32)[:, None].expand(-1, members, -1).gather(-1, drawn)

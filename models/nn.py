@@ -1,0 +1,151 @@
+"""Building blocks with leading axes `copies`: (S,) for an actor, (S, 2) for twin critics, (S, E) for an ensemble.
+
+The only file that knows how the seed axis works; above it, code says `dim=-1` and reads as if there were one seed.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from core.random import Streams
+
+__all__ = ["MLP", "Init", "Linear", "Standardize", "adam", "descend", "ema_"]
+
+Init = Literal["torch", "normal", "truncated"]
+
+
+class Linear(nn.Module):
+    """`nn.Linear` for `copies` independent layers at once: y[c] = x[c] @ weight[c] + bias[c].
+
+    Each seed draws its own weights from its own stream. `init`: "torch" is uniform within 1/sqrt(fan_in), for bias as
+    well; "normal" is N(0, 1/fan_in) with zero bias (DyDiff's code); "truncated" is a normal of standard deviation
+    1/(2 sqrt(fan_in)) cut at two deviations, zero bias (dynamics ensembles since Chua et al. 2018, arXiv:1805.12114).
+    """
+
+    def __init__(self, copies: tuple[int, ...], fan_in: int, fan_out: int, rng: Streams, init: Init = "torch") -> None:
+        super().__init__()
+        weight, bias = (*copies[1:], fan_in, fan_out), (*copies[1:], 1, fan_out)
+        if init == "torch":
+            bound = fan_in**-0.5
+            self.weight = nn.Parameter(bound * (2 * rng.uniform(*weight) - 1))
+            self.bias = nn.Parameter(bound * (2 * rng.uniform(*bias) - 1))
+        else:
+            draw = _truncated(rng, *weight) / 2 if init == "truncated" else rng.normal(*weight)
+            self.weight = nn.Parameter(draw * fan_in**-0.5)
+            self.bias = nn.Parameter(torch.zeros(len(rng.seeds), *bias, device=rng.device))
+
+    def forward(self, x: Float[Tensor, "*#copies B fan_in"]) -> Float[Tensor, "*#copies B fan_out"]:
+        """Axes of `x` may be of size one where the copies share their input."""
+        copies = self.weight.shape[:-2]
+        x = x.expand(*copies, *x.shape[-2:])
+        flat = torch.baddbmm(self.bias.flatten(0, -3), x.reshape(-1, *x.shape[-2:]), self.weight.flatten(0, -3))
+        return flat.view(*copies, *flat.shape[-2:])
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them and none at the end."""
+
+    def __init__(
+        self,
+        copies: tuple[int, ...],
+        sizes: Iterable[int],
+        rng: Streams,
+        *,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        init: Init = "torch",
+    ) -> None:
+        super().__init__()
+        sizes = list(sizes)
+        self.layers = nn.ModuleList(Linear(copies, fan_in, fan_out, rng, init) for fan_in, fan_out in pairwise(sizes))
+        self.activation = activation
+
+    @property
+    def linear(self) -> list[Linear]:
+        """The layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, Linear)]
+
+    def forward(self, x: Float[Tensor, "*#copies B fan_in"]) -> Float[Tensor, "*#copies B fan_out"]:
+        """Last layer linear."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = self.activation(layer(x))
+        return last(x)
+
+
+class Standardize(nn.Module):
+    """(x - mean) / scale with constants kept per seed, so that a seed's model can be cut out, stored and stacked."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, rng: Streams) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(len(rng.seeds), 1, width, device=rng.device))
+        self.register_buffer("scale", torch.ones(len(rng.seeds), 1, width, device=rng.device))
+
+    def set(self, mean: Float[Tensor, "*S F"], scale: Float[Tensor, "*S F"]) -> "Standardize":
+        """Use these constants; with one row for all seeds or one each."""
+        self.mean.copy_(mean.view(-1, 1, mean.shape[-1]))
+        self.scale.copy_(scale.view(-1, 1, scale.shape[-1]))
+        return self
+
+    def fit(self, values: Float[Tensor, "N F"], rows: Int[Tensor, "S n"]) -> "Standardize":
+        """Use the mean and standard deviation of each seed's own rows; a constant column keeps its unit."""
+        for seed, chosen in enumerate(rows):
+            sample = values[chosen].double()
+            scale = sample.std(0)
+            self.mean[seed], self.scale[seed] = sample.mean(0), torch.where(scale < 1e-12, 1.0, scale)
+        return self
+
+    def forward(self, x: Float[Tensor, "S *E B F"]) -> Float[Tensor, "S *E B F"]:
+        """To units of one."""
+        return (x - self._axes(self.mean, x)) / self._axes(self.scale, x)
+
+    def inverse(self, x: Float[Tensor, "S *E B F"]) -> Float[Tensor, "S *E B F"]:
+        """Back to the units that came in."""
+        return x * self._axes(self.scale, x) + self._axes(self.mean, x)
+
+    def _axes(self, constant: Tensor, x: Tensor) -> Tensor:
+        return constant.view(len(constant), *[1] * (x.ndim - 2), -1)
+
+
+def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
+    """Adam for all seeds at once: it works element by element, so each seed is updated as if it were alone.
+
+    On a CPU the fused kernel rounds the last elements of a block (of 16, per thread) differently, so a tensor goes
+    through it only if no seed's share can end inside a block; the others take the kernel that rounds all alike.
+    """
+    blocks = 16 * torch.get_num_threads()
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in parameters:
+        groups[parameter.is_cuda or parameter[0].numel() % blocks == 0].append(parameter)
+    return torch.optim.Adam(
+        [{"params": group, "fused": fused, "foreach": not fused} for fused, group in groups.items() if group],
+        lr=learning_rate,
+    )
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, " S"]) -> None:
+    """One step of an optimiser on its own parameters; networks that the loss also passes through get no gradient."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    # The only sum over seeds: each gradient is what it would be if the seed were alone. It is copied where its memory
+    # is not laid out like the parameter's, because the fused optimisers read it as if it were.
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss.sum(), parameters), strict=True):
+        parameter.grad = gradient.contiguous()
+    optimizer.step()
+
+
+@torch.no_grad()
+def ema_(target: nn.Module, source: nn.Module, rate: float) -> None:
+    """Move `target` towards `source`: (1 - rate) target + rate source, in place."""
+    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), rate)
+
+
+def _truncated(rng: Streams, *shape: int) -> Tensor:
+    """Standard normal cut at two deviations, by inverting its distribution function."""
+    edge = torch.special.ndtr(torch.tensor(2.0, dtype=torch.float64, device=rng.device))
+    return torch.special.ndtri((1 - edge) + rng.uniform64(*shape) * (2 * edge - 1)).float()

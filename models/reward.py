@@ -1,0 +1,88 @@
+"""Reward regression r(s, a, s') or r(s, a), for generators whose dynamics say nothing of rewards."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from core.config import STRICT, Count, Inner, Positive
+from core.data import Dataset
+from core.random import Streams
+from models.nn import MLP, Standardize
+from models.training import split_rows, train_until_stale
+
+__all__ = ["RewardConfig", "RewardModel"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class RewardConfig:
+    """Network and budget of the regression."""
+
+    inputs: Literal["sas", "sa"] = "sas"  # "sa" is DyDiff's; ill-posed where reward is a speed
+    hidden: tuple[int, ...] = (256, 256)
+    learning_rate: Positive = 3e-4
+    batch_size: Count = 256
+    holdout: Inner = 0.2
+    holdout_rows: Count = 5000
+    patience: Count = 7
+    check_every: Count = 500
+    max_updates: Count = 50_000
+
+    def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "RewardModel":
+        """An untrained model."""
+        return RewardModel(self, obs_dim, action_dim, rng)
+
+    def fit(self, model: "RewardModel", data: Dataset, rng: Streams) -> None:
+        """Least squares; the weights of the lowest hold-out error are kept."""
+        rows = data.train
+        x, y = model.inputs(rows.obs, rows.action, rows.next_obs), rows.reward[:, None]
+        train, holdout = split_rows(len(x), self.holdout, self.holdout_rows, rng.fork("split"))
+        model.input.fit(x, train)
+        model.output.fit(y, train)
+        batches = rng.fork("batches")
+
+        def error(chosen: Tensor) -> Float[Tensor, " S"]:
+            index, shape = chosen.flatten(), chosen.shape
+            predicted = model.net(model.input(x[index].view(*shape, -1)))
+            return (predicted - model.output(y[index].view(*shape, -1))).square().mean((-1, -2))
+
+        def loss() -> Float[Tensor, " S"]:
+            position = (batches.uniform64(self.batch_size) * train.shape[-1]).long()
+            return error(train.gather(-1, position))
+
+        train_until_stale(
+            model,
+            loss,
+            lambda: error(holdout),
+            learning_rate=self.learning_rate,
+            updates=self.max_updates,
+            check_every=self.check_every,
+            patience=self.patience,
+            label="reward model",
+        )
+
+
+class RewardModel(nn.Module):
+    """One network per seed; takes and gives environment units."""
+
+    def __init__(self, config: RewardConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
+        super().__init__()
+        self.with_next = config.inputs == "sas"
+        width = obs_dim * (2 if self.with_next else 1) + action_dim
+        self.net = MLP((len(rng.seeds),), [width, *config.hidden, 1], rng)
+        self.input = Standardize(width, rng)
+        self.output = Standardize(1, rng)
+
+    def inputs(
+        self, obs: Float[Tensor, "*SB O"], action: Float[Tensor, "*SB A"], next_obs: Float[Tensor, "*SB O"]
+    ) -> Float[Tensor, "*SB F"]:
+        """What the network sees."""
+        return torch.cat([obs, action, next_obs] if self.with_next else [obs, action], -1)
+
+    def forward(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], next_obs: Float[Tensor, "S B O"]
+    ) -> Float[Tensor, "S B"]:
+        """Expected reward."""
+        return self.output.inverse(self.net(self.input(self.inputs(obs, action, next_obs))))[..., 0]

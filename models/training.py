@@ -1,0 +1,79 @@
+"""The supervised training loop of small models: keep the best weights of every copy, stop when nothing improves."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from core.progress import progress
+from core.random import Streams
+from models.nn import adam, descend
+
+__all__ = ["split_rows", "train_until_stale"]
+
+
+def train_until_stale(
+    model: nn.Module,
+    loss: Callable[[], Float[Tensor, " S"]],
+    validate: Callable[[], Float[Tensor, "S *E"]],
+    *,
+    learning_rate: float,
+    updates: int,
+    check_every: int,
+    patience: int,
+    threshold: float = 0.01,
+    label: str = "model",
+) -> Float[Tensor, "S *E"]:
+    """Adam until, for every seed, no copy's hold-out error has fallen by `threshold` (a share) in `patience` checks.
+
+    Afterwards the parameters hold each copy's best weights; returned are the errors of those weights. A seed that has
+    stopped keeps what it has while others go on, so its result does not depend on them. Parameters have the axes of
+    `validate()` in front.
+    """
+    parameters = list(model.parameters())
+    optimizer = adam(parameters, learning_rate)
+    best = _validate(model, validate)
+    weights = [parameter.detach().clone() for parameter in parameters]
+    stale = torch.zeros(len(best), dtype=torch.int64, device=best.device)
+    with progress(f"fit {label}", updates) as advance:
+        for update in range(1, updates + 1):
+            descend(optimizer, loss())
+            if update % check_every and update < updates:
+                continue
+            advance(update % check_every or check_every)
+            error = _validate(model, validate)
+            if not bool(error.isfinite().all()):
+                raise FloatingPointError(
+                    f"{label}: hold-out error must be finite, got {error.tolist()} at update {update}"
+                )
+            better = (error < best * (1 - threshold)) & _like(stale < patience, error)
+            best = torch.where(better, error, best)
+            for kept, parameter in zip(weights, parameters, strict=True):
+                kept.copy_(torch.where(_like(better, kept), parameter.detach(), kept))
+            stale = torch.where(better.view(len(better), -1).any(1), 0, stale + 1)
+            if bool((stale >= patience).all()):
+                break
+    with torch.no_grad():
+        for parameter, kept in zip(parameters, weights, strict=True):
+            parameter.copy_(kept)
+    return best
+
+
+def split_rows(rows: int, share: float, most: int, rng: Streams) -> tuple[Int[Tensor, "S n"], Int[Tensor, "S h"]]:
+    """(rows to learn from, rows to stop by), drawn anew for every seed: a share of all rows, but `most` at the most."""
+    holdout = min(max(round(share * rows), 1), most)
+    order = rng.uniform64(rows).argsort(-1)
+    return order[:, holdout:], order[:, :holdout]
+
+
+def _validate(model: nn.Module, validate: Callable[[], Tensor]) -> Tensor:
+    model.eval()
+    with torch.no_grad():
+        error = validate()
+    model.train()
+    return error
+
+
+def _like(mask: Tensor, other: Tensor) -> Tensor:
+    return mask.view(*mask.shape, *[1] * (other.ndim - mask.ndim))

@@ -1,0 +1,57 @@
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from core.data import Dataset
+from core.random import Streams
+from models.cache import ModelCache
+from models.dynamics import DynamicsConfig
+
+TINY = DynamicsConfig(members=2, elites=1, width=8, weight_decay=(0.0, 0.0), max_updates=20, check_every=10)
+
+
+def state(cache: ModelCache, data: Dataset, config: DynamicsConfig = TINY) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = cache.get(config, data).state_dict()
+    return found
+
+
+def test_a_model_is_fitted_once_and_comes_back_bit_for_bit(toy: Dataset, tmp_path: Path) -> None:
+    first = state(ModelCache(Streams((0, 1)), tmp_path), toy)
+    with patch.object(DynamicsConfig, "fit", side_effect=AssertionError("fitted again")):
+        second = state(ModelCache(Streams((0, 1)), tmp_path), toy)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_only_missing_seeds_are_fitted_and_they_equal_those_fitted_together(toy: Dataset, tmp_path: Path) -> None:
+    state(ModelCache(Streams((1,)), tmp_path / "a"), toy)
+    mixed = state(ModelCache(Streams((0, 1, 2)), tmp_path / "a"), toy)
+    together = state(ModelCache(Streams((0, 1, 2)), tmp_path / "b"), toy)
+    assert all(torch.equal(mixed[name], together[name]) for name in mixed)
+    assert not torch.equal(mixed["net.layers.0.weight"][0], mixed["net.layers.0.weight"][1])
+
+
+@pytest.mark.parametrize("change", ["config", "data"])
+def test_another_configuration_or_other_rows_are_another_model(toy: Dataset, tmp_path: Path, change: str) -> None:
+    state(ModelCache(Streams((0,)), tmp_path), toy)
+    config = replace(TINY, learning_rate=1e-4) if change == "config" else TINY
+    data = replace(toy, train=replace(toy.train, reward=toy.train.reward + 1)) if change == "data" else toy
+    state(ModelCache(Streams((0,)), tmp_path), data, config)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_a_shared_model_is_the_first_seeds_for_all(toy: Dataset, tmp_path: Path) -> None:
+    shared = state(ModelCache(Streams((4, 5)), tmp_path, shared=True), toy)
+    own = state(ModelCache(Streams((4,)), tmp_path), toy)
+    assert all(torch.equal(shared[name], own[name].expand_as(shared[name])) for name in shared)
+
+
+def test_a_damaged_file_is_named_and_replaced(toy: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = state(ModelCache(Streams((0,)), tmp_path), toy)
+    (path,) = tmp_path.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-40])
+    after = state(ModelCache(Streams((0,)), tmp_path), toy)
+    assert path.name in capsys.readouterr().err
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import nn
+
+from core.random import Streams
+from models.training import split_rows, train_until_stale
+
+
+class Points(nn.Module):
+    """A free number per seed and copy."""
+
+    def __init__(self, *start: list[float]) -> None:
+        super().__init__()
+        self.at = nn.Parameter(torch.tensor(start))
+
+
+def train(model: Points, error: "torch.Tensor | None" = None, **changes: float) -> torch.Tensor:
+    """Gradient descent upwards from 0, validated against a target: the error falls until the target is passed."""
+    targets = torch.tensor([[0.5, 1.5], [0.2, 3.0]])[: len(model.at)] if error is None else error
+    settings = {"learning_rate": 0.1, "updates": 100, "check_every": 1, "patience": 3} | changes
+    return train_until_stale(
+        model, lambda: -model.at.sum(-1), lambda: (model.at.detach() - targets).abs(), **settings  # type: ignore[arg-type]
+    )
+
+
+def test_each_copy_keeps_the_weights_of_its_own_lowest_error() -> None:
+    """B2, B3: best weights kept by reference are the last ones."""
+    model = Points([0.0, 0.0], [0.0, 0.0])
+    errors = train(model)
+    assert torch.allclose(model.at, torch.tensor([[0.5, 1.5], [0.2, 3.0]]), atol=1e-4)
+    assert torch.allclose(errors, torch.zeros(2, 2), atol=1e-4)
+
+
+def test_a_seed_that_has_stopped_does_not_depend_on_one_that_goes_on() -> None:
+    alone, together = Points([0.0, 0.0]), Points([0.0, 0.0], [0.0, 0.0])
+    train(alone)
+    train(together)
+    assert torch.equal(alone.at[0], together.at[0])
+
+
+def test_no_update_is_wasted_after_all_have_stopped() -> None:
+    calls = []
+    model = Points([0.0, 0.0])
+    target = torch.full((1, 2), -1.0)                  # the first step is already in the wrong direction
+
+    def loss() -> torch.Tensor:
+        calls.append(1)
+        return -model.at.sum(-1)
+
+    train_until_stale(
+        model, loss, lambda: (model.at.detach() - target).abs(), learning_rate=0.1, updates=100, check_every=2, patience=3
+    )
+    assert len(calls) == 6
+    assert torch.equal(model.at, torch.zeros(1, 2))
+
+
+def test_an_error_that_is_not_finite_is_named() -> None:
+    with pytest.raises(FloatingPointError, match=r"model: hold-out error must be finite, got \[\[nan, "):
+        train(Points([float("nan"), 0.0]), torch.zeros(1, 2))
+
+
+def test_split_is_a_partition_per_seed() -> None:
+    train_rows, holdout = split_rows(100, 0.2, 15, Streams((0, 1)))
+    assert holdout.shape == (2, 15)
+    assert not torch.equal(holdout[0], holdout[1])
+    for seed in range(2):
+        assert sorted([*train_rows[seed].tolist(), *holdout[seed].tolist()]) == list(range(100))
