@@ -1,0 +1,1 @@
+"""From a suite to cells, from cells to records, from records to a report."""

@@ -1,0 +1,116 @@
+"""The cells that are not there yet, a few at a time; a cell that fails is recorded and the others go on.
+
+On a CPU every cell is a process of its own with one thread: two cells side by side use two cores better than one cell
+with two threads, and a number does not depend on how many cells ran at once.
+"""
+
+import multiprocessing
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import runner
+from benchmarks.provenance import provenance
+from benchmarks.spec import RunSpec
+from benchmarks.store import ResultStore
+from core.progress import Channel, relay, say, showing
+from tasks.base import load_task
+
+__all__ = ["run_missing"]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One cell with the seeds it lacks, ready to be sent to another process."""
+
+    label: str
+    spec: RunSpec
+    root: Path
+    device: torch.device
+    data_dir: Path | None
+
+    def run(self) -> bool:
+        """Run it here and record what happened; False when it failed."""
+        store, started = ResultStore(self.root), datetime.now(UTC)
+        say(f"{self.label}: seeds {', '.join(map(str, self.spec.seeds))}")
+        try:
+            task = load_task(self.spec.task, self.spec.settings.data_options(self.data_dir))
+            records, origin = runner.run(self.spec, task, self.device)
+        except Exception as error:  # whatever a method or a file does, the other cells must go on
+            self.fail(store, started, traceback.format_exc())
+            say(f"{self.label}: FAILED: {type(error).__name__}: {error}")
+            return False
+        store.finish(self.spec, origin, records)
+        say(f"{self.label}: done in {origin['seconds']:.0f} s")
+        return True
+
+    def fail(self, store: ResultStore, started: datetime, reason: str) -> None:
+        """Record a failure of these seeds."""
+        origin = {"seeds": list(self.spec.seeds), "started": started.isoformat(timespec="seconds")}
+        store.fail(self.spec, provenance(self.device) | origin, reason)
+
+
+def run_missing(
+    specs: Iterable[RunSpec], store: ResultStore, device: torch.device, data_dir: Path | None, jobs: int = 1
+) -> int:
+    """Run what is missing, `jobs` cells at a time; returns the number of cells that failed."""
+    specs, todo = list(specs), []
+    for number, spec in enumerate(specs, 1):
+        seeds = store.missing(spec)
+        label = f"[{number}/{len(specs)}] {spec.task} {spec.generator.name} {spec.algorithm.name} ({spec.variant})"
+        if seeds:
+            todo.append(_Job(label, replace(spec, seeds=seeds), store.root, device, data_dir))
+        else:
+            say(f"{label}: already there")
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    if min(jobs, len(todo)) <= 1:
+        return sum(not job.run() for job in todo)
+    return _side_by_side(todo, store, jobs)
+
+
+def _side_by_side(todo: list[_Job], store: ResultStore, jobs: int) -> int:
+    context = multiprocessing.get_context("spawn")
+    channel: Channel = context.SimpleQueue()
+    waiting, failed = todo[::-1], 0
+    running: dict[Any, tuple[SpawnProcess, _Job, datetime]] = {}  # by sentinel
+    with showing(channel):
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    job = waiting.pop()
+                    process = context.Process(target=_work, args=(job, channel), daemon=True)
+                    process.start()
+                    running[process.sentinel] = process, job, datetime.now(UTC)
+                for sentinel in wait(list(running)):
+                    process, job, started = running.pop(sentinel)
+                    process.join()
+                    failed += process.exitcode != 0
+                    if process.exitcode not in (0, _FAILED):
+                        job.fail(store, started, f"the cell's process ended with exit code {process.exitcode}\n")
+                        say(f"{job.label}: FAILED: its process ended with exit code {process.exitcode}")
+        finally:
+            for process, *_ in running.values():
+                process.terminate()
+    return failed
+
+
+_FAILED = 17  # the exit code of a process that has recorded its cell's failure itself
+
+
+def _work(job: _Job, channel: Channel) -> None:
+    relay(channel)
+    if job.device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        done = job.run()
+    except KeyboardInterrupt:  # the parent has been told, too, and says so
+        raise SystemExit(130) from None
+    raise SystemExit(0 if done else _FAILED)

@@ -1,0 +1,76 @@
+"""What a matrix will do before it does it: cells, pretrained models they share, and the time they should take."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmarks.spec import RunSpec
+from benchmarks.store import ResultStore
+from core.files import canonical_json
+from models.cache import ModelConfig, describe_model
+
+__all__ = ["describe"]
+
+
+def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
+    """Two tables as text; estimates come from finished cells in the same results folder, else they are unknown."""
+    specs, rates = list(specs), _rates(store)
+    rows, total = list[list[Any]](), 0.0
+    for spec in specs:
+        missing, rate = len(store.missing(spec)), rates.get(_kind(spec))
+        seconds = None if rate is None else rate * missing * spec.settings.updates
+        total += seconds or 0.0
+        methods = (spec.generator.name, spec.algorithm.name)
+        rows.append([spec.task, *methods, spec.variant, len(spec.seeds), missing, _minutes(seconds), spec.cell_id])
+    headers = ["task", "generator", "algorithm", "variant", "seeds", "to run", "estimate", "cell"]
+    unknown = sum(row[-2] == "unknown" for row in rows)
+    lines = [
+        tabulate(rows, headers, tablefmt="simple"),
+        "",
+        f"{len(specs)} cells, {sum(row[5] for row in rows)} seeds to run, estimated {_minutes(total)}"
+        + (f" and {unknown} cells whose cost is not known yet" if unknown else ""),
+        "",
+        tabulate(_models(specs), ["pretrained model", "task", "fits", "shared by cells"], tablefmt="simple"),
+    ]
+    return "\n".join(lines)
+
+
+def _models(specs: list[RunSpec]) -> list[list[Any]]:
+    """Models by what determines them; one fit per seed unless the suite shares one."""
+    users: dict[str, list[RunSpec]] = defaultdict(list)
+    for spec in specs:
+        for field in fields(spec.generator.config):
+            config = getattr(spec.generator.config, field.name)
+            if isinstance(config, ModelConfig):
+                users[canonical_json([spec.task, describe_model(config)])].append(spec)
+    rows = []
+    for key, cells in users.items():
+        task, model = json.loads(key)
+        fits = 1 if cells[0].settings.shared_models else len(cells[0].seeds)
+        rows.append([model["model"].rpartition(".")[2].removesuffix("Config"), task, fits, len(cells)])
+    return rows
+
+
+def _kind(spec: RunSpec) -> tuple[str, str, str]:
+    return spec.task, spec.generator.name, spec.algorithm.name
+
+
+def _rates(store: ResultStore) -> dict[tuple[str, str, str], float]:
+    """Seconds per seed and update of the finished cells."""
+    rates = {}
+    for cell in store.cells():
+        spent = sum(run["seconds"] for run in cell.runs if run["status"] == "ok")
+        if cell.done:
+            kind = (cell.spec["task"], cell.spec["generator"]["name"], cell.spec["algorithm"]["name"])
+            rates[kind] = spent / (len(cell.done) * cell.spec["settings"]["updates"])
+    return rates
+
+
+def _minutes(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

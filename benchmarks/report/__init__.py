@@ -1,0 +1,68 @@
+"""From a results folder to tables, figures and one HTML page; everything is redrawn from the folder alone."""
+
+from benchmarks.report.collect import Results, collect
+from benchmarks.report.fidelity import COMPOUNDING, compounding, compounding_table, cost, cost_table
+from benchmarks.report.page import page
+from benchmarks.report.plots import figures
+from benchmarks.report.render import to_csv, to_latex, to_markdown, to_text
+from benchmarks.report.scores import aggregate, evaluations, finals
+from benchmarks.report.style import save
+from benchmarks.report.tables import aggregate_table, detail_table, improvement_table, score_table
+from benchmarks.store import ResultStore
+from core.files import write_text
+
+__all__ = ["report", "score_text"]
+
+
+def report(store: ResultStore) -> list[str]:
+    """Write DIR/report/ and return what is wrong with the results: failed, missing and undefined, each by name.
+
+    Figures of an earlier report that there is nothing to draw for any more are removed.
+
+    Raises:
+        DataError: a file of the store is torn or was edited; names it.
+    """
+    results, folder = collect(store), store.root / "report"
+    final = finals(results)
+    problems = [*results.problems, *_undefined(results)]
+    written = [
+        score_table(results, final),
+        improvement_table(results, final),
+        aggregate_table(final),
+        detail_table(results, final),
+        compounding_table(results),
+        cost_table(results),
+    ]
+    for name, frame in (
+        ("scores", evaluations(results)),
+        ("aggregate", aggregate(final)),
+        ("compounding", compounding(results)[COMPOUNDING]),
+        ("cost", cost(results)),
+    ):
+        write_text(folder / f"{name}.csv", to_csv(frame))
+    for suffix, render in (("md", to_markdown), ("tex", to_latex)):
+        write_text(folder / f"scores.{suffix}", "\n".join(render(table) for table in written if table.rows))
+    svgs = {}
+    for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
+        path.unlink()
+    for name, figure in figures(results):
+        save(figure, folder, name)
+        svgs[name] = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    write_text(folder / "index.html", page(results, written, svgs, problems))
+    return problems
+
+
+def score_text(store: ResultStore) -> str:
+    """The score table for a terminal."""
+    results = collect(store)
+    return to_text(score_table(results, finals(results)))
+
+
+def _undefined(results: Results) -> list[str]:
+    """Seeds that finished without a score, because an evaluation that counts is not defined."""
+    undefined = finals(results).query("final.isna()")
+    names = {cell.cell_id: cell.name for cell in results.cells}
+    return [
+        f"undefined: {names[cell_id]}, seed {seed}: no score, an evaluation that counts has no return"
+        for cell_id, seed in zip(undefined["cell_id"].tolist(), undefined["seed"].tolist(), strict=True)
+    ]

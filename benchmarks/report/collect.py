@@ -1,0 +1,182 @@
+"""From a results folder to tidy frames: what was planned, what is there, what is missing and why."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.store import Cell, Record, ResultStore
+
+__all__ = ["LABELS", "CellView", "Results", "collect", "natural", "without_folders"]
+
+LABELS = ["task", "generator", "algorithm", "variant"]
+
+
+@dataclass(frozen=True)
+class CellView:
+    """A cell as a report sees it: planned, or found in the folder, or both."""
+
+    cell_id: str
+    task: str
+    generator: str
+    algorithm: str
+    variant: str  # unique among cells of equal task, generator and algorithm
+    spec: Mapping[str, Any]
+    runs: tuple[Mapping[str, Any], ...]
+    done: tuple[int, ...]
+    failed: tuple[int, ...]  # seeds of the last failure that have no result
+    missing: tuple[int, ...]  # other planned seeds that have no result
+    error: str | None  # the failure in one line, without this machine's paths
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        variant = "" if self.variant == "default" else f" [{self.variant}]"
+        return f"{self.task} / {self.generator} / {self.algorithm}{variant}"
+
+    @property
+    def seeds(self) -> int:
+        """How many there should be."""
+        return len(self.done) + len(self.failed) + len(self.missing)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that tables and plots are drawn from."""
+
+    suite: str  # empty when the folder has no plan
+    cells: tuple[CellView, ...]  # in the order of tables
+    records: pd.DataFrame  # cell_id, *LABELS, seed, step, metric, value (NaN: not defined)
+
+    def metric(self, *names: str) -> pd.DataFrame:
+        """Rows of these metrics, one column each; indexed by cell, labels, seed and step."""
+        rows = self.records[self.records["metric"].isin(names)]
+        table = rows.pivot(index=["cell_id", *LABELS, "seed", "step"], columns="metric", values="value")
+        return table.reindex(columns=list(names)).rename_axis(columns=None).reset_index()
+
+    def group(self, prefix: str) -> pd.DataFrame:
+        """Rows whose metric starts with `prefix`, which is taken off."""
+        rows = self.records[self.records["metric"].str.startswith(prefix)]
+        return rows.assign(metric=rows["metric"].str.removeprefix(prefix))
+
+    @cached_property
+    def scored_tasks(self) -> frozenset[str]:
+        """Tasks with reference returns: those where `normalized_score` is defined at least once."""
+        rows = self.records[(self.records["metric"] == "normalized_score") & self.records["value"].notna()]
+        return frozenset(rows["task"])
+
+    @cached_property
+    def unscored_tasks(self) -> frozenset[str]:
+        """Tasks with results but without reference returns: their tables show returns."""
+        return frozenset(self.records["task"]) - self.scored_tasks
+
+    @property
+    def problems(self) -> list[str]:
+        """Cells and seeds that were asked for and have no result."""
+        found = []
+        for cell in self.cells:
+            if cell.error is not None:
+                found.append(f"failed: {cell.name}, {_seeds(cell.failed)}: {cell.error}")
+            if cell.missing:
+                found.append(f"missing: {cell.name}, {_seeds(cell.missing)}")
+        return found
+
+
+def collect(store: ResultStore) -> Results:
+    """Read the folder.
+
+    Raises:
+        DataError: a file of the store is torn or was edited; names it.
+    """
+    plan, found = store.planned(), {cell.cell_id: cell for cell in store.cells()}
+    planned = {entry["cell_id"]: entry for entry in plan.get("cells", [])}
+    labels = {key: entry["variant"] for key, entry in planned.items()} | {
+        key: cell.variant for key, cell in found.items()
+    }
+    variants = _variants(labels, planned | {key: cell.spec for key, cell in found.items()})
+    views = [_view(key, variants[key], found.get(key), planned.get(key)) for key in variants]
+    views.sort(
+        key=lambda cell: (
+            natural(cell.task),
+            natural(cell.algorithm),
+            cell.variant != "default",
+            natural(cell.variant),
+            cell.generator != "none",
+            natural(cell.generator),
+        )
+    )
+    frames = [
+        pd.DataFrame(found[view.cell_id].records, columns=list(Record._fields)).assign(
+            cell_id=view.cell_id, **{label: getattr(view, label) for label in LABELS}
+        )
+        for view in views
+        if view.done
+    ]
+    empty = pd.DataFrame(columns=["seed", "step", "metric", "value", "cell_id", *LABELS])
+    records = (pd.concat(frames, ignore_index=True) if frames else empty).astype(
+        {"seed": "int64", "step": "int64", "metric": "str", "value": "float64"}
+    )
+    suite: str = plan.get("suite", "")
+    if suite.endswith(".toml"):  # somebody's file: its name says enough
+        suite = re.sub(r".*[/\\]", "", suite)
+    return Results(suite, tuple(views), records)
+
+
+def natural(text: str) -> list[str | int]:
+    """Sort key that puts iterations=10 after iterations=2."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
+
+
+def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, Any] | None) -> CellView:
+    spec: Mapping[str, Any] = (
+        cell.spec if cell else {key: (planned or {})[key] for key in ("task", "generator", "algorithm", "settings")}
+    )
+    done, runs, error = (cell.done, cell.runs, cell.error) if cell else ((), [], None)
+    asked = set(planned["seeds"]) if planned else set()
+    tried = next((set(run.get("seeds", asked)) for run in reversed(runs) if run.get("status") == "failed"), asked)
+    failed = tried - set(done) if error is not None else set()
+    return CellView(
+        cell_id,
+        spec["task"],
+        spec["generator"]["name"],
+        spec["algorithm"]["name"],
+        variant,
+        spec,
+        tuple(runs),
+        done,
+        tuple(sorted(failed)),
+        tuple(sorted(asked - set(done) - failed)),
+        None if error is None else _last_line(error),
+    )
+
+
+def _variants(labels: Mapping[str, str], specs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Labels by cell; cells that would look alike get the beginning of their hash appended."""
+    looks = {
+        key: (specs[key]["task"], specs[key]["generator"]["name"], specs[key]["algorithm"]["name"], label)
+        for key, label in labels.items()
+    }
+    count = Counter(looks.values())
+    return {
+        key: label + ("#" + key.rpartition("--")[2][:6] if count[looks[key]] > 1 else "")
+        for key, label in labels.items()
+    }
+
+
+def without_folders(text: str) -> str:
+    """The text with absolute paths cut down to file names: a report must not tell about the machine it was made on."""
+    return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":]+[/\\])+", "", text)
+
+
+def _last_line(traceback: str) -> str:
+    lines = [line for line in traceback.splitlines() if line.strip()]
+    return without_folders(lines[-1].strip()) if lines else "no message"
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    listed = [str(seed) for seed in seeds]
+    return f"seed{'s' * (len(listed) != 1)} {', '.join(listed) or 'unknown'}"

@@ -1,0 +1,130 @@
+"""From evaluations to the numbers of a table: one final score per seed, then intervals over seeds and over tasks."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+import torch
+
+from benchmarks.report.collect import LABELS, Results
+from metrics.statistics import (
+    iqm,
+    mean,
+    median,
+    optimality_gap,
+    stratified_bootstrap,
+    t_interval,
+    trimmed_t_interval,
+)
+
+__all__ = ["AGGREGATES", "FEW_SEEDS", "RULE", "aggregate", "estimates", "evaluations", "finals", "improvements"]
+
+FEW_SEEDS = 5  # below, a cell is marked and never bold
+WINDOW = 10
+RULE = (
+    f"Score of a seed: mean over its last {WINDOW} evaluations; over the last half of them where there are fewer than "
+    f"{WINDOW}."
+)
+AGGREGATES = ["mean", "median", "iqm", "optimality_gap"]
+_REPS = 10_000
+
+
+def evaluations(results: Results) -> pd.DataFrame:
+    """scores.csv: one row per evaluation of every seed, and one row per seed that failed or is missing."""
+    rows = results.metric("return", "normalized_score").assign(status="ok")
+    absent = [
+        {label: getattr(cell, label) for label in LABELS} | {"seed": seed, "status": status}
+        for cell in results.cells
+        for status, seeds in (("failed", _or_unknown(cell.failed, cell.error)), ("missing", cell.missing))
+        for seed in seeds
+    ]
+    columns = ["task", "generator", "algorithm", "variant", "seed", "step", "return", "normalized_score", "status"]
+    table = pd.concat([rows, pd.DataFrame(absent, columns=columns)]) if absent else rows
+    return table[columns].astype({"seed": "Int64", "step": "Int64"}).sort_values(columns[:6], ignore_index=True)
+
+
+def finals(results: Results) -> pd.DataFrame:
+    """One row per finished seed: `final` by the rule, `last`, `best`, and `unit` (score or return).
+
+    NaN where an evaluation that counts is not defined: a diverged seed has no score, and no other seed stands in.
+    """
+    rows = results.metric("return", "normalized_score").sort_values("step")
+    scored = rows["task"].isin(results.scored_tasks)
+    rows = rows.assign(score=rows["normalized_score"].where(scored, rows["return"]))
+    rows["unit"] = scored.map({True: "score", False: "return"})
+    by_seed = rows.groupby(["cell_id", *LABELS, "unit", "seed"])["score"]
+    return by_seed.agg(final=_final, last=lambda x: x.iloc[-1], best="max").reset_index()
+
+
+def estimates(frame: pd.DataFrame, column: str = "final") -> pd.DataFrame:
+    """Per cell: n seeds, and the mean of `column` with its Student-t interval (NaN below two seeds)."""
+    rows = {}
+    for cell_id, values in frame.groupby("cell_id")[column]:
+        x = torch.tensor(values.dropna().to_numpy(), dtype=torch.float64)
+        low, high = t_interval(x)
+        rows[cell_id] = (len(x), x.mean().item(), low.item(), high.item())
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["n", "mean", "low", "high"])
+
+
+def improvements(results: Results, final: pd.DataFrame) -> pd.DataFrame:
+    """`estimates` of each cell's score minus that of generator `none`, seed by seed.
+
+    The partner is the cell of equal task, algorithm and settings; cells without one are left out.
+    """
+
+    def context(spec: object) -> str:
+        return repr([spec[key] for key in ("task", "algorithm", "settings")])  # type: ignore[index]
+
+    baselines = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
+    partner = {cell.cell_id: baselines.get(context(cell.spec)) for cell in results.cells if cell.generator != "none"}
+    pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
+        final[["cell_id", "seed", "final"]],
+        left_on=["partner", "seed"],
+        right_on=["cell_id", "seed"],
+        suffixes=("", "_none"),
+    )
+    return estimates(pairs.assign(gain=pairs["final"] - pairs["final_none"]), "gain")
+
+
+def aggregate(final: pd.DataFrame) -> pd.DataFrame:
+    """aggregate.csv: over the tasks with reference returns, on the seeds that every one of these tasks has.
+
+    Scores are in percent of the reference, `optimality_gap` in parts of it. One task: t intervals over its seeds;
+    several: stratified bootstrap with a fixed seed.
+    """
+    rows = []
+    scored = final[final["unit"] == "score"]
+    for (generator, algorithm, variant), group in scored.groupby(["generator", "algorithm", "variant"]):
+        matrix = group.pivot_table(index="seed", columns="task", values="final", aggfunc="first", dropna=False).dropna()
+        scores = torch.tensor(matrix.to_numpy(), dtype=torch.float64)
+        low, high = _intervals(scores)
+        for metric, *numbers in zip(AGGREGATES, _aggregates(scores).tolist(), low.tolist(), high.tolist(), strict=True):
+            rows.append([generator, algorithm, metric, *numbers, *scores.shape, variant])
+    columns = ["generator", "algorithm", "metric", "value", "low", "high", "n_seeds", "n_tasks", "variant"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _final(scores: pd.Series) -> float:
+    """The rule: `RULE`."""
+    window = WINDOW if len(scores) >= WINDOW else max(1, len(scores) // 2)
+    return float(scores.tail(window).mean(skipna=False))
+
+
+def _aggregates(scores: torch.Tensor) -> torch.Tensor:
+    """[*B, runs, tasks] -> [*B, 4], in the order of AGGREGATES."""
+    return torch.stack([mean(scores), median(scores), iqm(scores), optimality_gap(scores / 100)], -1)
+
+
+def _intervals(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    runs, tasks = scores.shape
+    if runs < 2:
+        return torch.full((4,), torch.nan), torch.full((4,), torch.nan)
+    if tasks > 1:
+        return stratified_bootstrap(scores, _aggregates, _REPS, torch.Generator().manual_seed(0))
+    shortfall = (1 - scores[:, 0] / 100).clamp(min=0)
+    both = [t_interval(scores[:, 0]), t_interval(scores[:, 0]), trimmed_t_interval(scores[:, 0]), t_interval(shortfall)]
+    low, high = zip(*both, strict=True)
+    return torch.stack(low), torch.stack(high)
+
+
+def _or_unknown(seeds: Iterable[int], error: str | None) -> list[int | None]:
+    return list(seeds) or ([None] if error is not None else [])

@@ -1,0 +1,122 @@
+"""How every figure looks, and how it is written: equal data give equal bytes."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from benchmarks.report.collect import Results, natural
+from core.files import atomic
+
+__all__ = [
+    "BASELINE",
+    "GRID",
+    "INK",
+    "PALETTE",
+    "SURFACE",
+    "Looks",
+    "draw",
+    "legend",
+    "make_looks",
+    "panels",
+    "plain",
+    "save",
+]
+
+INK, GRID, SURFACE = "#1f252d", "#d9dee5", "#fefefe"  # the page swaps these three for the colours of its theme
+BASELINE = "#6f7782"  # generator none, and the predictor that nothing moves
+PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#999933"]  # Okabe-Ito and Tol
+_WIDTH = 11.0  # inches
+_STYLE: Any = {
+    **sns.axes_style("whitegrid"),
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "legend.fontsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": GRID,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "axes.facecolor": SURFACE,
+    "figure.facecolor": SURFACE,
+    "savefig.facecolor": SURFACE,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "axes.titleweight": "bold",
+    "svg.hashsalt": "rolloutbench",
+    "svg.fonttype": "path",
+    "savefig.dpi": 150,
+    "axes.titlepad": 7,
+}
+
+Looks = dict[tuple[str, str], tuple[str, str]]  # (generator, variant) -> (label, colour), in the order of legends
+
+
+def draw(figure_of: Any, *arguments: Any) -> Figure:
+    """Styles hold while a figure is made: afterwards nobody else's figures have changed."""
+    with mpl.rc_context(_STYLE):
+        figure: Figure = figure_of(*arguments)
+        ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08).execute(figure)  # once, for svg and png alike
+        return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """As svg and png, without dates and versions."""
+    with mpl.rc_context(_STYLE):
+        for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+            with atomic(folder / f"{name}.{kind}") as part:
+                figure.savefig(part, format=kind, metadata=metadata)
+
+
+def make_looks(results: Results) -> Looks:
+    """One colour per generator, the same in every figure; its variants are shades of it."""
+    found: dict[str, set[str]] = {}
+    for cell in results.cells:
+        found.setdefault(cell.generator, set()).add(cell.variant)
+    names = sorted(found.keys() - {"none"}, key=natural)
+    palette = PALETTE if len(names) <= len(PALETTE) else sns.husl_palette(len(names), l=0.55)
+    colours = {"none": BASELINE, **dict(zip(names, palette, strict=False))}
+    looks: Looks = {}
+    for generator in [name for name in ("none", *names) if name in found]:
+        variants = sorted(found[generator], key=lambda name: (name != "default", natural(name)))
+        shade = sns.light_palette(colours[generator], as_cmap=True)
+        for place, variant in enumerate(variants):
+            label = generator if variants == ["default"] else f"{generator} · {variant}"
+            looks[generator, variant] = (plain(label, 48), mpl.colors.to_hex(shade(1 - 0.6 * place / len(variants))))
+    return looks
+
+
+def panels(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure, Any]:
+    """A figure and its axes[row][column]; `height` in inches of one row."""
+    figure = Figure(figsize=(_WIDTH if columns > 1 else 0.7 * _WIDTH, height * rows + 0.7))
+    return figure, figure.subplots(rows, columns, squeeze=False, **share)
+
+
+def legend(figure: Figure, looks: Looks, rows: pd.DataFrame, extra: Sequence[Line2D] = (), **line: Any) -> None:
+    """Below the panels: the generators and variants that `rows` has, and `extra`."""
+    there = set(zip(rows["generator"], rows["variant"], strict=True))
+    handles = [
+        Line2D([], [], color=colour, label=label, **line) for key, (label, colour) in looks.items() if key in there
+    ]
+    figure.legend(handles=[*handles, *extra], loc="outside lower center", ncols=min(len(handles) + len(extra), 6))
+
+
+def plain(text: str, width: int) -> str:
+    """Never a formula, never wider than a panel: at most two lines of `width` characters."""
+    lines = textwrap.wrap(re.sub(r"[\x00-\x1f\x7f]+", " ", text), width, max_lines=2, placeholder="…")
+    return "\n".join(lines).replace("$", r"\$")

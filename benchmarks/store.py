@@ -1,0 +1,156 @@
+"""The one file that knows the layout of a results folder; text only, written whole or not at all.
+
+DIR/plan.json                      what the last `run` was asked for: cells, seeds, labels
+DIR/<cell_id>/spec.json            the specification, and the provenance of every run that added seeds
+DIR/<cell_id>/records.jsonl        one line per (seed, step, metric): {"seed", "step", "metric", "value"}
+DIR/<cell_id>/DONE                 finished seeds with the sha256 of their lines; written last, so it is the truth
+DIR/<cell_id>/error.txt            traceback of the last failure, until a run succeeds
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.spec import RunSpec
+from core.errors import DataError
+from core.files import write_json, write_text
+
+__all__ = ["Cell", "Record", "ResultStore"]
+
+
+class Record(NamedTuple):
+    """One number, and where it belongs."""
+
+    seed: int
+    step: int  # gradient updates made when it was measured
+    metric: str
+    value: float | None  # None: not defined here
+
+    def line(self) -> str:
+        """As a line of records.jsonl."""
+        value = self.value if self.value is None or math.isfinite(self.value) else None
+        return json.dumps({"seed": self.seed, "step": self.step, "metric": self.metric, "value": value})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a results folder holds of one cell."""
+
+    cell_id: str
+    spec: Mapping[str, Any]  # RunSpec.describe()
+    variant: str
+    runs: list[dict[str, Any]]  # provenance, oldest first; each names its seeds and status
+    records: list[Record]  # of finished seeds only
+    done: tuple[int, ...]
+    error: str | None  # traceback of the last failure
+
+
+class ResultStore:
+    """Results of a suite in one folder; every number can be traced to its run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def plan(self, suite: str, specs: Iterable[RunSpec]) -> None:
+        """Remember what was asked for, so that a report can name what is missing."""
+        planned = [
+            {"cell_id": spec.cell_id, "variant": spec.variant, "seeds": list(spec.seeds), **spec.describe()}
+            for spec in specs
+        ]
+        write_json(self.root / "plan.json", {"suite": suite, "cells": planned})
+
+    def planned(self) -> dict[str, Any]:
+        """What `plan` wrote last; empty when nothing was planned here."""
+        path = self.root / "plan.json"
+        return _json(path) if path.exists() else {}
+
+    def missing(self, spec: RunSpec) -> tuple[int, ...]:
+        """Seeds of the cell still to run."""
+        done = self._done(self.root / spec.cell_id)
+        return tuple(seed for seed in spec.seeds if seed not in done)
+
+    def finish(self, spec: RunSpec, provenance: Mapping[str, Any], records: Iterable[Record]) -> None:
+        """Add the finished seeds of one run to the cell."""
+        folder = self.root / spec.cell_id
+        lines = self._lines(folder)
+        for record in records:
+            lines.setdefault(record.seed, []).append(record.line())
+        self._describe(spec, {**provenance, "status": "ok"})
+        write_text(folder / "records.jsonl", "".join(line + "\n" for seed in sorted(lines) for line in lines[seed]))
+        write_json(folder / "DONE", {"seeds": {str(seed): _digest(lines[seed]) for seed in sorted(lines)}})
+        (folder / "error.txt").unlink(missing_ok=True)
+
+    def fail(self, spec: RunSpec, provenance: Mapping[str, Any], traceback: str) -> None:
+        """Record that a run failed; what was finished before stays."""
+        self._describe(spec, {**provenance, "status": "failed"})
+        write_text(self.root / spec.cell_id / "error.txt", traceback)
+
+    def cells(self) -> list[Cell]:
+        """Everything in the folder, by cell id.
+
+        Raises:
+            DataError: a file is torn or was edited; names it.
+        """
+        return [self._cell(path.parent) for path in sorted(self.root.glob("*/spec.json"))]
+
+    def _cell(self, folder: Path) -> Cell:
+        described, error = _json(folder / "spec.json"), folder / "error.txt"
+        lines = self._lines(folder)
+        return Cell(
+            folder.name,
+            described["spec"],
+            described["variant"],
+            described["runs"],
+            [Record(**json.loads(line)) for seed in sorted(lines) for line in lines[seed]],
+            tuple(sorted(lines)),
+            error.read_text(encoding="utf-8") if error.exists() else None,
+        )
+
+    def _describe(self, spec: RunSpec, run: Mapping[str, Any]) -> None:
+        path = self.root / spec.cell_id / "spec.json"
+        runs = _json(path)["runs"] if path.exists() else []
+        write_json(path, {"spec": spec.describe(), "variant": spec.variant, "runs": [*runs, dict(run)]})
+
+    def _done(self, folder: Path) -> dict[int, str]:
+        path = folder / "DONE"
+        return {int(seed): digest for seed, digest in _json(path)["seeds"].items()} if path.exists() else {}
+
+    def _lines(self, folder: Path) -> dict[int, list[str]]:
+        """The lines of every finished seed, checked against DONE."""
+        done = self._done(folder)
+        lines: dict[int, list[str]] = {seed: [] for seed in done}
+        if done:
+            path = folder / "records.jsonl"
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(f"{path} cannot be read, but {folder / 'DONE'} lists seeds: {error}") from None
+            for number, line in enumerate(text.splitlines(), 1):
+                try:
+                    seed = json.loads(line)["seed"]
+                except (ValueError, KeyError, TypeError):
+                    raise DataError(f"{path} line {number} is not a record: {line[:80]!r}") from None
+                if seed in lines:
+                    lines[seed].append(line)
+            for seed, digest in done.items():
+                if _digest(lines[seed]) != digest:
+                    raise DataError(
+                        f"{path} does not match DONE for seed {seed}: torn or edited; delete the folder to run it again"
+                    )
+        return lines
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    return value

@@ -1,0 +1,171 @@
+"""RolloutBench: which way of generating synthetic rollouts helps offline RL, why, and at what price?"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from tyro.conf import Positional, UseAppendAction, arg
+from tyro.extras import SubcommandApp
+
+from benchmarks import matrix, planning
+from benchmarks.report import report as write_report
+from benchmarks.report import score_text
+from benchmarks.spec import cells, load_suite, suite_names
+from benchmarks.store import ResultStore
+from core import registry
+from core.errors import DataError, SpecError
+from core.progress import say
+from tasks import catalogue
+from tasks.base import DataOptions, task_names
+
+Suite = Annotated[Positional[str], arg(metavar="SUITE", help="a suite of this project (see `list`) or a .toml file")]
+Overrides = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(
+        name="set",
+        metavar="KEY=VALUE",
+        help="keys of the suite, e.g. updates=5000 ensemble.rollout_length=1; TOML values",
+    ),
+]
+Seeds = Annotated[int | None, arg(metavar="N", help="seeds 0 .. N-1 instead of the suite's")]
+DataDir = Annotated[Path | None, arg(metavar="DIR", help="looked into first for dataset files")]
+Out = Annotated[Path | None, arg(metavar="DIR", help="results folder; results/SUITE if not given")]
+
+app = SubcommandApp()
+
+
+@app.command
+def run(
+    suite: Suite,
+    overrides: Overrides = (),
+    seeds: Seeds = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], arg(help="auto takes a GPU where there is one")] = "auto",
+    jobs: Annotated[int | None, arg(metavar="N", help="cells at a time; all cores on a CPU, one cell on a GPU")] = None,
+    data_dir: DataDir = None,
+    out: Out = None,
+) -> int:
+    """Run the cells of a suite that are not there yet, write the report, and print the score table.
+
+    Exit code 0 when every cell has finished, 1 when one has failed, 2 when the suite or a value is not valid.
+    """
+    specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
+    store = _store(out, suite)
+    store.plan(suite, specs)
+    failed = matrix.run_missing(specs, store, place, data_dir)
+    return _report(store) or int(failed > 0)
+
+
+@app.command
+def plan(
+    suite: Suite, overrides: Overrides = (), seeds: Seeds = None, data_dir: DataDir = None, out: Out = None
+) -> int:
+    """Show the cells of a suite, the pretrained models they share and the estimated cost; start nothing."""
+    specs = cells(load_suite(suite, overrides, seeds), data_dir)
+    print(planning.describe(specs, _store(out, suite)))
+    return 0
+
+
+@app.command
+def report(folder: Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]) -> int:
+    """Redraw tables, plots and the page from a results folder alone."""
+    if not folder.is_dir():
+        raise SpecError(f"DIR must be a results folder, got {folder}")
+    return _report(ResultStore(folder))
+
+
+@app.command(name="list")
+def list_names() -> int:
+    """List tasks, generators, algorithms and suites."""
+    sections = {
+        "tasks": task_names(),
+        "generators": registry.available("generators"),
+        "algorithms": registry.available("algorithms"),
+        "suites": suite_names(),
+    }
+    for section, names in sections.items():
+        print(f"{section}:", *names, sep="\n  ")
+    return 0
+
+
+@app.command
+def data(
+    action: Annotated[Positional[Literal["list", "make", "fetch", "verify"]], arg(help="what to do")],
+    name: Annotated[Positional[str | None], arg(metavar="NAME", help="a task, e.g. local/maze2d-umaze")] = None,
+    size: Annotated[int, arg(metavar="ROWS", help="rows of a set that is made here")] = 100_000,
+    data_dir: DataDir = None,
+) -> int:
+    """Look after datasets: list them, make local/ sets, fetch d4rl/ and minari/ ones, verify what is there."""
+    if size < 1:
+        raise SpecError(f"--size must be at least 1, got {size}")
+    options = DataOptions(data_dir=data_dir, size=size)
+    if action == "list":
+        print(catalogue.describe(options))
+    elif name is None:
+        raise SpecError(f"data {action} must be given the NAME of a task, got none")
+    elif action == "verify":
+        print(catalogue.verify(name, options))
+    else:
+        print(catalogue.obtain(name, options, action))
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Dispatch, and turn the two kinds of user error into a message and an exit code."""
+    try:
+        code: int = app.cli(prog="run_bench.py", description=__doc__, args=list(_repeated(arguments)))
+    except SpecError as error:
+        say(f"error: {error}")
+        code = 2
+    except DataError as error:
+        say(f"error: {error}")
+        code = 1
+    except KeyboardInterrupt:
+        say("interrupted: finished cells are kept; the same command goes on from there")
+        code = 130
+    return code
+
+
+def _repeated(arguments: list[str]) -> Iterator[str]:
+    """`--set a=1 b=2` as `--set a=1 --set b=2`."""
+    setting, previous = False, ""
+    for argument in arguments:
+        setting = previous == "--set" or (setting and "=" in argument and not argument.startswith("-"))
+        if setting and previous != "--set":
+            yield "--set"
+        yield argument
+        previous = argument
+
+
+def _report(store: ResultStore) -> int:
+    problems = write_report(store)
+    print(score_text(store))
+    for problem in problems:
+        say(f"problem: {problem}")
+    say(f"report: {store.root / 'report' / 'index.html'}")
+    return int(bool(problems))
+
+
+def _store(out: Path | None, suite: str) -> ResultStore:
+    folder = out or Path("results", Path(suite).stem if suite.endswith(".toml") else suite)
+    if folder.exists() and not folder.is_dir():
+        raise SpecError(f"--out must be a folder, got {folder}")
+    return ResultStore(folder)
+
+
+def _jobs(jobs: int | None, device: torch.device) -> int:
+    if jobs is not None and jobs < 1:
+        raise SpecError(f"--jobs must be at least 1, got {jobs}")
+    return jobs or (len(os.sched_getaffinity(0)) if device.type == "cpu" and hasattr(os, "sched_getaffinity") else 1)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SpecError("--device cuda needs a GPU that torch can see, found none")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
