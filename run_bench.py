@@ -11,6 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from tyro.extras import SubcommandApp
 
 from benchmarks import matrix, planning
+from benchmarks.evaluate import METRICS
 from benchmarks.report import report as write_report
 from benchmarks.report import score_text
 from benchmarks.spec import cells, load_suite, suite_names
@@ -54,7 +55,7 @@ def run(
     specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
     store = _store(out, suite)
     store.plan(suite, specs)
-    failed = matrix.run_missing(specs, store, place, data_dir)
+    failed = matrix.run_missing(specs, store, place, data_dir, _jobs(jobs, place))
     return _report(store) or int(failed > 0)
 
 
@@ -78,11 +79,12 @@ def report(folder: Annotated[Positional[Path], arg(metavar="DIR", help="a result
 
 @app.command(name="list")
 def list_names() -> int:
-    """List tasks, generators, algorithms and suites."""
+    """List tasks, generators, algorithms, metrics and suites."""
     sections = {
         "tasks": task_names(),
         "generators": registry.available("generators"),
         "algorithms": registry.available("algorithms"),
+        "metrics": [f"{name}: {meaning}" for name, meaning in METRICS.items()],
         "suites": suite_names(),
     }
     for section, names in sections.items():

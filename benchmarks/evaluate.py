@@ -15,7 +15,23 @@ from metrics.compounding import over_starts, standardized_error
 from metrics.score import episode_return, normalized_score
 from tasks.base import Task, rollout
 
-__all__ = ["evaluate_policy", "evaluate_rollouts", "start_states"]
+__all__ = ["METRICS", "evaluate_policy", "evaluate_rollouts", "start_states"]
+
+# What records.jsonl can hold. <actions>: policy (the learning policy's own) or logged; <h>: step of the rollout.
+METRICS = {
+    "return": "mean undiscounted return of the greedy policy over the evaluation's episodes",
+    "normalized_score": "the return on D4RL's scale: 0 and 100 are its reference policies",
+    "train/<loss>": "the algorithm's losses at the evaluation's update",
+    "compounding/<actions>/median/<h>": "open loop: error of generated states against the simulator, same actions",
+    "compounding/<actions>/mean/<h>": "the same, mean over rollouts",
+    "compounding/<actions>/closed/<h>": "closed loop: distance to the policy's own roll-out in the simulator, median",
+    "compounding/<actions>/alive/<h>": "share of generated rollouts that have not ended before step h",
+    "compounding/<actions>/floor/<h>": "recorded actions replayed against recorded states, median",
+    "compounding/<actions>/chaos/<h>": "simulator against simulator, started one float32 ulp away, median",
+    "compounding/<actions>/still/<h>": "error of the predictor that nothing moves, median",
+    "compounding/starts_excluded": "share of held-out states that do not determine the simulator's state",
+    "cost/<name>": "seconds by activity, updates per second, generated rows, peak memory",
+}
 
 Values = Iterator[tuple[str, Float[Tensor, " S"]]]
 

@@ -43,5 +43,6 @@ def _explain(error: ValidationError, where: str, kind: type[Any]) -> str:
             lines.append(f"unknown key {path}: {unknown('key', str(finding['loc'][-1]), fields)}")
         else:
             rule = finding["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            lines.append(f"{path} {rule}, got {finding['input']!r}")
+            value = "" if finding["type"] == "value_error" else f", got {finding['input']!r}"  # ours say it themselves
+            lines.append(f"{path} {rule}{value}")
     return "\n".join(lines)

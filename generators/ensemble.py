@@ -4,6 +4,7 @@ Source: Janner et al. 2019 (MBPO, arXiv:1906.08253) for the branched roll-out, Y
 for the offline setting; without MOPO's penalty.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass as plain_dataclass
 from typing import Any, ClassVar
 
@@ -52,22 +53,13 @@ class _Fitted:
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """The policy explores as it does in training; the model samples."""
         explore = rng.fork("policy")
-        return rollout(
-            self.model,
-            lambda obs, step: policy.act(obs, explore).clamp(-1, 1),
-            start,
-            length,
-            self.task.simulator.terminated,
-            rng.fork("model"),
-        )
+        return self._rollout(lambda obs, step: policy.act(obs, explore).clamp(-1, 1), start, length, rng)
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
         """The same model under given actions."""
-        return rollout(
-            self.model,
-            lambda obs, step: action[:, :, step],
-            start,
-            action.shape[2],
-            self.task.simulator.terminated,
-            rng.fork("model"),
-        )
+        return self._rollout(lambda obs, step: action[:, :, step], start, action.shape[2], rng)
+
+    def _rollout(self, act: Callable[[Tensor, int], Tensor], start: Tensor, length: int, rng: Streams) -> Trajectories:
+        noise = rng.fork("model")
+        rule = self.task.simulator.terminated
+        return rollout(lambda obs, action: self.model.draw(obs, action, noise), act, start, length, rule)

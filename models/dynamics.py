@@ -169,21 +169,25 @@ def gaussian_nll(
 
 @torch.no_grad()
 def rollout(
-    model: EnsembleDynamics,
+    draw: Callable[
+        [Float[Tensor, "S B O"], Float[Tensor, "S B A"]], tuple[Float[Tensor, "S B O"], Float[Tensor, "S B"]]
+    ],
     act: Callable[[Float[Tensor, "S B O"], int], Float[Tensor, "S B A"]],
     start: Float[Tensor, "S B O"],
     length: int,
     terminated: Callable[..., Bool[Tensor, "S B"]],
-    rng: Streams,
 ) -> Trajectories:
-    """Autoregressive roll-out of `act(obs, step)`; a row that has ended keeps its last state and is not valid."""
-    obs, action, reward, ended, valid = [start], [], [], [], []
+    """Autoregressive roll-out of any one-step model: `draw(s, a)` gives (s', r), `act(s, step)` the action.
+
+    A row that has ended by the rule `terminated(s, a, s')` keeps its last state and is not valid.
+    """
+    obs, action, reward, ended, valid = [start], list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
     alive = torch.ones(start.shape[:-1], dtype=torch.bool, device=start.device)
     for step in range(length):
         action.append(act(obs[-1], step))
-        next_obs, r = model.draw(obs[-1], action[-1], rng)
+        next_obs, paid = draw(obs[-1], action[-1])
         ended.append(terminated(obs[-1], action[-1], next_obs) & alive)
-        reward.append(r.where(alive, torch.zeros_like(r)))
+        reward.append(paid.where(alive, torch.zeros_like(paid)))
         valid.append(alive)
         obs.append(torch.where(alive[..., None], next_obs, obs[-1]))
         alive = alive & ~ended[-1]

@@ -36,7 +36,7 @@ class LinearSystem:
     start: float = 0.3
     obs_dim: int = 4
     action_dim: int = 2
-    physics: str = "toy linear system v1"
+    physics: str = "linear system, version 1"
 
     @cached_property
     def matrices(self) -> tuple[Float64[np.ndarray, "X X"], Float64[np.ndarray, "X A"]]:
@@ -104,9 +104,14 @@ class LinearSystem:
         return torch.zeros(obs.shape[:-1], dtype=torch.bool, device=obs.device)
 
 
+SYSTEMS = {
+    "linear": LinearSystem(),
+}
+
+
 def names() -> list[str]:
     """Datasets of this source."""
-    return ["linear"]
+    return list(SYSTEMS)
 
 
 def find(dataset: str, options: DataOptions) -> str:
@@ -118,15 +123,17 @@ def load(dataset: str, options: DataOptions) -> Task:
     """The task `toy/<dataset>`; its score is 0 for uniformly random actions and 100 for the optimal linear policy."""
     if dataset not in names():
         raise unknown("toy dataset", dataset, names())
-    system = LinearSystem()
+    system = SYSTEMS[dataset]
     random = system.expected_return(np.zeros((2, 4)), 3**-0.5)  # a uniform action on [-1, 1] has variance 1/3
     optimal = system.expected_return(system.optimal_gain, 0.0)
-    return Task(f"toy/{dataset}", system, HORIZON, (random, optimal), lambda: _behaviour(system, options.size), options)
+    return Task(
+        f"toy/{dataset}", system, HORIZON, (random, optimal), lambda: _behaviour(system, dataset, options.size), options
+    )
 
 
-def _behaviour(system: LinearSystem, size: int) -> tuple[Rows, str]:
+def _behaviour(system: LinearSystem, dataset: str, size: int) -> tuple[Rows, str]:
     episodes = -(-size // HORIZON)
-    rng = Streams((_RECIPE_SEED,), "toy/linear")
+    rng = Streams((_RECIPE_SEED,), f"toy/{dataset}")
     gain = torch.from_numpy(BEHAVIOUR_GAIN * system.optimal_gain)
     states, actions, rewards = [system.reset(episodes, rng)], [], []
     for _ in range(HORIZON):

@@ -21,7 +21,7 @@ def test_log_variance_stays_inside_its_bounds_and_passes_gradients() -> None:
     low, high = torch.full((1, 1), -10.0, requires_grad=True), torch.full((1, 1), 0.5, requires_grad=True)
     bounded = bounded_log_variance(raw, low, high)
     assert bounded.min() >= -10
-    assert bounded.max() <= 0.5 + 1e-4             # the inner soft clamp overshoots by less than that
+    assert bounded.max() <= 0.5 + 1e-4  # the inner soft clamp overshoots by less than that
     bounded.sum().backward()
     assert low.grad is not None and low.grad.item() > 1  # B5: bounds outside the optimiser never move
     assert high.grad is not None and high.grad.item() > 1
@@ -47,7 +47,7 @@ def test_elites_are_the_members_with_the_lowest_error_of_the_weights_that_were_k
     truth = torch.cat([held.next_obs - held.obs, held.reward[:, None]], -1)
     errors = (((mean - truth) / model.output.scale[:, None]).square()).mean((-1, -2))[0]
     assert errors[model.elites[0]].mean() <= errors.mean()
-    assert errors.max() < 0.5                      # of variance 1 before learning
+    assert errors.max() < 0.5  # of variance 1 before learning
 
 
 def test_members_see_only_their_own_bootstrap_sample() -> None:
@@ -99,8 +99,13 @@ def test_draws_do_not_change_what_other_seeds_draw(toy: Dataset) -> None:
 
 def test_a_rollout_stops_where_the_rule_says(toy: Dataset) -> None:
     model, start = fitted(toy), toy.train.obs[None, :50]
+    noise, still = Streams((0,)), torch.zeros(1, 50, 2)
     made = rollout(
-        model, lambda obs, step: torch.zeros(1, 50, 2), start, 6, lambda s, a, n: n[..., 0] > s[..., 0], Streams((0,))
+        lambda obs, action: model.draw(obs, action, noise),
+        lambda obs, step: still,
+        start,
+        6,
+        lambda obs, action, next_obs: next_obs[..., 0] > obs[..., 0],
     )
     ended = made.terminated[0]
     assert torch.equal(made.obs[:, :, 0], start)

@@ -24,7 +24,7 @@ def test_shared_input_is_broadcast_over_copies() -> None:
 
 @pytest.mark.parametrize(("init", "std"), [("torch", 3**-0.5), ("normal", 1.0), ("truncated", 0.5 * 0.8796)])
 def test_initial_scale_follows_fan_in_not_the_size_of_the_stack(init: str, std: float) -> None:
-    """B4: with fan_in taken from a stacked [K, in, out] tensor, weights of a 200 x 200 layer come out 14 times small."""
+    """B4: with fan_in taken from a stacked [K, in, out] tensor, 200 x 200 weights come out 14 times too small."""
     layer = Linear((1, 7), 200, 200, Streams((0,)), init)  # type: ignore[arg-type]
     assert math.isclose(layer.weight.std().item() * 200**0.5, std, rel_tol=0.01)
 

@@ -19,7 +19,10 @@ def train(model: Points, error: "torch.Tensor | None" = None, **changes: float) 
     targets = torch.tensor([[0.5, 1.5], [0.2, 3.0]])[: len(model.at)] if error is None else error
     settings = {"learning_rate": 0.1, "updates": 100, "check_every": 1, "patience": 3} | changes
     return train_until_stale(
-        model, lambda: -model.at.sum(-1), lambda: (model.at.detach() - targets).abs(), **settings  # type: ignore[arg-type]
+        model,
+        lambda: -model.at.sum(-1),
+        lambda: (model.at.detach() - targets).abs(),
+        **settings,  # type: ignore[arg-type]
     )
 
 
@@ -41,14 +44,20 @@ def test_a_seed_that_has_stopped_does_not_depend_on_one_that_goes_on() -> None:
 def test_no_update_is_wasted_after_all_have_stopped() -> None:
     calls = []
     model = Points([0.0, 0.0])
-    target = torch.full((1, 2), -1.0)                  # the first step is already in the wrong direction
+    target = torch.full((1, 2), -1.0)  # the first step is already in the wrong direction
 
     def loss() -> torch.Tensor:
         calls.append(1)
         return -model.at.sum(-1)
 
     train_until_stale(
-        model, loss, lambda: (model.at.detach() - target).abs(), learning_rate=0.1, updates=100, check_every=2, patience=3
+        model,
+        loss,
+        lambda: (model.at.detach() - target).abs(),
+        learning_rate=0.1,
+        updates=100,
+        check_every=2,
+        patience=3,
     )
     assert len(calls) == 6
     assert torch.equal(model.at, torch.zeros(1, 2))

@@ -1,0 +1,51 @@
+"""CONTRIBUTING's examples are real: its diffs apply, and what they add does what the text says."""
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from benchmarks import matrix
+from benchmarks.spec import cells, load_suite
+from benchmarks.store import ResultStore
+
+TEXT = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+DIFFS = {diff.split("+++ b/")[1].split("\n")[0]: diff for diff in TEXT.split("```diff\n")[1:]}
+
+
+@pytest.fixture
+def least_squares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    diff = DIFFS["generators/least_squares.py"].split("\n```")[0]
+    source = [line[1:] for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++")]
+    path = tmp_path / "least_squares_example.py"
+    path.write_text("\n".join(source) + "\n", encoding="utf-8")
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, path.stem, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_generator_runs_as_a_plug_in_and_learns_the_linear_system(
+    least_squares: ModuleType, tmp_path: Path
+) -> None:
+    name = f"{least_squares.__name__}:LeastSquares"
+    suite = load_suite("smoke", [f'generators=["{name}"]', "updates=40", "evaluate_every=40", "seeds=[0]"])
+    store = ResultStore(tmp_path / "out")
+    assert matrix.run_missing(cells(suite), store, torch.device("cpu"), None) == 0
+    (cell,) = store.cells()
+    values = {record.metric: record.value for record in cell.records}
+    median, still = values["compounding/policy/median/10"], values["compounding/policy/still/10"]
+    assert median is not None
+    assert still is not None
+    assert median < 0.02 * still  # noise-free dynamics are linear: only rounding of W is left
+
+
+def test_the_toy_variation_applies() -> None:
+    kept = [line[1:] for line in DIFFS["tasks/toy.py"].splitlines() if line.startswith(" ")]
+    assert "\n".join(kept[:2]) in (Path(__file__).resolve().parent.parent / "tasks/toy.py").read_text(encoding="utf-8")
