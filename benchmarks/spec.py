@@ -219,7 +219,7 @@ def _cell(suite: Suite, task: str, generator: str, algorithm: str, choice: dict[
 
 
 def method(folder: str, name: str, fields: dict[str, Any]) -> Any:
-    """A generator or an algorithm by name; `fields` may name a `preset`, which other fields refine. Raises: SpecError."""
+    """A generator or an algorithm by name; `fields` may name a `preset`, which others refine. Raises: SpecError."""
     kind, fields = registry.load(folder, name), dict(fields)
     preset, presets = fields.pop("preset", None), getattr(kind, "presets", {})
     if preset is not None:

@@ -46,7 +46,7 @@ class Cell:
     runs: list[dict[str, Any]]  # provenance, oldest first; each names its seeds and status
     records: list[Record]  # of finished seeds only
     done: tuple[int, ...]
-    error: str | None  # traceback of the last failure
+    error: str | None  # traceback of the last failure, or what is wrong with the files
 
 
 class ResultStore:
@@ -90,25 +90,23 @@ class ResultStore:
         write_text(self.root / spec.cell_id / "error.txt", traceback)
 
     def cells(self) -> list[Cell]:
-        """Everything in the folder, by cell id.
+        """Everything in the folder, by cell id; of a cell whose records are torn or edited only the reason is left.
 
         Raises:
-            DataError: a file is torn or was edited; names it.
+            DataError: a spec.json cannot be read; names it.
         """
         return [self._cell(path.parent) for path in sorted(self.root.glob("*/spec.json"))]
 
     def _cell(self, folder: Path) -> Cell:
-        described, error = _json(folder / "spec.json"), folder / "error.txt"
-        lines = self._lines(folder)
-        return Cell(
-            folder.name,
-            described["spec"],
-            described["variant"],
-            described["runs"],
-            [Record(**json.loads(line)) for seed in sorted(lines) for line in lines[seed]],
-            tuple(sorted(lines)),
-            error.read_text(encoding="utf-8") if error.exists() else None,
-        )
+        described, failure = _json(folder / "spec.json"), folder / "error.txt"
+        reason = failure.read_text(encoding="utf-8") if failure.exists() else None
+        try:
+            lines = self._lines(folder)
+        except DataError as error:
+            lines, reason = {}, str(error)
+        records = [Record(**json.loads(line)) for seed in sorted(lines) for line in lines[seed]]
+        done = tuple(sorted(lines))
+        return Cell(folder.name, described["spec"], described["variant"], described["runs"], records, done, reason)
 
     def _describe(self, spec: RunSpec, run: Mapping[str, Any]) -> None:
         path = self.root / spec.cell_id / "spec.json"

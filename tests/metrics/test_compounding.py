@@ -32,3 +32,8 @@ def test_nothing_left_is_nan_not_zero() -> None:
 def test_one_lost_rollout_does_not_move_the_median() -> None:
     error = torch.tensor([[[1.0], [2.0], [float("inf")]]])
     assert over_starts(error, torch.ones(1, 3, 1, dtype=torch.bool))[0].item() == 2
+
+
+def test_a_rollout_that_the_simulator_gave_up_on_is_infinitely_wrong_not_missing() -> None:
+    error = torch.tensor([[[1.0], [torch.nan], [torch.nan]]])
+    assert over_starts(error, torch.ones(1, 3, 1, dtype=torch.bool))[0].item() == float("inf")
