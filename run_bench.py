@@ -53,9 +53,9 @@ def run(
     Exit code 0 when every cell has finished, 1 when one has failed, 2 when the suite or a value is not valid.
     """
     specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
-    store = _store(out, suite)
+    at_a_time, store = _jobs(jobs, place), _store(out, suite)
     store.plan(suite, specs)
-    failed = matrix.run_missing(specs, store, place, data_dir, _jobs(jobs, place))
+    failed = matrix.run_missing(specs, store, place, data_dir, at_a_time)
     return _report(store) or int(failed > 0)
 
 
@@ -100,8 +100,6 @@ def data(
     data_dir: DataDir = None,
 ) -> int:
     """Look after datasets: list them, make local/ sets, fetch d4rl/ and minari/ ones, verify what is there."""
-    if size < 1:
-        raise SpecError(f"--size must be at least 1, got {size}")
     options = DataOptions(data_dir=data_dir, size=size)
     if action == "list":
         print(catalogue.describe(options))

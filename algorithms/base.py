@@ -1,15 +1,17 @@
 """What a base algorithm is: a frozen dataclass that makes its networks and updates them from batches."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
-from core.data import Dataset, Transitions
+from core.data import Batch, Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
 
-__all__ = ["Algorithm", "State"]
+__all__ = ["Algorithm", "Regularise", "State", "behaviour_rows"]
+
+Regularise = Literal["all", "real_only"]
 
 
 @runtime_checkable
@@ -33,3 +35,19 @@ class Algorithm(Protocol):
 
     def update(self, state: Any, batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
         """One gradient step on a batch of each seed; returns losses that nobody has waited for."""
+
+
+def behaviour_rows(batch: Transitions, regularise: Regularise) -> slice:
+    """Rows on which a pull towards the batch's own actions acts; its mean is over these rows.
+
+    The action of a synthetic row is the learning policy's own of a while ago, so that "all" means self-imitation there.
+    Rows that do not say where they come from (plain `Transitions`) are real.
+
+    Raises:
+        ValueError: "real_only", and the batch has no real row.
+    """
+    if regularise == "all" or not isinstance(batch, Batch):
+        return slice(None)
+    if batch.real == 0:
+        raise ValueError("regularise='real_only' needs real rows in every batch (real_fraction above 0), got none")
+    return slice(batch.real)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from algorithms.base import Regularise, behaviour_rows
 from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -33,7 +34,8 @@ class TD3BC:
     hidden: tuple[Count, ...] = (256, 256)
     actor: Literal["deterministic", "tanh-gaussian"] = "deterministic"
     critic_weight: Positive = 1.0  # factor of each critic's squared error
-    behaviour_weight: NonNegative = 1.0  # factor of the squared distance to the data's action
+    behaviour_weight: NonNegative = 1.0  # factor of the squared distance to the data's action ...
+    regularise: Regularise = "all"  # ... and the rows on which it acts
     epsilon: NonNegative = 1e-3  # added to the deviation that normalises states
     weights: Init = "torch"
 
@@ -94,7 +96,9 @@ class TD3BC:
         action = state.actor(batch.obs, rng)
         q = state.value(state.critic, batch.obs, action)[:, 0]
         scale = self.alpha / q.abs().mean(-1).detach()  # one per seed, never one for all
-        loss = -scale * q.mean(-1) + self.behaviour_weight * (action - batch.action).square().mean((-1, -2))
+        rows = behaviour_rows(batch, self.regularise)
+        distance = (action[:, rows] - batch.action[:, rows]).square().mean((-1, -2))
+        loss = -scale * q.mean(-1) + self.behaviour_weight * distance
         descend(state.actor_optimizer, loss)
         return loss.detach()
 

@@ -13,7 +13,7 @@ from core.random import Streams
 from generators.base import ActionConditioned, Fitted
 from metrics.compounding import over_starts, standardized_error
 from metrics.score import episode_return, normalized_score
-from tasks.base import Task, rollout
+from tasks.base import Simulator, Task, rollout
 
 __all__ = ["METRICS", "evaluate_policy", "evaluate_rollouts", "start_states"]
 
@@ -58,24 +58,26 @@ def evaluate_rollouts(
     """Compounding error from held-out states, under the learning policy's actions and under logged ones.
 
     Open loop: generated states against the true simulator under the generated actions. Closed loop: against the same
-    policy acting in the true simulator. Only starts whose simulator state is known exactly are used.
+    policy acting in the true simulator. Only starts whose simulator state is known exactly are used. Rollouts that
+    do not keep the start they were given are judged from their own first state.
     """
     yield "compounding/starts_excluded", _excluded(data, rng)
     window = _windows(data, settings.fidelity_starts, settings.fidelity_horizon, rng.fork("starts"))
     if window is None:
         return
-    real, state = window
+    real, recorded = window
     scale, simulator = data.obs_std, task.simulator
 
     def replay(start: Float64[Tensor, "S B X"], action: Float[Tensor, "S B L A"]) -> Float[Tensor, "S B L+1 O"]:
         return simulator.observe(simulator.replay(start, action.cpu())).to(rng.device, torch.float32)
 
-    floor = standardized_error(replay(state, real.action), real.obs, scale)
+    floor = standardized_error(replay(recorded, real.action), real.obs, scale)
     generated = {"policy": fitted.generate(policy, real.obs[:, :, 0], settings.fidelity_horizon, rng.fork("generate"))}
     if isinstance(fitted, ActionConditioned):
         imagined = fitted.imagine(real.obs[:, :, 0], real.action, rng.fork("imagine"))
         generated["logged"] = _masked(imagined, real.valid)
     for actions, made in generated.items():
+        state, made = _from_own_start(simulator, recorded, real.obs[:, :, 0], made)
         truth = replay(state, made.action)
         nudged = torch.nextafter(state.float(), torch.full((), torch.inf)).double()  # one float32 ulp away
         median, mean, alive = over_starts(standardized_error(made.obs, truth, scale), made.valid)
@@ -124,6 +126,18 @@ def _windows(
         held.valid[at] & inside,
     )
     return window, data.heldout_state[episode.cpu(), first.cpu()]
+
+
+def _from_own_start(
+    simulator: Simulator, state: Float64[Tensor, "S B X"], asked: Float[Tensor, "S B O"], made: Trajectories
+) -> tuple[Float64[Tensor, "S B X"], Trajectories]:
+    """The states where the rollouts start; masked are those that start elsewhere than asked, where no state is sure."""
+    moved = (made.obs[:, :, 0] != asked).any(-1)
+    if not moved.any():
+        return state, made
+    own, exact = simulator.restore(made.obs[:, :, 0])
+    usable = exact.to(moved.device) | ~moved
+    return torch.where(moved.cpu()[..., None], own, state), _masked(made, usable[..., None].expand_as(made.valid))
 
 
 def _reach(valid: Bool[Tensor, "B L"]) -> Tensor:

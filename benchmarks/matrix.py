@@ -20,6 +20,7 @@ from benchmarks import runner
 from benchmarks.provenance import provenance
 from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
+from core.errors import DataError
 from core.progress import Channel, relay, say, showing
 from tasks.base import load_task
 
@@ -61,10 +62,15 @@ def run_missing(
     specs: Iterable[RunSpec], store: ResultStore, device: torch.device, data_dir: Path | None, jobs: int = 1
 ) -> int:
     """Run what is missing, `jobs` cells at a time; returns the number of cells that failed."""
-    specs, todo = list(specs), []
+    specs, todo, failed = list(specs), [], 0
     for number, spec in enumerate(specs, 1):
-        seeds = store.missing(spec)
         label = f"[{number}/{len(specs)}] {spec.task} {spec.generator.name} {spec.algorithm.name} ({spec.variant})"
+        try:
+            seeds = store.missing(spec)
+        except DataError as error:
+            failed += 1
+            say(f"{label}: FAILED: {error}")
+            continue
         if seeds:
             todo.append(_Job(label, replace(spec, seeds=seeds), store.root, device, data_dir))
         else:
@@ -72,8 +78,8 @@ def run_missing(
     if device.type == "cpu":
         torch.set_num_threads(1)
     if min(jobs, len(todo)) <= 1:
-        return sum(not job.run() for job in todo)
-    return _side_by_side(todo, store, jobs)
+        return failed + sum(not job.run() for job in todo)
+    return failed + _side_by_side(todo, store, jobs)
 
 
 def _side_by_side(todo: list[_Job], store: ResultStore, jobs: int) -> int:

@@ -14,7 +14,7 @@ from core import registry
 from core.config import STRICT, Count, Inner, Share, build_config
 from core.errors import SpecError, unknown
 from core.files import canonical_json
-from tasks.base import DataOptions, load_task
+from tasks.base import DataOptions, require_task
 from tasks.layout import View
 
 __all__ = ["Method", "RunSpec", "Settings", "Suite", "cells", "load_suite", "method", "suite_names"]
@@ -137,9 +137,10 @@ def cells(suite: Suite, data_dir: Path | None = None) -> list[RunSpec]:
         for folder in _FOLDERS:
             if name in registry.available(folder):
                 method(folder, name, fields)
+    suite.settings.data_options(data_dir)
     found: dict[str, RunSpec] = {}
     for task, generator, algorithm in itertools.product(suite.tasks, suite.generators, suite.algorithms):
-        load_task(task, suite.settings.data_options(data_dir))
+        require_task(task)
         for choice in _choices(suite.vary, (generator, algorithm)):
             spec = _cell(suite, task, generator, algorithm, choice)
             found.setdefault(spec.cell_id, spec)
@@ -207,7 +208,7 @@ def _cell(suite: Suite, task: str, generator: str, algorithm: str, choice: dict[
             methods[head] = _with(methods[head], field.split("."), value, key)
         else:
             settings[key] = value
-    variant = ", ".join(f"{key.partition('.')[2] or key}={value}" for key, value in choice.items()) or "default"
+    variant = ", ".join(f"{key.removeprefix(f'{generator}.')}={value}" for key, value in choice.items()) or "default"
     return RunSpec(
         task,
         Method(generator, method("generators", generator, methods[generator])),

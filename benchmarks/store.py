@@ -69,8 +69,12 @@ class ResultStore:
         return _json(path) if path.exists() else {}
 
     def missing(self, spec: RunSpec) -> tuple[int, ...]:
-        """Seeds of the cell still to run."""
-        done = self._done(self.root / spec.cell_id)
+        """Seeds of the cell still to run.
+
+        Raises:
+            DataError: its records are torn or were edited; names the file.
+        """
+        done = self._lines(self.root / spec.cell_id)
         return tuple(seed for seed in spec.seeds if seed not in done)
 
     def finish(self, spec: RunSpec, provenance: Mapping[str, Any], records: Iterable[Record]) -> None:
@@ -110,7 +114,12 @@ class ResultStore:
 
     def _describe(self, spec: RunSpec, run: Mapping[str, Any]) -> None:
         path = self.root / spec.cell_id / "spec.json"
-        runs = _json(path)["runs"] if path.exists() else []
+        done = self._done(path.parent)
+        runs = [
+            earlier
+            for earlier in (_json(path)["runs"] if path.exists() else [])
+            if earlier["status"] != "ok" or done.keys() >= set(earlier["seeds"])  # else it was killed before DONE
+        ]
         write_json(path, {"spec": spec.describe(), "variant": spec.variant, "runs": [*runs, dict(run)]})
 
     def _done(self, folder: Path) -> dict[int, str]:

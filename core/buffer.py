@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from core.data import Transitions
+from core.data import Batch, Transitions
 from core.random import Streams
 
 __all__ = ["Buffer", "Mixer"]
@@ -34,30 +34,36 @@ class Buffer:
 class Mixer:
     """Batches of `round(real_fraction * size)` real rows and synthetic rows behind them, drawn with replacement.
 
-    While any seed's buffer is empty, every row is real: `real_rows` says how many rows of the last batch were.
+    A seed without synthetic rows gets real ones in their place, whatever the other seeds have.
     """
 
     def __init__(self, real: Transitions, synthetic: Buffer, real_fraction: float, size: int) -> None:
         self._real, self._synthetic, self._size = pack(real), synthetic, size
         self._dims = (real.obs.shape[-1], real.action.shape[-1])
         self._share = round(real_fraction * size)
-        self.real_rows = size
+        self.refresh()
 
     def refresh(self) -> None:
         """To be called after rows were added (it synchronises with the device, a batch does not)."""
-        self.real_rows = self._share if bool((self._synthetic.written > 0).all()) else self._size
+        empty = self._synthetic.written == 0
+        self._all_empty, self._empty = bool(empty.all()), empty if bool(empty.any()) else None
 
-    def batch(self, rng: Streams) -> Transitions:
+    def batch(self, rng: Streams) -> Batch:
         """The next batch, different for every seed."""
-        seeds = len(rng.seeds)
         draw = rng.uniform64(self._size)
-        real = (draw[:, : self.real_rows] * len(self._real)).long()
-        rows = self._real.index_select(0, real.flatten()).view(seeds, self.real_rows, self._real.shape[-1])
-        if self.real_rows < self._size:
-            synthetic = (draw[:, self.real_rows :] * self._synthetic.filled()[:, None]).long()
-            chosen = self._synthetic.rows.gather(1, synthetic[..., None].expand(-1, -1, rows.shape[-1]))
+        share = self._size if self._all_empty else self._share
+        rows = self._draw_real(draw[:, :share])
+        if share < self._size:
+            slots = (draw[:, share:] * self._synthetic.filled()[:, None]).long()
+            chosen = self._synthetic.rows.gather(1, slots[..., None].expand(-1, -1, rows.shape[-1]))
+            if self._empty is not None:
+                chosen = torch.where(self._empty[:, None, None], self._draw_real(draw[:, share:]), chosen)
             rows = torch.cat([rows, chosen], 1)
-        return unpack(rows, *self._dims)
+        return Batch(**vars(unpack(rows, *self._dims)), real=share)
+
+    def _draw_real(self, draw: Float[Tensor, "S B"]) -> Float[Tensor, "S B D"]:
+        chosen = self._real.index_select(0, (draw * len(self._real)).long().flatten())
+        return chosen.view(*draw.shape, chosen.shape[-1])
 
 
 def pack(rows: Transitions) -> Float[Tensor, "*SB D"]:

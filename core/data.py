@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
-__all__ = ["Dataset", "Trajectories", "Transitions"]
+__all__ = ["Batch", "Dataset", "Trajectories", "Transitions"]
 
 
 _T = TypeVar("_T", bound="_Tensors")
@@ -23,7 +23,8 @@ class _Tensors:
 
     def map(self: _T, change: Callable[[Tensor], Tensor]) -> _T:
         """The same record with `change` applied to every tensor."""
-        return type(self)(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(**{name: change(x) if isinstance(x, Tensor) else x for name, x in values.items()})
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Transitions(_Tensors):
     reward: Float[Tensor, "*SB"]
     next_obs: Float[Tensor, "*SB O"]
     terminated: Bool[Tensor, "*SB"]  # end of the MDP; running out of time is not one
+
+
+@dataclass(frozen=True)
+class Batch(Transitions):
+    """Rows to learn from; the first `real` of every seed come from the dataset, those behind them from a generator."""
+
+    real: int
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,11 @@ class ActionConditioned(Fitted, Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """Configuration and behaviour in one; its fields are what a suite can set."""
+    """Configuration and behaviour in one; its fields are what a suite can set.
+
+    Two more attributes say what is not as usual: `keeps_start = False`, first states are not those that were asked for;
+    `models_termination = True`, ends of episodes are generated instead of decided by the task's rule.
+    """
 
     rollouts: int  # start states of every call of generate; 0: real data only
     rollout_length: int  # L

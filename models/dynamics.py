@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
-from torch.nn.functional import silu, softplus
 
 from core.config import STRICT, Count, Inner, NonNegative, Positive
 from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
+from models.activations import silu, softplus
 from models.nn import MLP, Standardize
 from models.training import split_rows, train_until_stale
 
@@ -29,7 +29,7 @@ class DynamicsConfig:
     members: Count = 7  # K
     elites: Count = 5  # E, those with the lowest hold-out error
     width: Count = 200
-    weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # one per layer
+    weight_decay: tuple[NonNegative, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # one per layer
     learning_rate: Positive = 1e-3
     batch_size: Count = 256
     holdout: Inner = 0.2  # share of the rows kept back for early stopping ...
@@ -42,6 +42,8 @@ class DynamicsConfig:
     def __post_init__(self) -> None:
         if self.elites > self.members:
             raise ValueError(f"elites must be at most members ({self.members}), got {self.elites}")
+        if not self.weight_decay:
+            raise ValueError("weight_decay must have one value per layer, got none")
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "EnsembleDynamics":
         """An untrained ensemble."""

@@ -3,6 +3,7 @@
 The only file that knows how the seed axis works; above it, code says `dim=-1` and reads as if there were one seed.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Literal
@@ -10,10 +11,25 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm, pad
 
 from core.random import Streams
 
-__all__ = ["MLP", "Init", "Linear", "Standardize", "adam", "descend", "ema_"]
+__all__ = [
+    "MLP",
+    "Conv1d",
+    "Init",
+    "LayerNorm",
+    "Linear",
+    "Standardize",
+    "adam",
+    "anneal",
+    "clip_per_seed",
+    "descend",
+    "ema_",
+    "orthogonal_",
+    "xavier_uniform_",
+]
 
 Init = Literal["torch", "normal", "truncated"]
 
@@ -42,8 +58,57 @@ class Linear(nn.Module):
         """Axes of `x` may be of size one where the copies share their input."""
         copies = self.weight.shape[:-2]
         x = x.expand(*copies, *x.shape[-2:])
-        flat = torch.baddbmm(self.bias.flatten(0, -3), x.reshape(-1, *x.shape[-2:]), self.weight.flatten(0, -3))
+        bias, x, weight = self.bias.flatten(0, -3), x.reshape(-1, *x.shape[-2:]), self.weight.flatten(0, -3)
+        if copies.numel() == 1 and 1 in weight.shape[1:]:
+            # A lone product with a vector is rounded by another kernel than one of many: compute it twice.
+            bias, x, weight = (part.expand(2, -1, -1) for part in (bias, x, weight))
+        flat = torch.baddbmm(bias, x, weight)[: copies.numel()]
         return flat.view(*copies, *flat.shape[-2:])
+
+
+class Conv1d(nn.Module):
+    """Convolution along the rows (second-last axis) for `copies` independent layers, as one batched matmul.
+
+    Output row i sees the `kernel` input rows around row stride*i; with `causal` those that end at it. Rows outside are
+    zero. Rows come before channels (torch has it the other way round), so a block of layers needs no transposition.
+    """
+
+    def __init__(
+        self,
+        copies: tuple[int, ...],
+        fan_in: int,
+        fan_out: int,
+        rng: Streams,
+        *,
+        kernel: int,
+        stride: int = 1,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.linear = Linear(copies, kernel * fan_in, fan_out, rng)
+        self.kernel, self.stride = kernel, stride
+        self.before = kernel - 1 if causal else kernel // 2
+
+    def forward(self, x: Float[Tensor, "*copies B H fan_in"]) -> Float[Tensor, "*copies B I fan_out"]:
+        """I = H / stride, rounded up."""
+        rows = -(-x.shape[-2] // self.stride)
+        x = pad(x, (0, 0, self.before, self.kernel - 1 - self.before))
+        last = self.stride * (rows - 1) + 1
+        seen = torch.cat([x[..., first : first + last : self.stride, :] for first in range(self.kernel)], -1)
+        return self.linear(seen.flatten(-3, -2)).unflatten(-2, (-1, rows))
+
+
+class LayerNorm(nn.Module):
+    """`nn.LayerNorm` over the last axis, with scale and shift per copy."""
+
+    def __init__(self, copies: tuple[int, ...], width: int, rng: Streams) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(*copies, 1, width, device=rng.device))
+        self.bias = nn.Parameter(torch.zeros(*copies, 1, width, device=rng.device))
+
+    def forward(self, x: Float[Tensor, "*copies B width"]) -> Float[Tensor, "*copies B width"]:
+        """Each row on its own: rows that are padding move no statistic."""
+        return layer_norm(x, x.shape[-1:]) * self.weight + self.bias
 
 
 class MLP(nn.Module):
@@ -113,7 +178,9 @@ class Standardize(nn.Module):
         return constant.view(len(constant), *[1] * (x.ndim - 2), -1)
 
 
-def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
+def adam(
+    parameters: Iterable[nn.Parameter], learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Adam:
     """Adam for all seeds at once: it works element by element, so each seed is updated as if it were alone.
 
     On a CPU the fused kernel rounds the last elements of a block (of 16, per thread) differently, so a tensor goes
@@ -126,17 +193,66 @@ def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.opti
     return torch.optim.Adam(
         [{"params": group, "fused": fused, "foreach": not fused} for fused, group in groups.items() if group],
         lr=learning_rate,
+        betas=betas,
     )
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, " S"]) -> None:
-    """One step of an optimiser on its own parameters; networks that the loss also passes through get no gradient."""
+def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, " S"], max_norm: float | None = None) -> None:
+    """One step of an optimiser on its own parameters; networks that the loss also passes through get no gradient.
+
+    With `max_norm` the gradient of each seed is shortened to that length first.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     # The only sum over seeds: each gradient is what it would be if the seed were alone. It is copied where its memory
     # is not laid out like the parameter's, because the fused optimisers read it as if it were.
     for parameter, gradient in zip(parameters, torch.autograd.grad(loss.sum(), parameters), strict=True):
         parameter.grad = gradient.contiguous()
+    if max_norm is not None:
+        clip_per_seed([parameter.grad for parameter in parameters if parameter.grad is not None], max_norm)
     optimizer.step()
+
+
+@torch.no_grad()
+def clip_per_seed(gradients: list[Tensor], max_norm: float) -> Float[Tensor, " S"]:
+    """Shorten, in place, the gradient of every seed that is longer than `max_norm`; returns the lengths before.
+
+    A seed's length is the 2-norm of its share of all tensors together; as in `clip_grad_norm_`, 1e-6 is added to it.
+    """
+    # Two sums of moderate length: one long sum would be split among threads where there is a single seed only. The
+    # tensors are added one by one: torch sums a column of a single seed in another order than that of several.
+    squares = [gradient.square().sum(-1).flatten(1).sum(-1) for gradient in gradients]
+    norm = sum(squares[1:], squares[0]).sqrt()
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
+    return norm
+
+
+def anneal(optimizer: torch.optim.Optimizer, learning_rate: float, done: int, total: int | None) -> None:
+    """Half a cosine: `learning_rate` before the first update, zero from update `total` on; None: constant."""
+    if total is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * (1 + math.cos(math.pi * min(done / total, 1))) / 2
+
+
+@torch.no_grad()
+def orthogonal_(net: MLP, rng: Streams, gain: float, last: float) -> None:
+    """Orthogonal weights times `gain`, or times `last` in the last layer, and zero biases. Source: arXiv:1312.6120."""
+    for layer in net.linear:
+        *copies, fan_in, fan_out = layer.weight.shape
+        draw = rng.normal(*copies[1:], max(fan_in, fan_out), min(fan_in, fan_out))
+        q, r = torch.linalg.qr(draw)
+        q = q * r.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]  # uniform among the orthogonal matrices
+        layer.weight.copy_((last if layer is net.linear[-1] else gain) * (q if fan_in >= fan_out else q.mT))
+        layer.bias.zero_()
+
+
+@torch.no_grad()
+def xavier_uniform_(layer: Linear, rng: Streams, gain: float) -> None:
+    """Weights uniform within gain sqrt(6 / (fan_in + fan_out)); biases stay. Source: Glorot and Bengio 2010, eq. 16."""
+    *copies, fan_in, fan_out = layer.weight.shape
+    bound = gain * (6 / (fan_in + fan_out)) ** 0.5
+    layer.weight.copy_(bound * (2 * rng.uniform(*copies[1:], fan_in, fan_out) - 1))
 
 
 @torch.no_grad()

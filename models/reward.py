@@ -21,7 +21,7 @@ class RewardConfig:
     """Network and budget of the regression."""
 
     inputs: Literal["sas", "sa"] = "sas"  # "sa" is DyDiff's; ill-posed where reward is a speed
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[Count, ...] = (256, 256)
     learning_rate: Positive = 3e-4
     batch_size: Count = 256
     holdout: Inner = 0.2

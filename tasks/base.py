@@ -14,12 +14,12 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from core.data import Dataset, Trajectories
-from core.errors import unknown
+from core.errors import SpecError, unknown
 from core.policy import Policy
 from core.random import Streams
 from tasks.layout import Rows, View, build
 
-__all__ = ["SOURCES", "DataOptions", "Simulator", "Task", "load_task", "rollout", "task_names"]
+__all__ = ["SOURCES", "DataOptions", "Simulator", "Task", "load_task", "require_task", "rollout", "task_names"]
 
 SOURCES = ("d4rl", "local", "minari", "toy")
 
@@ -75,6 +75,13 @@ class DataOptions:
     heldout: float = 0.1  # share of the episodes kept back from all training
     view: View = "episodes"  # how rows become transitions: `tasks.layout`
 
+    def __post_init__(self) -> None:
+        """Raises: SpecError."""
+        if self.data_dir is not None and not self.data_dir.is_dir():
+            raise SpecError(f"data_dir must be a folder, got {str(self.data_dir)!r}")
+        if self.size < 1:
+            raise SpecError(f"size must be at least 1 row, got {self.size}")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -102,15 +109,28 @@ def task_names() -> list[str]:
     return [f"{source}/{name}" for source in SOURCES for name in _module(source).names()]
 
 
+def require_task(name: str) -> None:
+    """Check a name without touching data or network; of a source that may have more than is here, only the source.
+
+    Raises:
+        SpecError: no such source or dataset.
+    """
+    source, _, dataset = name.partition("/")
+    if source not in SOURCES or not dataset:
+        raise unknown("task", name, task_names())
+    module = _module(source)
+    if not getattr(module, "REMOTE", False) and dataset not in module.names():
+        raise unknown(f"{source} dataset", dataset, module.names())
+
+
 def load_task(name: str, options: DataOptions) -> Task:
     """The task called `source/dataset`.
 
     Raises:
         SpecError: no such source or dataset.
     """
-    source, slash, dataset = name.partition("/")
-    if not slash or source not in SOURCES:
-        raise unknown("task", name, task_names())
+    require_task(name)
+    source, _, dataset = name.partition("/")
     task: Task = _module(source).load(dataset, options)
     return task
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from core.errors import SpecError, unknown
+from core.errors import unknown
 from core.files import cache_dir, sha256
 from tasks import download
 from tasks.base import DataOptions, Simulator, Task
@@ -63,7 +63,7 @@ def find(dataset: str, options: DataOptions) -> Path | None:
     """Where the file lies on this machine, if it does: the user's folders first, then our cache.
 
     Raises:
-        SpecError: no such dataset, or `data_dir` is not a folder.
+        SpecError: no such dataset.
     """
     names = _file_names(dataset)
     paths = [folder / name for folder in (*_user_folders(options), cache_dir("datasets")) for name in names]
@@ -74,7 +74,7 @@ def fetch(dataset: str, options: DataOptions) -> Path:
     """The file, downloaded into our cache unless the user has it; a file of ours is verified by its checksum.
 
     Raises:
-        SpecError: no such dataset, or `data_dir` is not a folder.
+        SpecError: no such dataset.
         DataError: it cannot be had; the message says where to put a copy.
     """
     path, cache = find(dataset, options), cache_dir("datasets")
@@ -90,8 +90,6 @@ def _file_names(dataset: str) -> tuple[str, str]:
 
 
 def _user_folders(options: DataOptions) -> list[Path]:
-    if options.data_dir is not None and not options.data_dir.is_dir():
-        raise SpecError(f"data_dir must be a folder, got {str(options.data_dir)!r}")
     named = os.environ.get("D4RL_DATASET_DIR")
     folders = [options.data_dir, Path(named) if named else None, Path.home() / ".d4rl" / "datasets"]
     return [folder for folder in folders if folder is not None]

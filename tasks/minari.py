@@ -27,6 +27,7 @@ from tasks.layout import Rows, checked, damage, require_dims
 
 __all__ = ["find", "load", "names"]
 
+REMOTE = True  # there may be more datasets than `names` knows
 _TRUSTED = ("gymnasium", "gymnasium_robotics")
 _NAME = re.compile(r"([-\w]+/)*[-\w]+-v\d+")
 

@@ -47,7 +47,7 @@ class LinearSystem:
     @cached_property
     def costs(self) -> tuple[Float64[np.ndarray, "X X"], Float64[np.ndarray, "A A"]]:
         """(Q, R)."""
-        return np.diag([1.0, 1.0, 0.1, 0.1]), 0.1 * np.eye(2)
+        return np.diag([1.0, 1.0, 0.1, 0.1]), np.eye(2)
 
     @cached_property
     def optimal_gain(self) -> Float64[np.ndarray, "A X"]:

@@ -46,26 +46,32 @@ def test_fractions_are_exact_and_real_rows_come_first(share: float, real: int) -
     buffer = Buffer(2, 50, 2, 1, "cpu")
     buffer.add(rows(2, 50, start=1000), torch.ones(2, 50, dtype=torch.bool))
     mixer = Mixer(rows(100), buffer, share, 256)
-    mixer.refresh()
     batch = mixer.batch(Streams((0, 1)))
-    assert mixer.real_rows == real
+    assert batch.real == real
     assert ((batch.reward < 1000).sum(-1) == real).all()
     assert (batch.reward[:, :real] < 1000).all()
 
 
-def test_batches_are_all_real_until_every_seed_has_synthetic_rows() -> None:
-    buffer = Buffer(2, 10, 2, 1, "cpu")
+def test_a_seed_without_synthetic_rows_gets_real_ones_and_the_others_do_not_notice() -> None:
+    buffer, alone = Buffer(2, 10, 2, 1, "cpu"), Buffer(1, 10, 2, 1, "cpu")
     buffer.add(rows(2, 3, start=1000), torch.tensor([[True] * 3, [False] * 3]))
-    mixer = Mixer(rows(100), buffer, 0.5, 64)
-    mixer.refresh()
-    assert (mixer.batch(Streams((0, 1))).reward < 1000).all()
+    alone.add(rows(1, 3, start=1000), torch.ones(1, 3, dtype=torch.bool))
+    batch = Mixer(rows(100), buffer, 0.5, 64).batch(Streams((0, 1)))
+    assert (batch.reward[1] < 1000).all()
+    assert torch.equal(batch.reward[0], Mixer(rows(100), alone, 0.5, 64).batch(Streams((0,))).reward[0])
+    assert batch.real == 32
+
+
+def test_every_row_is_real_while_there_is_no_synthetic_one() -> None:
+    batch = Mixer(rows(100), Buffer(2, 10, 2, 1, "cpu"), 0.5, 64).batch(Streams((0, 1)))
+    assert batch.real == 64
+    assert (batch.reward < 1000).all()
 
 
 def test_no_empty_slot_is_ever_drawn() -> None:
     buffer = Buffer(1, 1000, 2, 1, "cpu")
     buffer.add(rows(1, 3, start=1000), torch.ones(1, 3, dtype=torch.bool))
     mixer = Mixer(rows(10), buffer, 0.0, 512)
-    mixer.refresh()
     assert set(mixer.batch(Streams((0,))).reward[0].tolist()) == {1000, 1001, 1002}
 
 

@@ -1,0 +1,151 @@
+"""What every algorithm promises; a new file in algorithms/ is tested at once."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from algorithms.base import Algorithm, State
+from benchmarks.spec import method
+from core import registry
+from core.buffer import Buffer, Mixer
+from core.data import Dataset, Transitions
+from core.policy import Policy
+from core.random import Streams
+from tasks.base import DataOptions, load_task
+
+SEEDS = (0, 1, 2)
+UPDATES = 200
+
+
+def variants() -> list[tuple[str, str | None]]:
+    """Every algorithm with its defaults, and with each of its presets."""
+    names = registry.available("algorithms")
+    presets = [(name, preset) for name in names for preset in getattr(registry.load("algorithms", name), "presets", {})]
+    return [*((name, None) for name in names), *presets]
+
+
+@pytest.fixture(scope="module", params=variants(), ids=lambda param: "-".join(filter(None, param)))
+def algorithm(request: pytest.FixtureRequest) -> Algorithm:
+    """As it comes, but small."""
+    name, preset = request.param
+    small = {"hidden": [32, 32], "batch_size": 64}
+    known = registry.load("algorithms", name).__dataclass_fields__
+    fields = {key: value for key, value in small.items() if key in known}
+    return method("algorithms", name, fields if preset is None else {**fields, "preset": preset})
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return load_task("toy/linear", DataOptions(size=3000)).dataset()[0]
+
+
+def batches(algorithm: Algorithm, data: Dataset, seeds: tuple[int, ...]) -> Any:
+    """Real rows of which some end, as a run would draw them."""
+    buffer = Buffer(len(seeds), 1, 4, 2, "cpu")
+    mixer, rng = Mixer(data.train, buffer, 1.0, algorithm.batch_size), Streams(seeds).fork("batches")
+    while True:
+        batch = mixer.batch(rng)
+        yield Transitions(batch.obs, batch.action, batch.reward, batch.next_obs, batch.obs[..., 0] > 0.4)
+
+
+def train(algorithm: Algorithm, data: Dataset, seeds: tuple[int, ...], updates: int = UPDATES) -> tuple[Any, list[Any]]:
+    state, rng, source = (
+        algorithm.init(data, Streams(seeds).fork("init")),
+        Streams(seeds),
+        batches(algorithm, data, seeds),
+    )
+    noise = rng.fork("update")
+    return state, [algorithm.update(state, next(source), noise) for _ in range(updates)]
+
+
+@pytest.fixture(scope="module")
+def together(algorithm: Algorithm, data: Dataset) -> tuple[Any, list[Any]]:
+    return train(algorithm, data, SEEDS)
+
+
+def tensors(tree: Any, path: str = "") -> dict[str, torch.Tensor]:
+    """Every tensor in nested dictionaries and lists, by its path."""
+    if isinstance(tree, torch.Tensor):
+        return {path: tree}
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list | tuple) else ()
+    return {name: found for key, value in items for name, found in tensors(value, f"{path}/{key}").items()}
+
+
+def test_it_is_an_algorithm_with_a_policy(algorithm: Algorithm, data: Dataset) -> None:
+    state = algorithm.init(data, Streams(SEEDS))
+    assert isinstance(algorithm, Algorithm) and isinstance(state, State) and isinstance(state.policy, Policy)
+    assert algorithm.batch_size >= 1
+
+
+def test_losses_are_finite_one_per_seed_and_differ_between_seeds(together: tuple[Any, list[Any]]) -> None:
+    _, losses = together
+    for step in losses:
+        assert step
+        for name, value in step.items():
+            assert value.shape == (3,) and value.isfinite().all() and not value.requires_grad, name
+    last = {name: value for step in losses for name, value in step.items()}
+    assert all(len(value.unique()) == 3 for value in last.values())
+
+
+def test_actions_are_in_the_box_and_one_per_observation(together: tuple[Any, list[Any]], data: Dataset) -> None:
+    policy, rng = together[0].policy, Streams(SEEDS)
+    obs = 100 * data.train.obs[:50].expand(3, -1, -1)
+    for action in (policy.act(obs, None), policy.act(obs, rng)):
+        assert action.shape == (3, 50, 2) and (action.abs() <= 1).all() and not action.requires_grad
+
+
+def test_the_greedy_action_is_a_function_of_the_observation(together: tuple[Any, list[Any]], data: Dataset) -> None:
+    policy, obs = together[0].policy, data.train.obs[:64].expand(3, -1, -1)
+    before = obs.clone()
+    action = policy.act(obs, None)
+    assert torch.equal(action, policy.act(obs, None)) and torch.equal(obs, before)
+    assert torch.allclose(policy.act(obs.flip(1), None), action.flip(1), atol=1e-6)
+
+
+def test_exploration_is_a_function_of_the_rng(together: tuple[Any, list[Any]], data: Dataset) -> None:
+    policy, obs = together[0].policy, data.train.obs[:64].expand(3, -1, -1)
+    assert torch.equal(policy.act(obs, Streams(SEEDS, "a")), policy.act(obs, Streams(SEEDS, "a")))
+
+
+def test_updates_move_every_seed(algorithm: Algorithm, data: Dataset, together: tuple[Any, list[Any]]) -> None:
+    obs = data.train.obs[:64].expand(3, -1, -1)
+    fresh = algorithm.init(data, Streams(SEEDS).fork("init"))
+    moved = (together[0].policy.act(obs, None) - fresh.policy.act(obs, None)).abs().amax((1, 2))
+    assert (moved > 1e-3).all()
+
+
+def test_a_seed_alone_is_the_same_bit_for_bit(
+    algorithm: Algorithm, data: Dataset, together: tuple[Any, list[Any]]
+) -> None:
+    state, losses = train(algorithm, data, (1,))
+    mine, all_seeds = tensors(state.state_dict()), tensors(together[0].state_dict())
+    assert mine.keys() == all_seeds.keys() and mine
+    for name, value in mine.items():
+        others = all_seeds[name]
+        assert torch.equal(value, others[1:2] if others.ndim else others), name
+    for one, three in zip(losses, together[1], strict=True):
+        assert one.keys() == three.keys() and all(torch.equal(one[name], three[name][1:2]) for name in one)
+
+
+def test_the_same_seeds_give_the_same_numbers(
+    algorithm: Algorithm, data: Dataset, together: tuple[Any, list[Any]]
+) -> None:
+    again = tensors(train(algorithm, data, SEEDS)[0].state_dict())
+    assert all(torch.equal(value, again[name]) for name, value in tensors(together[0].state_dict()).items())
+
+
+def test_a_batch_is_not_changed(algorithm: Algorithm, data: Dataset) -> None:
+    state, rng = algorithm.init(data, Streams(SEEDS)), Streams(SEEDS, "update")
+    batch = next(batches(algorithm, data, SEEDS))
+    before = batch.map(torch.clone)
+    for _ in range(3):
+        algorithm.update(state, batch, rng)
+    assert all(torch.equal(value, getattr(before, name)) for name, value in vars(batch).items())
+
+
+def test_a_batch_of_one_row_will_do(algorithm: Algorithm, data: Dataset) -> None:
+    state, batch = algorithm.init(data, Streams(SEEDS)), next(batches(algorithm, data, SEEDS)).map(lambda x: x[:, :1])
+    for _ in range(2):
+        losses = algorithm.update(state, batch, Streams(SEEDS, "update"))
+    assert all(value.isfinite().all() for value in losses.values())

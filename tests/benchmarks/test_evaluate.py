@@ -1,0 +1,235 @@
+"""Evaluation on the linear system, where every expected number is a closed form."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.evaluate import evaluate_policy, evaluate_rollouts, start_states
+from benchmarks.spec import Settings
+from core.data import Dataset, Trajectories
+from core.random import Streams
+from tasks.base import DataOptions, Task, load_task
+from tasks.toy import LinearSystem
+
+SYSTEM = LinearSystem()
+SEEDS = (0, 1)
+HORIZON = 10
+SETTINGS = Settings(fidelity_starts=1500, fidelity_horizon=HORIZON)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """a = -K s; by default so weak that nothing is clipped where the data is."""
+
+    gain: np.ndarray = field(default_factory=lambda: SYSTEM.optimal_gain / 3)
+
+    def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
+        return -(obs.double() @ torch.from_numpy(self.gain).T).float()
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The true system without its noise, plus a constant push per step; forgets everything after `life` steps."""
+
+    push: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+    life: int = 10**6
+
+    def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
+        return self._walk(start, length, lambda obs, step: policy.act(obs, rng).clamp(-1, 1))
+
+    def _walk(self, start: torch.Tensor, length: int, act: Any) -> Trajectories:
+        obs, action, reward = [start], [], []
+        for step in range(length):
+            action.append(act(obs[-1], step))
+            after, paid, _ = SYSTEM.step(obs[-1].double(), action[-1], None)
+            obs.append((after + torch.tensor(self.push, dtype=torch.float64)).float())
+            reward.append(paid.float())
+        alive = (torch.arange(length) < self.life).expand(*start.shape[:2], length)
+        made = (torch.stack(x, 2) for x in (action, obs, reward))
+        return Trajectories(*made, torch.zeros_like(alive), alive)
+
+
+@dataclass(frozen=True)
+class Told(Exact):
+    """The same under given actions."""
+
+    def imagine(self, start: torch.Tensor, action: torch.Tensor, rng: Streams) -> Trajectories:
+        return self._walk(start, action.shape[2], lambda obs, step: action[:, :, step])
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return load_task("toy/linear", DataOptions(size=60_000))
+
+
+@pytest.fixture(scope="module")
+def data(task: Task) -> Dataset:
+    """With a unit deviation, so that errors are in the system's own units."""
+    return replace(task.dataset()[0], obs_std=torch.ones(4))
+
+
+def curves(task: Task, data: Dataset, fitted: Any, settings: Settings = SETTINGS) -> dict[str, np.ndarray]:
+    """Every curve as [S, L], and the single values as [S]."""
+    values = dict(evaluate_rollouts(task, data, fitted, Gain(), settings, Streams(SEEDS)))
+    names = {name.rpartition("/")[0] for name in values if name.rpartition("/")[2].isdigit()}
+    steps = range(1, settings.fidelity_horizon + 1)
+    found = {name: torch.stack([values[f"{name}/{step}"] for step in steps], -1).numpy() for name in names}
+    return found | {name: value.numpy() for name, value in values.items() if not name.rpartition("/")[2].isdigit()}
+
+
+def grown(matrix: np.ndarray) -> list[np.ndarray]:
+    """Covariances of a noise that enters at every step and is carried on by `matrix`."""
+    covariance, found = np.zeros((4, 4)), []
+    for _ in range(HORIZON):
+        covariance = matrix @ covariance @ matrix.T + SYSTEM.noise**2 * np.eye(4)
+        found.append(covariance)
+    return found
+
+
+def typical(covariance: np.ndarray) -> tuple[float, float]:
+    """(median, mean) of the root mean square of N(0, covariance)."""
+    draws = np.random.default_rng(0).multivariate_normal(np.zeros(4), covariance, 200_000)
+    size = np.sqrt((draws**2).mean(1))
+    return float(np.median(size)), float(size.mean())
+
+
+def test_the_return_of_a_linear_policy_is_the_closed_form(task: Task) -> None:
+    episodes = 3000
+    policy = Gain(SYSTEM.optimal_gain)
+    values = dict(evaluate_policy(task, policy, episodes, Streams(SEEDS)))
+    start = SYSTEM.reset(episodes, Streams(SEEDS).fork("reset"))
+    expected = SYSTEM.expected_return(SYSTEM.optimal_gain, 0.0)
+    rng, total, state = Streams((9,)), torch.zeros(1, episodes, dtype=torch.float64), start[:1]
+    for _ in range(task.horizon):
+        state, reward, _ = SYSTEM.step(state, policy.act(state, None), rng)
+        total += reward
+    error = float(total.std()) / episodes**0.5
+    assert 0 < error < 0.05
+    assert (abs(values["return"] - expected) < 4 * error).all()
+    assert (values["normalized_score"] - 100).abs().max() < 1 and values["return"][0] != values["return"][1]
+
+
+def test_start_states_are_the_same_at_every_evaluation_and_none_of_the_scores_without_a_range(task: Task) -> None:
+    first, again = (dict(evaluate_policy(task, Gain(), 5, Streams(SEEDS, "evaluate"))) for _ in range(2))
+    assert torch.equal(first["return"], again["return"])
+    assert set(dict(evaluate_policy(replace(task, score_range=None), Gain(), 5, Streams(SEEDS)))) == {"return"}
+
+
+def test_rollouts_start_at_states_of_the_training_data(data: Dataset) -> None:
+    starts = start_states(data, 500, Streams(SEEDS))
+    known = {tuple(row) for row in data.train.obs.tolist()}
+    assert starts.shape == (2, 500, 4) and {tuple(row) for row in starts.flatten(0, 1).tolist()} <= known
+    assert abs(float((starts.mean((0, 1)) - data.obs_mean).abs().max())) < 0.05
+    assert not torch.equal(starts[0], starts[1])
+
+
+def test_an_exact_model_has_no_open_loop_error_and_closed_loop_only_noise(task: Task, data: Dataset) -> None:
+    found = curves(task, data, Told())
+    for name in ("policy/mean", "policy/median", "logged/mean", "logged/median"):
+        assert found[f"compounding/{name}"].max() < 1e-5
+    (a, b), gain = SYSTEM.matrices, Gain().gain
+    expected = [typical(covariance)[0] for covariance in grown(a - b @ gain)]
+    assert np.allclose(found["compounding/policy/closed"], expected, rtol=0.1)
+    assert (found["compounding/policy/alive"] == 1).all() and (found["compounding/starts_excluded"] == 0).all()
+
+
+def test_the_floor_of_logged_data_is_the_process_noise(task: Task, data: Dataset) -> None:
+    found = curves(task, data, Told())
+    expected = [typical(covariance)[0] for covariance in grown(SYSTEM.matrices[0])]
+    assert expected[-1] > 2 * expected[0]
+    assert np.allclose(found["compounding/logged/floor"], expected, rtol=0.12)
+    assert np.array_equal(found["compounding/logged/floor"], found["compounding/policy/floor"])
+
+
+def test_a_constant_bias_grows_as_the_system_carries_it(task: Task, data: Dataset) -> None:
+    push = np.array([0.01, 0.0, -0.02, 0.03])
+    found, error, expected = curves(task, data, Told(tuple(push))), np.zeros(4), []
+    for _ in range(HORIZON):
+        error = SYSTEM.matrices[0] @ error + push
+        expected.append(float(np.sqrt((error**2).mean())))
+    for name in ("policy/mean", "policy/median", "logged/mean", "logged/median"):
+        assert np.allclose(found[f"compounding/{name}"], expected, rtol=1e-3)
+
+
+def test_errors_are_in_deviations_of_the_data_and_still_dimensions_do_not_count(task: Task, data: Dataset) -> None:
+    push, scale = np.array([0.01, 0.0, -0.02, 0.03]), np.array([0.5, 0.0, 2.0, 0.1])
+    scaled = replace(data, obs_std=torch.from_numpy(scale).float())
+    found = curves(task, scaled, Exact(tuple(push)))
+    first = np.sqrt(((push / np.where(scale > 0, scale, 1))[scale > 0] ** 2).mean())
+    assert np.allclose(found["compounding/policy/mean"][:, 0], first, rtol=1e-3)
+
+
+def test_standing_still_is_the_distance_the_true_system_goes(task: Task, data: Dataset) -> None:
+    closed = SYSTEM.matrices[0] - SYSTEM.matrices[1] @ Gain().gain
+    recorded = data.heldout.obs[:, :-1][data.heldout.valid].double().numpy()
+    moved = recorded @ closed.T - recorded
+    assert np.abs(recorded @ Gain().gain.T).max() < 1
+    expected = float(np.median(np.sqrt((moved**2).mean(1))))
+    assert np.allclose(curves(task, data, Exact())["compounding/policy/still"][:, 0], expected, rtol=0.15)
+
+
+def test_the_chaos_floor_of_a_linear_system_is_a_rounding(task: Task, data: Dataset) -> None:
+    chaos = curves(task, data, Exact())["compounding/policy/chaos"]
+    assert (chaos > 0).all() and chaos.max() < 1e-6
+
+
+def test_only_generators_that_can_be_told_actions_are_judged_under_logged_ones(task: Task, data: Dataset) -> None:
+    assert not any("logged" in name for name in curves(task, data, Exact()))
+    assert any("logged" in name for name in curves(task, data, Told()))
+
+
+def test_what_a_generator_masks_is_neither_alive_nor_judged(task: Task, data: Dataset) -> None:
+    found = curves(task, data, Told(life=4))
+    for name in ("policy", "logged"):
+        assert (found[f"compounding/{name}/alive"] == ([1] * 4 + [0] * 6)).all()
+        for quantity in ("mean", "median"):
+            assert (np.isnan(found[f"compounding/{name}/{quantity}"]) == ([False] * 4 + [True] * 6)).all()
+
+
+def test_windows_shorter_than_the_horizon_are_masked(task: Task, data: Dataset) -> None:
+    settings = Settings(fidelity_starts=4000, fidelity_horizon=60)
+    found = curves(task, data, Told(), settings)
+    left = np.array([max(50 - step + 1, 0) / 50 for step in range(1, 61)])  # starts are uniform over 50 rows
+    assert np.allclose(found["compounding/logged/alive"], left, atol=0.04)
+    assert (found["compounding/logged/alive"][:, 50:] == 0).all()
+    assert np.isnan(found["compounding/logged/mean"][:, 50:]).all()
+    assert np.isfinite(found["compounding/logged/mean"][:, :45]).all()
+    assert (found["compounding/policy/alive"] == 1).all()  # a policy can go on where the log ends
+
+
+def test_whole_windows_are_preferred(task: Task, data: Dataset) -> None:
+    short = data.heldout.valid.clone()
+    short[::2, 20:] = False
+    mixed = replace(data, heldout=replace(data.heldout, valid=short))
+    found = curves(task, mixed, Told(), Settings(fidelity_starts=500, fidelity_horizon=30))
+    assert (found["compounding/logged/alive"] == 1).all()
+
+
+def test_starts_whose_state_is_not_known_are_counted_and_left_alone(task: Task, data: Dataset) -> None:
+    exact = torch.zeros_like(data.heldout_exact)
+    exact[:, 0] = True
+    state = data.heldout_state.clone()
+    state[~exact] = torch.nan
+    found = curves(task, replace(data, heldout_exact=exact, heldout_state=state), Told())
+    assert np.allclose(found["compounding/starts_excluded"], 49 / 50)
+    assert found["compounding/policy/mean"].max() < 1e-5
+
+
+def test_no_rows_without_an_exact_start(task: Task, data: Dataset) -> None:
+    blind = replace(data, heldout_exact=torch.zeros_like(data.heldout_exact))
+    found = curves(task, blind, Told())
+    assert set(found) == {"compounding/starts_excluded"} and (found["compounding/starts_excluded"] == 1).all()
+
+
+def test_a_seed_alone_gets_the_same_values(task: Task, data: Dataset) -> None:
+    def values(seeds: tuple[int, ...]) -> dict[str, torch.Tensor]:
+        settings = Settings(fidelity_starts=20, fidelity_horizon=5)
+        fidelity = evaluate_rollouts(task, data, Told((0.01,) * 4), Gain(), settings, Streams(seeds))
+        return dict(fidelity) | dict(evaluate_policy(task, Gain(), 3, Streams(seeds)))
+
+    together, alone = values((0, 1, 2)), values((1,))
+    assert together.keys() == alone.keys()
+    assert all(torch.equal(together[name][1:2], alone[name]) for name in alone)

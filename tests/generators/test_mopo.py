@@ -1,0 +1,122 @@
+"""MOPO's penalty by hand, and that everything else is the ensemble generator's."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.evaluate import start_states
+from benchmarks.spec import method
+from core.data import Dataset, Trajectories
+from core.random import Streams
+from generators.mopo import Measure, penalized, uncertainty
+from models.cache import ModelCache
+from tasks.base import DataOptions, Task, load_task
+
+SEEDS = (0, 1)
+TINY = {"max_updates": 200}
+
+
+class Pushing:
+    def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
+        noise = 0.0 if rng is None else 0.5 * rng.normal(*obs.shape[1:-1], 2)
+        return (-obs[..., :2] + noise).clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return load_task("toy/linear", DataOptions(size=3000))
+
+
+@pytest.fixture(scope="module")
+def data(task: Task) -> Dataset:
+    return task.dataset()[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of models for all generators of this file."""
+    return tmp_path_factory.mktemp("models")
+
+
+def fit(name: str, task: Task, data: Dataset, folder: Path, **fields: Any) -> Any:
+    rng = Streams(SEEDS)
+    generator = method("generators", name, {"preset": "smoke", "dynamics": TINY, **fields})
+    return generator.fit(task, data, ModelCache(rng.fork("models"), folder), rng.fork("fit"))
+
+
+def generate(fitted: Any, data: Dataset) -> Trajectories:
+    rng = Streams(SEEDS)
+    made: Trajectories = fitted.generate(Pushing(), start_states(data, 50, rng), 4, rng.fork("generate"))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        ("max_std", 7.0),  # member 2: |(2, 3, 6)|, the reward's 6 included; member 1: |(1, 2, 2)| = 3
+        ("pairwise", 2.5),  # states (0, 0) and (3, 4): 2.5 from their mean on either side
+        ("ensemble_std", ((1.5**2 + 2**2) / 2) ** 0.5),
+    ],
+)
+def test_uncertainty_by_hand(measure: Measure, expected: float) -> None:
+    mean = torch.tensor([[0.0, 0.0, 100.0], [3.0, 4.0, -100.0]])[None, :, None]
+    std = torch.tensor([[1.0, 2.0, 2.0], [2.0, 3.0, 6.0]])[None, :, None]
+    assert uncertainty(mean, std, measure).item() == pytest.approx(expected)
+
+
+def test_penalty_by_hand() -> None:
+    assert penalized(torch.full((1, 1, 2), 5.0), torch.tensor([[[1.0, 2.0]]]), 0.5).tolist() == [[[4.5, 4.0]]]
+
+
+def test_without_a_penalty_it_is_the_ensemble_bit_for_bit_and_shares_its_model(
+    task: Task, data: Dataset, folder: Path
+) -> None:
+    plain = generate(fit("ensemble", task, data, folder), data)
+    before = sorted(path.name for path in folder.glob("*.safetensors"))
+    for measure in ("max_std", "pairwise", "ensemble_std"):
+        made = generate(fit("mopo", task, data, folder, penalty=0.0, measure=measure), data)
+        assert all(torch.equal(value, getattr(plain, name)) for name, value in vars(made).items())
+    assert sorted(path.name for path in folder.glob("*.safetensors")) == before and len(before) == 2
+
+
+def test_only_the_reward_of_valid_steps_is_lowered(task: Task, data: Dataset, folder: Path) -> None:
+    plain, made = (generate(fit(name, task, data, folder), data) for name in ("ensemble", "mopo"))
+    for name in ("obs", "action", "terminated", "valid"):
+        assert torch.equal(getattr(made, name), getattr(plain, name))
+    assert (made.reward < plain.reward)[made.valid].all()
+
+
+@pytest.mark.parametrize("units", ["standard", "environment"])
+def test_the_penalty_of_a_step_is_lambda_times_the_largest_norm_of_all_members(
+    task: Task, data: Dataset, folder: Path, units: str
+) -> None:
+    fitted = fit("mopo", task, data, folder, penalty=2.0, units=units)
+    plain, made = generate(fitted.plain, data), generate(fitted, data)
+    obs, action = made.obs[:, :, 2], made.action[:, :, 2]
+    std, scale = fitted.model.predict(obs, action)[1], fitted.model.output.scale
+    assert std.shape[1] == 5 > fitted.model.elites.shape[1]
+    for seed in range(2):
+        own = std[seed] / (scale[seed] if units == "standard" else 1)
+        doubt = torch.stack([member.square().sum(-1).sqrt() for member in own]).amax(0)
+        unit = scale[seed, 0, -1] if units == "standard" else 1
+        assert torch.allclose(made.reward[seed, :, 2], plain.reward[seed, :, 2] - 2 * doubt * unit, atol=1e-5)
+
+
+def test_the_penalty_grows_away_from_the_data(task: Task, data: Dataset, folder: Path) -> None:
+    fitted, rng = fit("mopo", task, data, folder, measure="pairwise"), Streams(SEEDS)
+    near = start_states(data, 200, rng)
+    doubts = []
+    for start in (near, near * 6):
+        made = fitted.generate(Pushing(), start, 1, rng.fork("generate"))
+        plain = fitted.plain.generate(Pushing(), start, 1, rng.fork("generate"))
+        doubts.append((plain.reward - made.reward).mean())
+    assert doubts[1] > 3 * doubts[0]
+
+
+def test_imagination_is_not_penalised(task: Task, data: Dataset, folder: Path) -> None:
+    fitted, rng = fit("mopo", task, data, folder), Streams(SEEDS)
+    start, action = start_states(data, 9, rng), 2 * rng.uniform(9, 3, 2) - 1
+    made, plain = (x.imagine(start, action, Streams(SEEDS, "imagine")) for x in (fitted, fitted.plain))
+    assert torch.equal(made.reward, plain.reward) and torch.equal(made.obs, plain.obs)

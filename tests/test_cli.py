@@ -1,0 +1,350 @@
+"""The command line: what it prints, what it writes, and with which code it ends."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import minari
+import numpy as np
+import pytest
+from minari.data_collector.episode_buffer import EpisodeBuffer
+
+import run_bench
+from benchmarks import runner
+from benchmarks.spec import suite_names
+from benchmarks.store import ResultStore
+from core import registry
+from tasks.layout import Rows, write
+
+TINY = (
+    "updates=6", "evaluate_every=3", "episodes=2", "dataset_rows=1000", "fidelity_starts=4", "fidelity_horizon=3",
+    "ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2", "ensemble.rollouts=8",
+)  # fmt: skip
+ROOT = Path(run_bench.__file__).parent
+
+
+FRAGILE = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Fragile:
+    rollouts: ClassVar[int] = 1
+    rollout_length: ClassVar[int] = 1
+    refresh_every: ClassVar[int | None] = None
+
+    def fit(self, *arguments):
+        raise ArithmeticError("the model fell over")
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands run in an empty folder, with nobody's datasets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    return tmp_path
+
+
+def never(*arguments: Any) -> Any:
+    raise AssertionError("nothing was to be run")
+
+
+def scores(folder: Path) -> bytes:
+    return (folder / "report" / "scores.csv").read_bytes()
+
+
+def test_run_then_nothing_to_do_then_report(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["run", "smoke", "--set", *TINY, "--out", "out", "--device", "cpu", "--jobs", "1"]
+    assert run_bench.main(command) == 0
+    first, out = capsys.readouterr(), elsewhere / "out"
+    assert "td3bc" in first.out and "ensemble" in first.out and "done in" in first.err
+    assert {"scores.csv", "compounding.csv", "scores.md", "scores.tex", "index.html"} <= {
+        path.name for path in (out / "report").iterdir()
+    }
+    assert [cell.done for cell in ResultStore(out).cells()] == [(0, 1), (0, 1)]
+    before = scores(out)
+    monkeypatch.setattr(runner, "run", never)
+    assert run_bench.main(command) == 0
+    second = capsys.readouterr()
+    assert second.out == first.out and second.err.count("already there") == 2
+    assert scores(out) == before
+    (out / "report" / "scores.csv").unlink()
+    assert run_bench.main(["report", "out"]) == 0
+    assert capsys.readouterr().out == first.out and scores(out) == before
+
+
+def test_without_out_results_lie_under_the_suites_name(elsewhere: Path) -> None:
+    (elsewhere / "mine.toml").write_text(
+        'tasks = ["toy/linear"]\ngenerators = ["none"]\nalgorithms = ["td3bc"]\nseeds = [5]\n'
+    )
+    tiny = [pair for pair in TINY if not pair.startswith("ensemble")]
+    assert run_bench.main(["run", "mine.toml", "--set", *tiny, "--seeds", "1", "--jobs", "1"]) == 0
+    assert [cell.done for cell in ResultStore(elsewhere / "results" / "mine").cells()] == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--set", "updates=7", "episodes=3"],
+        ["--set", "updates=7", "--set", "episodes=3"],
+        ["--set=updates=7", "--set", "episodes=3"],
+        ["--set", "updates=9", "updates=7", "--seeds", "2", "--set", "episodes=3"],
+    ],
+)
+def test_set_takes_one_pair_or_many_once_or_often(monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
+    asked = []
+    monkeypatch.setattr(run_bench.planning, "describe", lambda specs, store: asked.extend(specs) or "")
+    for command in (["plan", "smoke", *options], ["plan", *options, "smoke"]):
+        assert run_bench.main(command) == 0
+    assert {(spec.settings.updates, spec.settings.episodes) for spec in asked} == {(7, 3)} and len(asked) == 4
+
+
+def test_plan_starts_nothing(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    monkeypatch.setattr(runner, "run", never)
+    assert run_bench.main(["plan", "smoke", "--out", "out", "--seeds", "3"]) == 0
+    text = capsys.readouterr().out
+    assert "2 cells, 6 seeds to run" in text and "unknown" in text
+    assert "toy-linear--ensemble--td3bc--" in text and "Dynamics" in text
+    assert list(elsewhere.iterdir()) == [] and not list(own_cache.rglob("*.safetensors"))
+
+
+def test_plan_estimates_from_what_has_been_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_bench.main(["run", "smoke", "--set", *TINY, "--out", "out", "--jobs", "1"]) == 0
+    capsys.readouterr()
+    assert run_bench.main(["plan", "smoke", "--set", *TINY, "--out", "out", "--seeds", "4"]) == 0
+    text = capsys.readouterr().out
+    assert "2 cells, 4 seeds to run" in text and "unknown" not in text
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_failing_cell_ends_with_one_and_is_named(
+    elsewhere: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, jobs: str
+) -> None:
+    (elsewhere / "fragile.py").write_text(FRAGILE)
+    monkeypatch.syspath_prepend(elsewhere)
+    command = ["run", "smoke", "--set", *TINY, 'generators=["fragile:Fragile","none"]', "--out", "out", "--jobs", jobs]
+    assert run_bench.main(command) == 1
+    shown = capfd.readouterr()
+    assert "fragile:Fragile td3bc (default): FAILED: ArithmeticError: the model fell over" in shown.err
+    assert [line for line in shown.err.splitlines() if line.startswith("problem:") and "fragile:Fragile" in line]
+    assert run_bench.main(["report", "out"]) == 1
+    assert "fragile:Fragile" in capfd.readouterr().err
+    found = {cell.spec["generator"]["name"]: cell for cell in ResultStore(elsewhere / "out").cells()}
+    assert "in fit" in str(found["fragile:Fragile"].error) and found["none"].done == (0, 1)
+
+
+def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_bench.main(["list"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for folder in ("generators", "algorithms"):
+        assert set(registry.available(folder)) < set(lines)
+    assert {"toy/linear", "local/maze2d-umaze", "d4rl/hopper-medium-v2", *suite_names()} < set(lines)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (["run", "smoek"], 2, "suite must be one of .*got 'smoek'; did you mean 'smoke'"),
+        (["run", "smoke", "--set", "updates=0"], 2, "updates should be greater than or equal to 1, got 0"),
+        (["run", "smoke", "--set", "update=3"], 2, "did you mean 'updates'"),
+        (["run", "smoke", "--set", "smoke"], 2, "--set must be key=value, got 'smoke'"),
+        (["run", "smoke", "--seeds", "0"], 2, "--seeds must be at least 1, got 0"),
+        (["run", "smoke", "--data-dir", "gone"], 2, "data_dir must be a folder, got .gone."),
+        (["run", "smoke", "--jobs", "0"], 2, "--jobs must be at least 1, got 0"),
+        (["run", "smoke", "--out", "file"], 2, "--out must be a folder, got file"),
+        (["plan", "gone.toml"], 2, "suite file gone.toml does not exist"),
+        (["report", "gone"], 2, "DIR must be a results folder, got gone"),
+        (["report", "file"], 2, "DIR must be a results folder, got file"),
+        (["data", "verify", "local/maze2d-umaze"], 1, "local/maze2d-umaze is not on this machine"),
+        (["data", "verify", "d4rl/hopper-medium-v2"], 1, "d4rl/hopper-medium-v2 is not on this machine"),
+        (["data", "verify", "minari/nobody/has-v0"], 1, "minari/nobody/has-v0 is not on this machine"),
+        (["data", "verify", "toy/linaer"], 2, "toy dataset must be one of linear, got 'linaer'"),
+        (["data", "verify", "tyo/linear"], 2, "did you mean 'toy/linear'"),
+        (["data", "make", "d4rl/hopper-medium-v2"], 2, "data make must be given a task of local/ or toy/"),
+        (["data", "fetch", "toy/linear"], 2, "data fetch must be given a task of d4rl/ or minari/"),
+        (["data", "make"], 2, "data make must be given the NAME of a task, got none"),
+        (["data", "make", "toy/linear", "--size", "0"], 2, "size must be at least 1 row, got 0"),
+        (["data", "list", "--data-dir", "gone"], 2, "data_dir must be a folder, got 'gone'"),
+    ],
+)
+def test_mistakes_are_explained_and_leave_nothing_behind(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], command: list[str], code: int, message: str
+) -> None:
+    (elsewhere / "file").touch()
+    assert run_bench.main(command) == code
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("error: ")
+    assert re.search(message, shown.err)
+    assert [path.name for path in elsewhere.iterdir()] == ["file"]
+
+
+def test_a_device_that_is_not_there_leaves_nothing_behind(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert run_bench.main(["run", "smoke", "--device", "cuda", "--out", "out"]) == 2
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_torn_results_end_with_one_and_are_named(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_bench.main(["run", "smoke", "--set", *TINY, 'generators=["none"]', "--out", "out", "--jobs", "1"]) == 0
+    (torn,) = (elsewhere / "out").rglob("records.jsonl")
+    torn.write_text(torn.read_text()[:-20])
+    capsys.readouterr()
+    assert run_bench.main(["report", "out"]) == 1
+    assert "records.jsonl" in capsys.readouterr().err
+
+
+def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_bench.main(["data", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert [line.split(maxsplit=1)[1] for line in listed.splitlines() if "local/maze2d-umaze" in line] == [
+        "not here yet"
+    ]
+    assert "d4rl/hopper-medium-v2" in listed and "made in memory" in listed
+    for action in ("make", "verify"):
+        assert run_bench.main(["data", action, "toy/linear", "--size", "500"]) == 0
+        card = json.loads(capsys.readouterr().out)
+        assert (card["task"], card["rows"], card["episodes"]) == ("toy/linear", 500, 10)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ([], ["run", "plan", "report", "list", "data"]),
+        (["run"], ["SUITE", "--set", "KEY=VALUE", "--seeds", "--device", "--jobs", "--data-dir", "--out", "Exit code"]),
+        (["plan"], ["SUITE", "--set", "--seeds", "--data-dir", "--out", "start nothing"]),
+        (["report"], ["DIR"]),
+        (["list"], ["tasks", "generators", "algorithms", "suites"]),
+        (["data"], ["list", "make", "fetch", "verify", "NAME", "--size", "ROWS", "--data-dir"]),
+    ],
+)
+def test_help_mentions_every_argument(capsys: pytest.CaptureFixture[str], command: list[str], words: list[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_bench.main([*command, "--help"])
+    shown = capsys.readouterr().out
+    assert left.value.code == 0 and all(word in shown for word in words)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["run", "smoke", "--bogus"], ["run"], ["fly"], [], ["data", "burn"], ["run", "smoke", "--device", "tpu"]],
+)
+def test_unknown_options_and_commands_end_with_two(command: list[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_bench.main(command)
+    assert left.value.code == 2
+
+
+@pytest.mark.parametrize(("command", "code"), [(["list"], 0), (["run", "smoek"], 2)])
+def test_the_process_ends_with_that_code(command: list[str], code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "run_bench.py", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code and "Traceback" not in done.stderr
+
+
+Step = tuple[np.ndarray, np.ndarray, float, bool, np.ndarray, np.ndarray, np.ndarray]
+
+
+def hops(environment: Any, episodes: int) -> Iterator[list[Step]]:
+    """Random hopping until it falls: (s, a, r, d, s', qpos, qvel) of every step, one list per episode."""
+    environment.action_space.seed(0)
+    for seed in range(episodes):
+        obs, steps, ended = environment.reset(seed=seed)[0], list[Step](), False
+        while not ended:
+            physics = environment.unwrapped.data
+            qpos, qvel, action = physics.qpos.copy(), physics.qvel.copy(), environment.action_space.sample()
+            after, reward, ended, truncated, _ = environment.step(action)
+            assert not truncated
+            steps.append((obs, action, float(reward), ended, after, qpos, qvel))
+            obs = after
+        yield steps
+
+
+def d4rl_file(folder: Path) -> str:
+    """Some hundred rows of Hopper-v4 in D4RL's layout."""
+    steps = [step for episode in hops(gymnasium.make("Hopper-v4"), 20) for step in episode]
+    obs, action, reward, terminal, _, qpos, qvel = (np.array(column) for column in zip(*steps, strict=True))
+    rows = Rows(
+        obs=obs.astype(np.float32),
+        action=action.astype(np.float32),
+        reward=reward.astype(np.float32),
+        terminal=terminal,
+        timeout=np.zeros(len(steps), bool),
+        qpos=qpos,
+        qvel=qvel,
+    )
+    assert len(steps) > 200 and terminal.sum() == 20
+    write(folder / "hopper_medium-v2.hdf5", rows)
+    return "d4rl/hopper-medium-v2"
+
+
+def minari_set(folder: Path) -> str:
+    """The like, made with Minari's own API."""
+    environment = gymnasium.make("Hopper-v5")
+    buffers = [
+        EpisodeBuffer(
+            seed,
+            seed,
+            None,
+            [step[0] for step in steps] + [steps[-1][4]],
+            [step[1] for step in steps],
+            [step[2] for step in steps],
+            [step[3] for step in steps],
+            [False] * len(steps),
+            {},
+        )
+        for seed, steps in enumerate(hops(environment, 20))
+    ]
+    minari.create_dataset_from_buffers(
+        "mujoco/hopper/tiny-v0", buffers, env=environment, ref_min_score=0.0, ref_max_score=100.0
+    )
+    return "minari/mujoco/hopper/tiny-v0"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
+@pytest.mark.parametrize("make", [d4rl_file, minari_set])
+def test_a_users_own_file_runs_end_to_end(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], str]
+) -> None:
+    folder = elsewhere / "mine"
+    folder.mkdir()
+    task = make(folder)
+    assert run_bench.main(["data", "list", "--data-dir", "mine"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{task} "))
+    assert "not here yet" not in line
+    assert run_bench.main(["data", "verify", task, "--data-dir", "mine"]) == 0
+    assert json.loads(capsys.readouterr().out)["terminals"] == 20
+    settings = ["updates=40", "evaluate_every=20", "episodes=2", "fidelity_starts=8", "fidelity_horizon=5"]
+    fields = ["ensemble.rollouts=50", "ensemble.dynamics.max_updates=40", "ensemble.dynamics.check_every=20"]
+    pairs = [f'tasks=["{task}"]', *settings, *fields]
+    options = ["--data-dir", "mine", "--out", "out", "--seeds", "1", "--jobs", "1"]
+    assert run_bench.main(["run", "smoke", *options, "--set", *pairs]) == 0
+    cells = ResultStore(elsewhere / "out").cells()
+    assert {cell.spec["generator"]["name"] for cell in cells} == {"none", "ensemble"}
+    for cell in cells:
+        values = {record.metric: record.value for record in cell.records if record.step == 40}
+        assert values["return"] is not None and values["normalized_score"] is not None
+        assert cell.runs[-1]["physics"].startswith("Hopper") and cell.runs[-1]["dataset"]["terminals"] == 20
+    assert "compounding/logged/mean/1" in {record.metric for cell in cells for record in cell.records}
+    assert task in capsys.readouterr().out
