@@ -183,7 +183,7 @@ def _references(ax: Axes, drawn: pd.DataFrame, bottom: float) -> set[str]:
     for quantity, (label, look) in _REFERENCES.items():
         values = drawn.groupby("horizon")[quantity].median().dropna()
         if len(values) and values.max() < bottom:
-            below.append(f"{label} < {1.1 * values.max():.0e}")
+            below.append(f"{label} < {1.1 * values.max():.0e}" if values.max() > 0 else f"{label} = 0")
         elif len(values):
             ax.plot(values.index, values.where(values >= bottom), **look)
             above.add(label)
