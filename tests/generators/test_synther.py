@@ -36,8 +36,11 @@ def data(task: Task) -> Dataset:
 
 @pytest.fixture(scope="module")
 def fitted(task: Task, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Somewhat longer trained than in the preset, which has 400 updates."""
     rng = Streams((0,))
-    return smoke().fit(task, data, ModelCache(rng, tmp_path_factory.mktemp("models")), rng.fork("fit"))
+    return smoke(model={"updates": 1200}).fit(
+        task, data, ModelCache(rng, tmp_path_factory.mktemp("models")), rng.fork("fit")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def test_generated_rows_are_distributed_like_the_data(rows: Transitions, data: D
     for name in ("obs", "action", "next_obs"):
         made, real = getattr(rows, name), getattr(data.train, name)
         assert ((made.mean(0) - real.mean(0)).abs() < 0.12 * real.std(0)).all(), name
-        assert ((made.std(0) / real.std(0) - 1).abs() < 0.12).all(), name
+        assert ((made.std(0) / real.std(0) - 1).abs() < 0.1).all(), name
     joint = torch.cat([rows.obs, rows.action], -1).T.corrcoef()
     assert (joint - torch.cat([data.train.obs, data.train.action], -1).T.corrcoef()).abs().max() < 0.1
     assert (rows.action.abs() <= 1).all()
@@ -80,8 +83,8 @@ def test_ends_of_episodes_are_learnt(rows: Transitions, data: Dataset) -> None:
     """The flag is set where the rule of the data says so, up to rows near the edge."""
     rule = rows.next_obs[:, 0] > 0.25
     assert 0.05 < data.train.terminated.float().mean() < 0.3
-    assert (rows.terminated == rule).float().mean() > 0.9
-    assert rows.terminated[rows.next_obs[:, 0] > 0.35].float().mean() > 0.9
+    assert (rows.terminated == rule).float().mean() > 0.93
+    assert rows.terminated[rows.next_obs[:, 0] > 0.35].float().mean() > 0.88
     assert rows.terminated[rows.next_obs[:, 0] < 0.15].float().mean() < 0.02
 
 

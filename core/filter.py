@@ -1,0 +1,85 @@
+"""Keep the best rollouts: by rank, by a softmax over scores, or as DyDiff's released code does. For any generator.
+
+Source: DyDiff's reward filter (hardmax, softmax; eta is the share that is kept).
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+from math import floor
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from core.config import STRICT, Positive, Rate
+from core.data import Trajectories
+from core.random import Streams
+
+__all__ = ["Filter", "Mode", "keep_best", "keep_rate", "rollout_score"]
+
+Mode = Literal["none", "hardmax", "softmax", "softmax_floor"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Filter:
+    """Which rollouts of a call of `generate` count; a field of every generator that filters."""
+
+    mode: Mode = "none"
+    share: Rate = 0.6  # eta
+    temperature: Positive = 0.05  # tau_f, in deviations of the score
+    discount: Rate = 0.99
+    masked: bool = True  # score the steps before the end only; off: all of them, as DyDiff's code
+
+    def keep(self, rollouts: Trajectories, rng: Streams) -> Bool[Tensor, "S B"]:
+        """The rollouts that stay."""
+        score = rollout_score(rollouts.reward, rollouts.valid, self.discount, masked=self.masked)
+        return keep_best(score, self.share, self.mode, rng, temperature=self.temperature)
+
+    def apply(self, rollouts: Trajectories, rng: Streams) -> Trajectories:
+        """The same rollouts; no step of the others is valid."""
+        return replace(rollouts, valid=rollouts.valid & self.keep(rollouts, rng)[..., None])
+
+
+def rollout_score(
+    reward: Float[Tensor, "S B L"], valid: Bool[Tensor, "S B L"], discount: float = 0.99, *, masked: bool = True
+) -> Float[Tensor, "S B"]:
+    """Discounted sum of the rewards of valid steps. DyDiff's code has discount 1 and ignores termination."""
+    weight = discount ** torch.arange(reward.shape[-1], dtype=reward.dtype, device=reward.device)
+    counted = reward.where(valid, torch.zeros_like(reward)) if masked else reward
+    return (weight * counted).sum(-1)
+
+
+def keep_best(
+    score: Float[Tensor, "S B"], share: float, mode: Mode, rng: Streams, *, temperature: float = 0.05
+) -> Bool[Tensor, "S B"]:
+    """Exactly int(share * B) rollouts of every seed, but at least one; all of them with mode `none`.
+
+    - hardmax: those of highest score; of equal ones the first.
+    - softmax: drawn without replacement, with probabilities p ~ exp(z / temperature), z the score in deviations of its
+      seed. The Gumbel-top-k trick (Kool et al. 2019, arXiv:1903.06059): temperature -> 0 is hardmax, -> inf uniform.
+    - softmax_floor: the same after p <- (1 - 1e-6) p + 1e-6 / B, which DyDiff's released code adds (trainer.py:219).
+      For bell-shaped scores at 0.05 one rollout holds almost all of p and the floor decides the rest: a uniform draw.
+    """
+    rows = score.shape[-1]
+    if mode == "none":
+        return torch.ones_like(score, dtype=torch.bool)
+    value = score.double()
+    if mode != "hardmax":
+        mean, std = value.mean(-1, keepdim=True), value.std(-1, keepdim=True, correction=0)
+        logits = (value - mean) / (std + 1e-6) / temperature
+        if mode == "softmax_floor":
+            logits = ((1 - 1e-6) * logits.softmax(-1) + 1e-6 / rows).log()
+        value = logits - (-rng.uniform64(rows).clamp(min=1e-300).log()).log()  # plus Gumbel noise
+    kept = max(floor(share * rows + 1e-9), 1)  # 0.29 * 100 is 28.999... in floating point
+    best = value.argsort(stable=True, dim=-1, descending=True)[..., :kept]
+    return torch.zeros_like(score, dtype=torch.bool).scatter_(-1, best, True)
+
+
+def keep_rate(score: Float[Tensor, "S B"], kept: Bool[Tensor, "S B"], bins: int = 10) -> Float[Tensor, "S bins"]:
+    """Share that was kept among the rollouts of each rank: the best tenth first, and so on. NaN for an empty bin."""
+    order = score.argsort(stable=True, dim=-1, descending=True)
+    sorted_kept, rows = kept.gather(-1, order).to(score.dtype), score.shape[-1]
+    edges = [round(i * rows / bins) for i in range(bins + 1)]
+    return torch.stack([sorted_kept[:, low:high].mean(-1) for low, high in pairwise(edges)], -1)

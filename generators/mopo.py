@@ -1,0 +1,96 @@
+"""MOPO: ensemble roll-outs, reward lowered where the ensemble is unsure (Yu et al. 2020, arXiv:2005.13239)."""
+
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from core.config import STRICT, Count, NonNegative
+from core.data import Dataset, Trajectories
+from core.policy import Policy
+from core.random import Streams
+from generators.base import ActionConditioned
+from generators.ensemble import Ensemble
+from models.cache import ModelCache
+from models.dynamics import DynamicsConfig, EnsembleDynamics
+from tasks.base import Task
+
+__all__ = ["MOPO", "penalized", "uncertainty"]
+
+Measure = Literal["max_std", "pairwise", "ensemble_std"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class MOPO:
+    """The roll-outs of `ensemble`, with reward r - lambda u(s, a); with SAC replaced by whatever algorithm learns.
+
+    By default u is measured in deviations of the data, and lambda u is a number of deviations of the reward: lambda
+    then means the same in every task. `units = "environment"` is the paper's, whose lambda has to be tuned per task.
+    """
+
+    rollouts: Count = 10_000  # B, start states of every refresh
+    rollout_length: Count = 5  # h
+    refresh_every: Count | None = 1000
+    penalty: NonNegative = 1.0  # lambda
+    measure: Measure = "max_std"  # u
+    units: Literal["standard", "environment"] = "standard"
+    dynamics: DynamicsConfig = DynamicsConfig()
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": Ensemble.presets["smoke"]}  # shares its model
+
+    def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
+        """The ensemble that `ensemble` uses."""
+        plain = Ensemble(dynamics=self.dynamics)
+        return _Fitted(self, plain.fit(task, data, models, rng), models.get(self.dynamics, data))
+
+
+@plain_dataclass(frozen=True)
+class _Fitted:
+    config: MOPO
+    plain: ActionConditioned
+    model: EnsembleDynamics
+
+    def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
+        """Roll out, then pay less for every step."""
+        made = self.plain.generate(policy, start, length, rng)
+        return replace(made, reward=self._penalized(made))
+
+    def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
+        """The ensemble's own belief, without penalty."""
+        return self.plain.imagine(start, action, rng)
+
+    def _penalized(self, made: Trajectories) -> Float[Tensor, "S B L"]:
+        rows, _ = made.transitions()
+        mean, std = self.model.predict(rows.obs, rows.action)
+        scale = self.model.output.scale[:, None] if self.config.units == "standard" else torch.ones(())
+        doubt = uncertainty(mean / scale, std / scale, self.config.measure).view_as(made.reward)
+        unit = self.model.output.scale[..., -1:] if self.config.units == "standard" else torch.ones(())
+        lowered = penalized(made.reward, doubt * unit, self.config.penalty)
+        return lowered.where(made.valid, made.reward)
+
+
+def penalized(reward: Float[Tensor, "S B L"], doubt: Float[Tensor, "S B L"], penalty: float) -> Float[Tensor, "S B L"]:
+    """r - lambda u. Source: Yu et al. 2020, section 4.2."""
+    return reward - penalty * doubt
+
+
+def uncertainty(
+    mean: Float[Tensor, "S K B P"], std: Float[Tensor, "S K B P"], measure: Measure
+) -> Float[Tensor, "S B"]:
+    """u(s, a) from what K members say of (s' - s, r), the reward being the last of the P numbers.
+
+    - max_std: max_k |std_k|, over all members, elites or not, reward included (the paper's, practical algorithm).
+    - pairwise: max_k |mean_k - mean of means|, states only.
+    - ensemble_std: root of the members' variance of the mean, averaged over the state's dimensions.
+    Source: Yu et al. 2020; the other two after OfflineRL-Kit (ensemble_dynamics.py:56).
+    """
+    if measure == "max_std":
+        return std.norm(dim=-1).amax(1)
+    states = mean[..., :-1]
+    if measure == "pairwise":
+        return (states - states.mean(1, keepdim=True)).norm(dim=-1).amax(1)
+    return states.var(1, correction=0).mean(-1).sqrt()

@@ -1,0 +1,64 @@
+"""The training loop of diffusion models: a fixed number of updates, and the running average of the weights is kept."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from math import cos, pi
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from core.progress import progress
+from models.nn import adam, descend, ema_
+
+__all__ = ["average_rate", "cosine_decay", "train_averaged"]
+
+
+def cosine_decay(step: int, steps: int, hold: float = 0.0) -> float:
+    """Factor of the learning rate: 1 for the share `hold` of the steps, then half a cosine down to 0."""
+    return (1 + cos(pi * max(step / steps - hold, 0) / (1 - hold))) / 2
+
+
+def average_rate(count: int, limit: float) -> float:
+    """Weight of the old average when the weights are averaged for the `count`-th time: 1 - (1 + count)^(-2/3).
+
+    At most `limit`, so that the average forgets where training began, however short it is.
+    """
+    return min(limit, 1 - (1 + count) ** (-2 / 3))
+
+
+def train_averaged(
+    model: nn.Module,
+    loss: Callable[[], Float[Tensor, " S"]],
+    *,
+    updates: int,
+    learning_rate: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    hold: float = 0.0,
+    max_norm: float | None = 1.0,
+    average: float = 0.995,
+    average_every: int = 10,
+    label: str = "model",
+) -> None:
+    """Adam with a cosine learning rate and gradients clipped per seed; afterwards `model` holds the average.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite (looked at a hundred times).
+    """
+    averaged, optimizer = deepcopy(model), adam(model.parameters(), learning_rate, betas)
+    check_every = max(updates // 100, 1)
+    with progress(f"fit {label}", updates) as advance:
+        for update in range(1, updates + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * cosine_decay(update - 1, updates, hold)
+            value = loss()
+            descend(optimizer, value, max_norm)
+            if update % average_every == 0:
+                ema_(averaged, model, 1 - average_rate(update // average_every, average))
+            if update % check_every == 0:
+                advance(check_every)
+                if not bool(value.isfinite().all()):
+                    raise FloatingPointError(f"{label}: loss must be finite, got {value.tolist()} at update {update}")
+    with torch.no_grad():
+        for parameter, kept in zip(model.parameters(), averaged.parameters(), strict=True):
+            parameter.copy_(kept)
