@@ -21,8 +21,9 @@ from benchmarks.store import ResultStore
 from core import registry
 from tasks.layout import Rows, write
 
+TWO = 'generators=["none","ensemble"]'
 TINY = (
-    "updates=6", "evaluate_every=3", "episodes=2", "dataset_rows=1000", "fidelity_starts=4", "fidelity_horizon=3",
+    TWO, "updates=6", "evaluate_every=3", "episodes=2", "dataset_rows=1000", "fidelity_starts=4", "fidelity_horizon=3",
     "ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2", "ensemble.rollouts=8",
 )  # fmt: skip
 ROOT = Path(run_bench.__file__).parent
@@ -104,7 +105,7 @@ def test_without_out_results_lie_under_the_suites_name(elsewhere: Path) -> None:
 def test_set_takes_one_pair_or_many_once_or_often(monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
     asked = []
     monkeypatch.setattr(run_bench.planning, "describe", lambda specs, store: asked.extend(specs) or "")
-    for command in (["plan", "smoke", *options], ["plan", *options, "smoke"]):
+    for command in (["plan", "smoke", "--set", TWO, *options], ["plan", *options, "--set", TWO, "smoke"]):
         assert run_bench.main(command) == 0
     assert {(spec.settings.updates, spec.settings.episodes) for spec in asked} == {(7, 3)} and len(asked) == 4
 
@@ -113,7 +114,7 @@ def test_plan_starts_nothing(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
     monkeypatch.setattr(runner, "run", never)
-    assert run_bench.main(["plan", "smoke", "--out", "out", "--seeds", "3"]) == 0
+    assert run_bench.main(["plan", "smoke", "--set", TWO, "--out", "out", "--seeds", "3"]) == 0
     text = capsys.readouterr().out
     assert "2 cells, 6 seeds to run" in text and "unknown" in text
     assert "toy-linear--ensemble--td3bc--" in text and "Dynamics" in text
@@ -339,7 +340,7 @@ def test_a_users_own_file_runs_end_to_end(
     fields = ["ensemble.rollouts=50", "ensemble.dynamics.max_updates=40", "ensemble.dynamics.check_every=20"]
     pairs = [f'tasks=["{task}"]', *settings, *fields]
     options = ["--data-dir", "mine", "--out", "out", "--seeds", "1", "--jobs", "1"]
-    assert run_bench.main(["run", "smoke", *options, "--set", *pairs]) == 0
+    assert run_bench.main(["run", "smoke", *options, "--set", TWO, *pairs]) == 0
     cells = ResultStore(elsewhere / "out").cells()
     assert {cell.spec["generator"]["name"] for cell in cells} == {"none", "ensemble"}
     for cell in cells:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from algorithms.base import behaviour_rows
 from algorithms.td3bc import TD3BC
 from benchmarks.spec import method
-from core.data import Dataset, Transitions
+from core.data import Batch, Dataset, Transitions
 from core.random import Streams
 from tasks.base import DataOptions, load_task
 
@@ -23,11 +24,11 @@ def data() -> Dataset:
     return load_task("toy/linear", DataOptions(size=2000)).dataset()[0]
 
 
-def batch(data: Dataset, number: int = 0, rows: int = 16) -> Transitions:
-    """Another batch for every seed; every third row ends."""
+def batch(data: Dataset, number: int = 0, rows: int = 16) -> Batch:
+    """Another batch for every seed; every third row ends, the last four are synthetic."""
     chosen = (Streams(SEEDS, f"batch/{number}").uniform64(rows) * len(data.train.obs)).long()
-    drawn = data.train.map(lambda x: x[chosen])
-    return replace(drawn, terminated=(torch.arange(rows) % 3 == 0).expand(len(SEEDS), -1))
+    drawn = vars(data.train.map(lambda x: x[chosen]))
+    return Batch(**{**drawn, "terminated": (torch.arange(rows) % 3 == 0).expand(len(SEEDS), -1)}, real=rows - 4)
 
 
 def start(config: TD3BC, data: Dataset) -> Any:
@@ -236,7 +237,8 @@ def outcome(config: TD3BC, data: Dataset, updates: int = 6) -> list[torch.Tensor
     [
         {"alpha": 2.6}, {"discount": 0.98}, {"target_rate": 0.006}, {"policy_every": 3}, {"target_noise": 0.3},
         {"noise_clip": 0.1}, {"learning_rate": 4e-4}, {"critic_weight": 0.7}, {"behaviour_weight": 0.9},
-        {"epsilon": 1e-2}, {"hidden": (8, 9)}, {"weights": "normal"}, {"actor": "tanh-gaussian"},
+        {"epsilon": 1e-2}, {"regularise": "real_only"}, {"hidden": (8, 9)}, {"weights": "normal"},
+        {"actor": "tanh-gaussian"},
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
@@ -279,6 +281,28 @@ def test_halved_squares_halve_the_losses(data: Dataset) -> None:
     assert torch.allclose(two["critic"], one["critic"] / 2)
     pull = 2 * (one["actor"] - two["actor"])  # what the data's actions add at full weight
     assert (pull > 0).all()
+
+
+def test_synthetic_actions_pull_the_actor_only_where_asked_to(data: Dataset) -> None:
+    rows = batch(data)
+    other = replace(rows, action=torch.cat([rows.action[:, :12], -rows.action[:, 12:]], 1))
+    for regularise, same in (("all", False), ("real_only", True)):
+        config, after = replace(PLAIN, regularise=regularise), []
+        for one in (rows, other):
+            state = start(config, data)
+            config.actor_step(state, one, Streams(SEEDS))
+            after.append(state.actor.net.linear[0].weight)
+        assert torch.equal(*after) == same
+
+
+def test_rows_that_do_not_say_where_they_come_from_are_real(data: Dataset) -> None:
+    rows = batch(data)
+    whole = Transitions(**{name: value for name, value in vars(rows).items() if name != "real"})
+    for regularise in ("all", "real_only"):
+        assert behaviour_rows(whole, regularise) == slice(None)  # type: ignore[arg-type]
+    assert behaviour_rows(rows, "all") == slice(None) and behaviour_rows(rows, "real_only") == slice(12)
+    with pytest.raises(ValueError, match="real_fraction above 0"):
+        behaviour_rows(replace(rows, real=0), "real_only")
 
 
 @pytest.mark.parametrize(

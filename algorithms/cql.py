@@ -1,0 +1,185 @@
+"""CQL: SAC whose critic is pushed down on the policy's actions and up on the data's (Kumar et al. 2020).
+
+arXiv:2006.04779, variant CQL(H) with the log-sum-exp estimated by importance sampling (its appendix F).
+"""
+
+import math
+from copy import deepcopy
+from dataclasses import dataclass as plain_dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from algorithms.base import Regularise, behaviour_rows
+from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
+from core.data import Dataset, Transitions
+from core.random import Streams
+from models.actors import TanhGaussianActor, observation_normaliser
+from models.nn import MLP, Init, Standardize, adam, descend, ema_, orthogonal_, xavier_uniform_
+
+__all__ = ["CQL"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class CQL:
+    """Defaults are the authors' for locomotion as CORL reproduces them; `dydiff` is what DyDiff's code calls CQL."""
+
+    weight: NonNegative = 10.0  # of the conservative term
+    samples: Count = 10  # of each of three kinds in the log-sum-exp
+    lagrange_gap: NonNegative | None = None  # keep that term at this gap by a multiplier (times `weight`); None: fixed
+    lagrange_start: float = 1.0  # first log of that multiplier
+    backup_samples: Count = 1  # above 1: best of so many next actions ("max backup")
+    discount: Share = 0.99
+    target_rate: Rate = 0.005
+    actor_rate: Positive = 3e-5  # learning rate of policy and temperature ...
+    critic_rate: Positive = 3e-4  # ... and of critics and multiplier
+    actor_first: bool = False  # temperature, policy, critics in turn, each with the new one; else all with the old ones
+    log_temperature_range: tuple[float, float] | None = None
+    regularise: Regularise = "all"  # rows on whose actions the critic is pushed up; it is pushed down on all
+    batch_size: Count = 256
+    hidden: tuple[Count, ...] = (256, 256, 256)
+    scaled_log_std: bool = True  # two more parameters of the policy: models/actors.py
+    epsilon: NonNegative = 1e-3  # added to the deviation that normalises states
+    weights: Init | Literal["orthogonal"] = "orthogonal"  # gain sqrt 2, last layers 0.01
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {
+            "hidden": [64, 64],
+            "samples": 4,
+            "actor_rate": 1e-3,
+            "critic_rate": 1e-3,
+            "weight": 1.0,
+        },  # for tests
+        "dydiff": {
+            "hidden": [256, 256],
+            "actor_first": True,
+            "log_temperature_range": [-10.0, 0.5],
+            "scaled_log_std": False,
+            "epsilon": 1e-6,
+            "weights": "normal",
+        },
+    }
+
+    def init(self, data: Dataset, rng: Streams) -> "_State":
+        """A policy, twin critics, their target, temperature, multiplier, and one optimiser each for all seeds."""
+        seeds, obs_dim, action_dim = len(rng.seeds), data.train.obs.shape[-1], data.train.action.shape[-1]
+        init: Init = "torch" if self.weights == "orthogonal" else self.weights
+        actor = TanhGaussianActor(
+            data, self.hidden, rng.fork("actor"), epsilon=self.epsilon, init=init, scaled=self.scaled_log_std
+        )
+        critic = MLP((seeds, 2), [obs_dim + action_dim, *self.hidden, 1], rng.fork("critic"), init=init)
+        if self.weights == "orthogonal":
+            xavier_uniform_(actor.net.linear[-1], rng.fork("actor/last"), 0.01)
+            orthogonal_(critic, rng.fork("critic/orthogonal"), 2**0.5, 0.01)
+        temperature = nn.Parameter(torch.zeros(seeds, device=rng.device))
+        multiplier = nn.Parameter(torch.full((seeds,), self.lagrange_start, device=rng.device))
+        return _State(
+            actor,
+            critic,
+            deepcopy(critic).requires_grad_(False),
+            temperature,
+            multiplier,
+            adam(actor.parameters(), self.actor_rate),
+            adam(critic.parameters(), self.critic_rate),
+            adam([temperature], self.actor_rate),
+            adam([multiplier], self.critic_rate),
+            observation_normaliser(data, rng, self.epsilon),
+        )
+
+    def update(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
+        """One step of temperature, policy, multiplier, critics and their target."""
+        losses = self.actor_step(state, batch, rng) if self.actor_first else {}
+        q = state.value(state.critic, batch.obs, batch.action[:, None])[:, :, 0]
+        error = (q - self.target(state, batch, rng)[:, None]).square().mean(-1)
+        gap = self.gap(state, batch, q, rng)
+        critic_loss = (error + self.weight * self.multiplier_step(state, gap)[:, None] * gap).sum(-1)
+        if not self.actor_first:
+            losses = self.actor_step(state, batch, rng)
+        descend(state.critic_optimizer, critic_loss)
+        ema_(state.target_critic, state.critic, self.target_rate)
+        more = {"critic": error.sum(-1), "gap": gap.mean(-1), "q": q.mean((-1, -2))}
+        return losses | {name: value.detach() for name, value in more.items()}
+
+    @torch.no_grad()
+    def target(self, state: "_State", batch: Transitions, rng: Streams) -> Float[Tensor, "S B"]:
+        """y = r + gamma (1 - d) max_j min_i Q_i'(s', a_j), a_j ~ pi(s'); no entropy in it."""
+        action, _ = state.actor.sample_and_log_prob(batch.next_obs, self.backup_samples, rng)
+        value = state.value(state.target_critic, batch.next_obs, action).amin(1).amax(1)
+        return batch.reward + self.discount * value.where(~batch.terminated, torch.zeros_like(value))
+
+    def gap(self, state: "_State", batch: Transitions, q: Float[Tensor, "S 2 B"], rng: Streams) -> Float[Tensor, "S 2"]:
+        """Mean log-sum-exp of Q(s, .) minus mean Q(s, a) of the data, per critic. Source: paper, eq. 4 and appendix F.
+
+        The log-sum-exp is over 3n values Q(s, a_j) - log density(a_j): n actions uniform in the box, n of the policy at
+        s, and n of the policy at s', all taken in state s.
+        """
+        _, rows, action_dim = batch.action.shape
+        with torch.no_grad():
+            uniform = 2 * rng.uniform(self.samples, rows, action_dim) - 1
+            here, log_here = state.actor.sample_and_log_prob(batch.obs, self.samples, rng)
+            there, log_there = state.actor.sample_and_log_prob(batch.next_obs, self.samples, rng)
+            log_uniform = torch.full_like(log_here, -action_dim * math.log(2))
+        actions, log_density = torch.cat([uniform, here, there], 1), torch.cat([log_uniform, log_here, log_there], 1)
+        values = state.value(state.critic, batch.obs, actions) - log_density[:, None]  # [S, 2, 3n, B]
+        pushed_up = behaviour_rows(batch, self.regularise)
+        return values.logsumexp(2).mean(-1) - q[:, :, pushed_up].mean(-1)
+
+    def multiplier_step(self, state: "_State", gap: Float[Tensor, "S 2"]) -> Float[Tensor, " S"]:
+        """The multiplier before its step of gradient ascent on multiplier * (gap - lagrange_gap)."""
+        if self.lagrange_gap is None:
+            return torch.ones_like(gap[:, 0])
+        multiplier = state.multiplier.exp().clamp(max=1e6)
+        excess = self.weight * (gap.detach() - self.lagrange_gap)
+        descend(state.multiplier_optimizer, -multiplier * excess.mean(-1))
+        return multiplier.detach()
+
+    def actor_step(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
+        """Loss alpha log pi(a|s) - min_i Q_i(s, a); log alpha falls while the entropy is above -A. Source: SAC."""
+        action, log_prob = (x[:, 0] for x in state.actor.sample_and_log_prob(batch.obs, 1, rng))
+        old = state.temperature.detach().exp()
+        surplus = log_prob.detach().mean(-1) - action.shape[-1]
+        descend(state.temperature_optimizer, -state.temperature * surplus)
+        if self.log_temperature_range is not None:
+            with torch.no_grad():
+                state.temperature.clamp_(*self.log_temperature_range)
+        alpha = state.temperature.detach().exp() if self.actor_first else old
+        value = state.value(state.critic, batch.obs, action[:, None])[:, :, 0].amin(1)
+        loss = alpha * log_prob.mean(-1) - value.mean(-1)
+        descend(state.actor_optimizer, loss)
+        return {"actor": loss.detach(), "temperature": alpha, "entropy": -log_prob.detach().mean(-1)}
+
+
+@plain_dataclass
+class _State:
+    actor: TanhGaussianActor
+    critic: MLP
+    target_critic: MLP
+    temperature: nn.Parameter  # log alpha [S]
+    multiplier: nn.Parameter  # log of the Lagrange multiplier [S]
+    actor_optimizer: torch.optim.Optimizer
+    critic_optimizer: torch.optim.Optimizer
+    temperature_optimizer: torch.optim.Optimizer
+    multiplier_optimizer: torch.optim.Optimizer
+    normaliser: Standardize
+
+    @property
+    def policy(self) -> TanhGaussianActor:
+        return self.actor
+
+    def value(
+        self, critic: MLP, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S n B A"]
+    ) -> Float[Tensor, "S 2 n B"]:
+        """Both critics, for n actions in every state."""
+        seeds, count, rows, _ = action.shape
+        repeated = self.normaliser(obs)[:, None].expand(seeds, count, rows, obs.shape[-1])
+        flat = torch.cat([repeated, action], -1).flatten(1, 2)
+        return critic(flat[:, None])[..., 0].view(seeds, 2, count, rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        modules = ("actor", "critic", "target_critic")
+        optimizers = tuple(f"{part}_optimizer" for part in ("actor", "critic", "temperature", "multiplier"))
+        scalars = {"temperature": self.temperature.detach(), "multiplier": self.multiplier.detach()}
+        return {**{part: getattr(self, part).state_dict() for part in (*modules, *optimizers)}, **scalars}

@@ -1,0 +1,125 @@
+"""IQL: the value of the best action in the data by expectile regression, and a policy regressed on good actions.
+
+Kostrikov, Nair and Levine 2021, arXiv:2110.06169. No value of an action outside the batch is ever asked for.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass as plain_dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from algorithms.base import Regularise, behaviour_rows
+from core.config import STRICT, Count, Inner, NonNegative, Positive, Rate, Share
+from core.data import Dataset, Transitions
+from core.random import Streams
+from models.actors import DeterministicActor, GaussianActor, observation_normaliser
+from models.nn import MLP, Init, Standardize, adam, anneal, descend, ema_
+
+__all__ = ["IQL"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class IQL:
+    """Defaults are the paper's for locomotion, with states normalised; rewards are learned from as they come."""
+
+    expectile: Inner = 0.7  # tau
+    temperature: NonNegative = 3.0  # beta: 0 is behaviour cloning
+    weight_limit: Positive = 100.0  # of exp(beta advantage)
+    discount: Share = 0.99
+    target_rate: Rate = 0.005
+    learning_rate: Positive = 3e-4
+    decay_updates: Count | None = 1_000_000  # the actor's rate falls to 0 as half a cosine; None: it stays
+    batch_size: Count = 256
+    hidden: tuple[Count, ...] = (256, 256)
+    actor: Literal["gaussian", "deterministic"] = "gaussian"
+    regularise: Regularise = "all"  # rows on whose actions the policy is regressed
+    epsilon: NonNegative = 1e-3  # added to the deviation that normalises states
+    weights: Init = "torch"
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"hidden": [64, 64], "learning_rate": 1e-3, "decay_updates": None},  # seconds on a CPU, for tests
+    }
+
+    def init(self, data: Dataset, rng: Streams) -> "_State":
+        """A policy, twin critics, their target, a value network, and one optimiser each for all seeds."""
+        seeds, obs, action = len(rng.seeds), data.train.obs.shape[-1], data.train.action.shape[-1]
+        kind = GaussianActor if self.actor == "gaussian" else DeterministicActor
+        actor = kind(data, self.hidden, rng.fork("actor"), epsilon=self.epsilon, init=self.weights)
+        critic = MLP((seeds, 2), [obs + action, *self.hidden, 1], rng.fork("critic"), init=self.weights)
+        value = MLP((seeds,), [obs, *self.hidden, 1], rng.fork("value"), init=self.weights)
+        return _State(
+            actor,
+            critic,
+            deepcopy(critic).requires_grad_(False),
+            value,
+            adam(actor.parameters(), self.learning_rate),
+            adam(critic.parameters(), self.learning_rate),
+            adam(value.parameters(), self.learning_rate),
+            observation_normaliser(data, rng, self.epsilon),
+        )
+
+    def update(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
+        """One step of V, of both Q, of their target, and of the policy; all use the V and target Q from before."""
+        obs = state.normaliser(batch.obs)
+        value = state.value(obs)[..., 0]
+        with torch.no_grad():
+            best = state.q(state.target_critic, obs, batch.action).amin(1)
+            following = state.value(state.normaliser(batch.next_obs))[..., 0]
+            target = batch.reward + self.discount * following.where(~batch.terminated, torch.zeros_like(following))
+        advantage = best - value
+        value_loss = expectile_loss(advantage, self.expectile).mean(-1)
+        descend(state.value_optimizer, value_loss)
+
+        q = state.q(state.critic, obs, batch.action)
+        critic_loss = (q - target[:, None]).square().mean((-1, -2))
+        descend(state.critic_optimizer, critic_loss)
+        ema_(state.target_critic, state.critic, self.target_rate)
+
+        weight = (self.temperature * advantage.detach()).exp().clamp(max=self.weight_limit)
+        rows = behaviour_rows(batch, self.regularise)
+        actor_loss = (weight * state.misfit(batch))[:, rows].mean(-1)
+        anneal(state.actor_optimizer, self.learning_rate, state.updates, self.decay_updates)
+        descend(state.actor_optimizer, actor_loss)
+        state.updates += 1
+        losses = {"value": value_loss, "critic": critic_loss, "actor": actor_loss, "q": q.mean((-1, -2))}
+        return {name: loss.detach() for name, loss in losses.items()}
+
+
+def expectile_loss(difference: Float[Tensor, "*rows"], expectile: float) -> Float[Tensor, "*rows"]:
+    """|tau - 1(u < 0)| u^2. Source: paper, eq. 4."""
+    return torch.where(difference < 0, 1 - expectile, expectile) * difference.square()
+
+
+@plain_dataclass
+class _State:
+    actor: GaussianActor | DeterministicActor
+    critic: MLP
+    target_critic: MLP
+    value: MLP
+    actor_optimizer: torch.optim.Optimizer
+    critic_optimizer: torch.optim.Optimizer
+    value_optimizer: torch.optim.Optimizer
+    normaliser: Standardize
+    updates: int = 0
+
+    @property
+    def policy(self) -> GaussianActor | DeterministicActor:
+        return self.actor
+
+    def q(self, critic: MLP, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S 2 B"]:
+        """Both critics at normalised states."""
+        return critic(torch.cat([obs, action], -1)[:, None])[..., 0]
+
+    def misfit(self, batch: Transitions) -> Float[Tensor, "S B"]:
+        """-log pi(a | s), or the squared distance summed over dimensions of a deterministic policy."""
+        if isinstance(self.actor, GaussianActor):
+            return -self.actor.log_prob(batch.obs, batch.action)
+        return (self.actor(batch.obs) - batch.action).square().sum(-1)
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = ("actor", "critic", "target_critic", "value", "actor_optimizer", "critic_optimizer", "value_optimizer")
+        return {**{part: getattr(self, part).state_dict() for part in parts}, "updates": self.updates}
