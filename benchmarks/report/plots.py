@@ -148,7 +148,8 @@ def _compounding(results: Results, looks: Looks, errors: pd.DataFrame, pairs: li
             colour = looks[cell.generator, cell.variant][1]
             spread = by_horizon.agg(["median", "min", "max"]).dropna()
             ax.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.15, linewidth=0)
-            ax.plot(spread.index, spread["median"], color=colour)
+            alone = "o" if len(spread) == 1 else None  # single transitions have no line
+            ax.plot(spread.index, spread["median"], color=colour, marker=alone)
         own = errors[(errors["task"] == task) & (errors["algorithm"] == algorithm)]
         shown = own[["median", "closed"]]
         lowest = shown.where(shown > 0).min().min()
