@@ -1,0 +1,1 @@
+"""How the policies behind the local locomotion sets were trained."""
