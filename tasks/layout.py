@@ -34,7 +34,7 @@ __all__ = [
 View = Literal["episodes", "qlearning"]
 SPLIT_SEED = 0  # which episodes are held out must not depend on a run's seeds
 REQUIRED = ("observations", "actions", "rewards", "terminals")
-OPTIONAL = ("timeouts", "next_observations", "infos/qpos", "infos/qvel")
+OPTIONAL = ("timeouts", "next_observations", "infos/qpos", "infos/qvel", "infos/action_log_probs")
 MAX_BYTES = 16 * 2**30  # the largest D4RL set is below 1 GiB in memory
 ACTION_TOLERANCE = 1e-6  # rounding of what was clipped in float64
 _MAX_COMPRESSION = 1100  # deflate cannot do better than 1032 : 1
@@ -54,6 +54,7 @@ class Rows:
     next_obs: Float32[np.ndarray, "N O"] | None = None
     qpos: Float[np.ndarray, "N nq"] | None = None  # simulator state before the step
     qvel: Float[np.ndarray, "N nv"] | None = None
+    action_log_prob: Float32[np.ndarray, " N"] | None = None  # of the behaviour policy, at the action that was drawn
 
 
 def read(path: Path, max_steps: int | None = None) -> Rows:
@@ -120,6 +121,7 @@ def checked(arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None 
         next_obs=next_obs,
         qpos=_matrix(arrays, "infos/qpos", where, np.float64) if "infos/qpos" in arrays else None,
         qvel=_matrix(arrays, "infos/qvel", where, np.float64) if "infos/qvel" in arrays else None,
+        action_log_prob=_log_prob(arrays, where),
     )
 
 
@@ -142,6 +144,7 @@ def write(path: Path, rows: Rows) -> None:
         "next_observations": rows.next_obs,
         "infos/qpos": rows.qpos,
         "infos/qvel": rows.qvel,
+        "infos/action_log_probs": rows.action_log_prob,
     }
     with atomic(path) as part, h5py.File(part, "w") as file:
         for key, value in arrays.items():
@@ -383,6 +386,11 @@ def _action(arrays: Mapping[str, np.ndarray], where: str) -> np.ndarray:
         f"{where}: actions must be in [-1, 1], got |a| up to {np.abs(action).max():.4g}",
     )
     return action.clip(-1, 1)
+
+
+def _log_prob(arrays: Mapping[str, np.ndarray], where: str) -> np.ndarray | None:
+    key = "infos/action_log_probs"
+    return _finite(_column(arrays, key, where), np.float32, key, where) if key in arrays else None
 
 
 def _flag(arrays: Mapping[str, np.ndarray], key: str, where: str) -> np.ndarray:

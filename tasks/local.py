@@ -19,11 +19,12 @@ from core.errors import DataError, unknown
 from core.files import cache_dir, sha256, write_json
 from core.progress import say
 from core.random import Streams
-from tasks import layout
+from tasks import layout, locomotion
 from tasks.base import DataOptions, Simulator, Task
 from tasks.d4rl import reference
 from tasks.layout import Rows
 from tasks.maze import HORIZONS, MAPS, Maze
+from tasks.mujoco import simulator
 from tasks.waypoints import collect, controller_returns, random_returns
 
 __all__ = ["RECIPES", "RECIPE_SEED", "Recipe", "card", "find", "intact", "load", "location", "make", "names"]
@@ -63,7 +64,35 @@ def _maze2d(name: str) -> Recipe:
     return Recipe(text, 1, Maze(name), HORIZONS[name], f"maze2d-{name}-v1", collect_and_judge)
 
 
-RECIPES = {f"maze2d-{name}": _maze2d(name) for name in MAPS}  # a new set is a new entry here
+_SIGMA_TEXT = f"with N(0, {locomotion.SIGMA}^2) action noise, clipped to [-1, 1]"
+_LOCOMOTION: dict[locomotion.Level, str] = {
+    "random": "Uniformly random actions.",
+    "medium": f"The first shipped checkpoint with a third of the best one's mean return, {_SIGMA_TEXT}.",
+    "medium-replay": (
+        f"The shipped checkpoints up to the medium one, {_SIGMA_TEXT}, one after the other; each has the share of rows "
+        "that its share of the training steps is, half of the steps to either neighbour."
+    ),
+    "expert": f"The shipped checkpoint with the highest mean return, {_SIGMA_TEXT}.",
+    "medium-expert": f"Half of the rows as in medium, then half as in expert, {_SIGMA_TEXT}.",
+}
+
+
+def _locomotion(env: str, level: locomotion.Level) -> Recipe:
+    def collect_level(size: int, rng: Streams) -> tuple[Rows, dict[str, Any]]:
+        return locomotion.collect(env, level, size, rng)
+
+    text = (
+        f"{_LOCOMOTION[level]} Episodes of at most {locomotion.HORIZON} steps, in the order in which they started; "
+        "the last one is cut without a flag, and where another policy follows the cut is marked as a timeout. "
+        "infos/action_log_probs is the density of the action before clipping."
+    )
+    world = simulator(locomotion.ENV_IDS[env])
+    return Recipe(text, 1, world, locomotion.HORIZON, f"{env}-{level}-v2", collect_level)
+
+
+RECIPES = {f"maze2d-{name}": _maze2d(name) for name in MAPS} | {  # a new set is a new entry here
+    f"{env}-{level}": _locomotion(env, level) for env in locomotion.ENV_IDS for level in locomotion.LEVELS
+}
 
 
 def names() -> list[str]:

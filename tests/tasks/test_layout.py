@@ -64,6 +64,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_is_written_is_read(path: Path) -> None:
     rows = replace(example(), qpos=np.random.default_rng(0).normal(size=(12, 2)), qvel=np.zeros((12, 2)))
+    rows = replace(rows, action_log_prob=np.linspace(-3, 3, 12, dtype=np.float32))
     write(path, rows)
     found = read(path)
     for field in fields(rows):

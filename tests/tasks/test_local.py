@@ -42,7 +42,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_names_and_scales() -> None:
-    assert names() == ["maze2d-umaze", "maze2d-medium", "maze2d-large"]
+    levels = ("random", "medium", "medium-replay", "expert", "medium-expert")
+    locomotion = [f"{env}-{level}" for env in ("hopper", "halfcheetah", "walker2d") for level in levels]
+    assert names() == ["maze2d-umaze", "maze2d-medium", "maze2d-large", *locomotion]
     task = load_task("local/maze2d-medium", SMALL)
     assert (task.name, task.horizon, task.score_range) == ("local/maze2d-medium", 600, (13.13, 277.39))
     assert task.simulator.physics.startswith("maze2d-medium")
@@ -114,7 +116,7 @@ def test_the_name_tells_everything_apart(cache: Path, monkeypatch: pytest.Monkey
     found = {location(name, DataOptions(size=size)) for name in names() for size in (10, 20)}
     monkeypatch.setattr(mujoco, "__version__", "0.0")
     found |= {location(name, DataOptions(size=size)) for name in names() for size in (10, 20)}
-    assert len(found) == 12
+    assert len(found) == 4 * len(names())
     assert {path.parent for path in found} == {cache}
 
 
