@@ -4,11 +4,11 @@ Shape letters: S seeds, B batch, L rollout steps, O observation, A action. `*S` 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, Int32
 from torch import Tensor
 
 __all__ = ["Batch", "Dataset", "Trajectories", "Transitions"]
@@ -23,8 +23,13 @@ class _Tensors:
 
     def map(self: _T, change: Callable[[Tensor], Tensor]) -> _T:
         """The same record with `change` applied to every tensor."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return type(self)(**{name: change(x) if isinstance(x, Tensor) else x for name, x in values.items()})
+
+        def changed(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: change(x) for name, x in value.items()}
+            return change(value) if isinstance(value, Tensor) else value
+
+        return type(self)(**{entry.name: changed(getattr(self, entry.name)) for entry in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,21 @@ class Trajectories(_Tensors):
     reward: Float[Tensor, "*S B L"]
     terminated: Bool[Tensor, "*S B L"]
     valid: Bool[Tensor, "*S B L"]  # False after termination and in filtered-out rollouts
+    info: dict[str, Float[Tensor, "*S"]] = field(default_factory=dict)  # what the generator has to say of its call
+
+    @classmethod
+    def until_terminated(
+        cls,
+        action: Float[Tensor, "*S B L A"],
+        obs: Float[Tensor, "*S B L+1 O"],
+        reward: Float[Tensor, "*S B L"],
+        ended: Bool[Tensor, "*S B L"],
+    ) -> "Trajectories":
+        """Rollouts that went on regardless, cut where the rule first said `ended`: the last state then repeats."""
+        valid = ended.long().cumsum(-1) - ended.long() == 0
+        steps = torch.arange(obs.shape[-2], device=obs.device).minimum(valid.sum(-1, keepdim=True))
+        kept = obs.gather(-2, steps[..., None].expand(obs.shape))
+        return cls(action, kept, reward.where(valid, torch.zeros_like(reward)), ended & valid, valid)
 
     def transitions(self) -> tuple[Transitions, Bool[Tensor, "*S BL"]]:
         """Every step as a row, rollout by rollout, and the mask of those that count."""
@@ -72,6 +92,7 @@ class Dataset:
     """What a task gives to learn from, and what it keeps back to judge with. No seed axis: shared by all seeds."""
 
     train: Transitions
+    episode: Int32[Tensor, " N"]  # of every training row; equal numbers lie together, in the order they were lived
     heldout: Trajectories  # real episodes no model has seen, padded to the longest
     heldout_state: Float64[Tensor, "B L X"]  # the simulator's state at every observation of `heldout`
     heldout_exact: Bool[Tensor, "B L"]  # False where the observation had lost part of that state
@@ -83,6 +104,7 @@ class Dataset:
         """The same data on another device; the simulator's states stay on the CPU."""
         return Dataset(
             self.train.map(lambda x: x.to(device)),
+            self.episode.to(device),
             self.heldout.map(lambda x: x.to(device)),
             self.heldout_state,
             self.heldout_exact,

@@ -89,7 +89,7 @@ class ModelCache:
     def _keys(self, config: ModelConfig, data: Dataset, rng: Streams) -> list[str]:
         common = {
             **describe_model(config),
-            "rows": hashlib.sha256(pack(data.train).cpu().numpy().tobytes()).hexdigest(),
+            "rows": [_digest(pack(data.train)), _digest(data.episode)],
             "source": _source(),
             "torch": torch.__version__,
             "device": rng.device.type,
@@ -97,6 +97,10 @@ class ModelCache:
         return [
             hashlib.sha256(canonical_json({**common, "seed": seed}).encode()).hexdigest()[:32] for seed in rng.seeds
         ]
+
+
+def _digest(x: Tensor) -> str:
+    return hashlib.sha256(x.cpu().numpy().tobytes()).hexdigest()
 
 
 @cache

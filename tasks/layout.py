@@ -193,7 +193,10 @@ def build(rows: Rows, simulator: Any, digest: str, *, heldout: float, view: View
     if rows.next_obs is None:
         known[stops - 1] = False
     held_row = np.repeat(held, stops - starts)
-    train = _train(rows, np.flatnonzero(known & ~held_row) if view == "episodes" else None, held_row)
+    index = np.flatnonzero(known) if view == "episodes" else _qlearning_index(rows, False)
+    index = index[~held_row[index]]
+    following = view == "qlearning" or rows.next_obs is None
+    train = _transitions(rows, index, rows.obs[index + 1] if following else rows.next_obs[index])
     lengths = (stops - starts - ~known[stops - 1])[held]
     first, lengths = starts[held][lengths > 0], lengths[lengths > 0]
     if not len(train.reward) or not len(lengths):
@@ -204,6 +207,7 @@ def build(rows: Rows, simulator: Any, digest: str, *, heldout: float, view: View
     trajectories, state, exact = _heldout(rows, simulator, first, lengths)
     dataset = Dataset(
         train=train,
+        episode=torch.from_numpy(np.repeat(np.arange(len(starts), dtype=np.int32), stops - starts)[index]),
         heldout=trajectories,
         heldout_state=state,
         heldout_exact=exact,
@@ -255,14 +259,6 @@ def _split(rows: Rows, heldout: float) -> tuple[np.ndarray, np.ndarray, np.ndarr
     count = min(max(round(heldout * len(stops)), 1), len(stops) - 1)
     held[np.random.default_rng(SPLIT_SEED).permutation(len(stops))[:count]] = True
     return starts, stops, held
-
-
-def _train(rows: Rows, index: np.ndarray | None, held_row: np.ndarray) -> Transitions:
-    if index is None:
-        index = _qlearning_index(rows, False)
-        index = index[~held_row[index]]
-        return _transitions(rows, index, rows.obs[index + 1])
-    return _transitions(rows, index, rows.obs[index + 1] if rows.next_obs is None else rows.next_obs[index])
 
 
 def _heldout(

@@ -103,8 +103,9 @@ def models_termination(case: Case) -> bool:
 
 
 def assert_same(left: Trajectories, right: Trajectories) -> None:
-    for name, value in vars(left).items():
-        assert torch.equal(value, getattr(right, name)), name
+    for name, value in (vars(left) | left.info).items():
+        if name != "info":
+            assert torch.equal(value, (vars(right) | right.info)[name]), name
 
 
 def test_it_is_a_generator_and_learns_what_can_generate(fitted: Case) -> None:
@@ -129,7 +130,7 @@ def test_everything_is_finite_and_actions_are_in_the_box(fitted: Case) -> None:
     made = fitted.generate()
     assert all(bool(x.isfinite().all()) for x in (made.obs, made.action, made.reward))
     assert (made.action.abs() <= 1).all()
-    assert not any(x.requires_grad for x in vars(made).values())
+    assert not any(x.requires_grad for name, x in vars(made).items() if name != "info")
 
 
 def test_no_valid_step_after_an_invalid_or_a_terminated_one(fitted: Case) -> None:

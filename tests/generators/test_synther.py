@@ -123,7 +123,7 @@ def test_neither_the_policy_nor_the_start_states_matter(fitted: Any) -> None:
         fitted.generate(UniformPolicy(2), torch.full((1, 20, 4), value), 1, Streams((0,), "generate"))
         for value in (0.0, 100.0)
     ]
-    assert all(torch.equal(value, getattr(made[1], name)) for name, value in vars(made[0]).items())
+    assert all(torch.equal(value, getattr(made[1], name)) for name, value in vars(made[0]).items() if name != "info")
 
 
 def test_only_the_first_of_several_steps_is_valid() -> None:

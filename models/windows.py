@@ -1,0 +1,61 @@
+"""Pieces of episodes, for models of whole trajectories: a window may begin at any row, however near the end.
+
+What follows the end of an episode depends on the end. After a termination the last state goes on (it is absorbing),
+under actions of other rows, drawn at random: no action leads away from it, and none betrays that it was reached. After
+a timeout nobody knows, so those rows are absent. Without the absorbing rows a model of full windows only would learn
+the law of trajectories that survive.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from core.data import Dataset
+from core.random import Streams
+
+__all__ = ["Window", "Windows"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """H states and the H-1 actions between them, environment units. Shape letters: S seeds, B windows."""
+
+    obs: Float[Tensor, "S B H O"]
+    action: Float[Tensor, "S B H-1 A"]
+    present: Bool[Tensor, "S B H"]  # False for states after a timeout; they and the actions before them are fillers
+    lived: Bool[Tensor, "S B H-1"]  # True where the action was taken in this episode
+
+
+class Windows:
+    """Windows of H rows of a dataset's training episodes. `inside`: only those that lie in one episode as a whole."""
+
+    def __init__(self, data: Dataset, rows: int, *, inside: bool = False) -> None:
+        self._train, self.rows = data.train, rows
+        total, last = len(data.episode), torch.ones_like(data.episode, dtype=torch.bool)
+        last[:-1] = data.episode[1:] != data.episode[:-1]
+        ends = last.nonzero()[:, 0]
+        index = torch.arange(total, device=last.device)
+        self._end = ends[torch.searchsorted(ends, index)]  # the last row of every row's episode
+        self.starts = index if not inside else index[self._end - index >= rows - 2]
+        if not len(self.starts):
+            longest = int((self._end - index).max()) + 1
+            raise ValueError(f"rows must be at most {longest + 1}, the states of the longest episode, got {rows}")
+
+    def draw(self, batch: int, rng: Streams) -> Window:
+        """Windows that begin at rows drawn uniformly, different ones for every seed."""
+        return self.at(self.starts[(rng.uniform64(batch) * len(self.starts)).long()], rng)
+
+    def at(self, start: Int[Tensor, "S B"], rng: Streams) -> Window:
+        """The windows that begin at these training rows."""
+        steps = torch.arange(self.rows, device=start.device)
+        end = self._end[start][..., None]
+        row = start[..., None] + steps
+        past = row > end  # states after the end are the end's next state; one of them was lived
+        obs = torch.where(past[..., None], self._train.next_obs[end], self._train.obs[row.minimum(end)])
+        lived = ~past[..., :-1]
+        other = (rng.uniform64(*row.shape[1:-1], self.rows - 1) * len(self._end)).long()
+        action = self._train.action[torch.where(lived, row[..., :-1], other)]
+        present = (row <= end + 1) | self._train.terminated[end]
+        return Window(obs, action, present, lived)
