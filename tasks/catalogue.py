@@ -1,16 +1,39 @@
 """What datasets there are, where they lie, and whether they are what they should be: behind `run_bench.py data`."""
 
 import json
+from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int
 from tabulate import tabulate
 
 from core.errors import DataError, SpecError
-from tasks.base import SOURCES, DataOptions, load_task
+from core.files import sha256
+from tasks import layout
+from tasks.base import SOURCES, DataOptions, Simulator, Task, load_task
+from tasks.layout import Rows
 
-__all__ = ["describe", "inspect", "obtain", "verify"]
+__all__ = ["broken_rules", "describe", "examine", "inspect", "obtain", "replayed", "verify"]
 
+REPLAYED = 1000  # rows drawn for the replay
+TOLERANCE = 1e-6  # times 1 + |value|: eight times the rounding of float32, in which what is compared was stored
+_REPLAY_SEED = 0
 _ORIGINS = {"make": ("local", "toy"), "fetch": ("d4rl", "minari")}
+_STORED = {  # on disk, in every file that was made here
+    "observations": "float32",
+    "actions": "float32",
+    "rewards": "float32",
+    "terminals": "bool",
+    "timeouts": "bool",
+    "next_observations": "float32",
+    "infos/qpos": "float64",
+    "infos/qvel": "float64",
+}
 
 
 def describe(options: DataOptions) -> str:
@@ -36,16 +59,13 @@ def obtain(name: str, options: DataOptions, action: str) -> str:
 
 
 def verify(name: str, options: DataOptions) -> str:
-    """Inspect what is on this machine; nothing is made or fetched.
+    """`examine` as JSON text.
 
     Raises:
         SpecError: no such task.
-        DataError: the file is not here, or is damaged.
+        DataError: the file is not here, or is not what it should be.
     """
-    source, _, dataset = name.partition("/")
-    if source in SOURCES and import_module(f"tasks.{source}").find(dataset, options) is None:
-        raise DataError(f"{name} is not on this machine; `data make` or `data fetch` gets it")
-    return inspect(name, options)
+    return json.dumps(examine(name, options), indent=2)
 
 
 def inspect(name: str, options: DataOptions) -> str:
@@ -55,6 +75,175 @@ def inspect(name: str, options: DataOptions) -> str:
         SpecError: no such task.
         DataError: the file cannot be had or is damaged.
     """
+    return json.dumps(_card(load_task(name, options)), indent=2)
+
+
+def examine(name: str, options: DataOptions) -> dict[str, Any]:
+    """What `inspect` says of a set on this machine, its episodes, the rules it breaks, and its error in a replay.
+
+    Nothing is made or fetched. A set of local/ must have the bytes that its card promises, break no rule and replay
+    within `TOLERANCE`. Of other sources broken rules and errors are only reported: their physics may be another
+    version's, some published files are known to break a rule, and the toy's process noise is in no file.
+    `inexact_obs_share` counts rows whose observation alone does not give the simulator's state.
+
+    Raises:
+        SpecError: no such task.
+        DataError: the file is not here, is damaged, or (local/) breaks a rule; names the file, the rule and the rows.
+    """
+    source, _, dataset = name.partition("/")
+    found: Any = None
+    if source in SOURCES and (found := import_module(f"tasks.{source}").find(dataset, options)) is None:
+        raise DataError(f"{name} is not on this machine; `data make` or `data fetch` gets it")
     task = load_task(name, options)
+    if source == "local":
+        _require_file(found, import_module("tasks.local").card(found), task.simulator)
+    rows, digest = task.rows()
+    broken = broken_rules(rows, task.simulator, task.horizon)
+    replay, wrong = replayed(rows, task.simulator)
+    if source == "local":
+        for broken_rule, index in broken.items():
+            _refuse(index, f"{found}: {broken_rule}")
+        rule = f"a replay must give terminal, next_obs and reward to {TOLERANCE:g} (1 + |value|)"
+        _refuse(wrong, f"{found}: {rule}, got errors up to {replay['next_obs']['max']} and {replay['reward']['max']}")
+    return {
+        **_card(replace(task, rows=lambda: (rows, digest))),
+        **_episode_card(rows),
+        "inexact_obs_share": 1 - float(task.simulator.restore(torch.from_numpy(rows.obs))[1].double().mean()),
+        "broken_rules": {rule: {"rows": len(index), "first": int(index[0])} for rule, index in broken.items()},
+        "replay": replay,
+    }
+
+
+def broken_rules(rows: Rows, simulator: Simulator, horizon: int) -> dict[str, Int[np.ndarray, " M"]]:
+    """Every rule of an episode's structure that some rows break, with those rows in ascending order.
+
+    An episode has at most `horizon` rows. What a file does not hold is not judged. Where the stored flag and the
+    termination rule disagree on an observation, a step from the row's exact state decides: the observation is rounded,
+    and clipped velocities hide a clause of Hopper's rule.
+    """
+    starts, stops = layout.episodes(rows)
+    rules = {
+        "terminals and timeouts must not both be set": np.flatnonzero(rows.terminal & rows.timeout),
+        f"an episode must have at most {horizon} rows": starts[stops - starts > horizon],
+    }
+    if rows.next_obs is not None:
+        inside = np.setdiff1d(np.arange(len(rows.reward)), stops - 1)
+        differs = (rows.next_obs[inside] != rows.obs[inside + 1]).any(1)
+        rules["next_observations must be the following row's observations within an episode"] = inside[differs]
+    width = simulator.restore(torch.from_numpy(rows.obs[:1]))[0].shape[-1]
+    if rows.qpos is not None and rows.qvel is not None and rows.qpos.shape[1] + rows.qvel.shape[1] == width:
+        seen = simulator.observe(torch.from_numpy(np.concatenate([rows.qpos, rows.qvel], 1))).float().numpy()
+        rules["infos/qpos and infos/qvel must look like observations"] = np.flatnonzero((seen != rows.obs).any(1))
+    misjudged = _misjudged(rows, simulator)
+    rules["a terminal must satisfy the environment's termination rule"] = misjudged[rows.terminal[misjudged]]
+    rules["a row that is no terminal must not satisfy the termination rule"] = misjudged[~rows.terminal[misjudged]]
+    return {rule: index for rule, index in rules.items() if len(index)}
+
+
+def replayed(rows: Rows, simulator: Simulator, count: int = REPLAYED) -> tuple[dict[str, Any], Int[np.ndarray, " M"]]:
+    """Up to `count` rows stepped once in the simulator, from the row's own state with its action; always the same rows.
+
+    Returns what came of it, and the rows beyond `TOLERANCE` or with another terminal flag. Errors are |simulated -
+    stored|: of next_obs the largest over its dimensions, in the environment's units and in standard deviations of the
+    data (constant dimensions left out), of reward in its own; None where no row was replayed. `excluded` rows were
+    drawn, but their state is not known exactly or their next observation not at all; on `stuck` ones the simulator
+    gives up.
+    """
+    known, next_obs = _following(rows)
+    total = len(rows.reward)
+    drawn = np.sort(np.random.default_rng(_REPLAY_SEED).choice(total, min(count, total), replace=False))
+    state, exact = layout.simulator_state(rows, simulator, drawn)
+    usable = exact & torch.from_numpy(known[drawn])
+    index = drawn[usable.numpy()]
+    if len(index):
+        after, reward, ended = simulator.step(state[usable], torch.from_numpy(rows.action[index]), None)
+        observed = simulator.observe(after).numpy()
+    else:  # a simulator whose state cannot be set is not even asked
+        observed, reward = np.empty((0, rows.obs.shape[1])), torch.empty(0, dtype=torch.float64)
+        ended = torch.empty(0, dtype=torch.bool)
+    off, off_reward = np.abs(observed - next_obs[index]), np.abs(reward.numpy() - rows.reward[index])
+    near = (off <= TOLERANCE * (1 + np.abs(next_obs[index]))).all(1)
+    near &= ended.numpy() == rows.terminal[index]
+    near &= off_reward <= TOLERANCE * (1 + np.abs(rows.reward[index]))
+    std = rows.obs.std(0, dtype=np.float64)
+    report = {
+        "rows": len(index),
+        "excluded": len(drawn) - len(index),
+        "stuck": int((~np.isfinite(observed)).any(1).sum()),
+        "mismatches": int((~near).sum()),
+        "next_obs": _spread(off.max(1)),
+        "next_obs_in_std": _spread((off[:, std > 0] / std[std > 0]).max(1, initial=0)),
+        "reward": _spread(off_reward),
+    }
+    return report, index[~near]
+
+
+def _card(task: Task) -> dict[str, Any]:
     data, card = task.dataset()
-    return json.dumps({"task": name, "sha256": data.sha256, "physics": task.simulator.physics, **card}, indent=2)
+    return {"task": task.name, "sha256": data.sha256, "physics": task.simulator.physics, **card}
+
+
+def _episode_card(rows: Rows) -> dict[str, Any]:
+    """Length and return of the episodes that ended, if any did."""
+    starts, stops = layout.episodes(rows)
+    ended = (rows.terminal | rows.timeout)[stops - 1]
+    ended |= ~ended.any()
+    returns = np.add.reduceat(rows.reward, starts, dtype=np.float64)[ended]
+    return {
+        "length_mean": float((stops - starts)[ended].mean()),
+        "return_quantiles": {f"{share:g}": float(np.quantile(returns, share)) for share in (0.1, 0.5, 0.9)},
+    }
+
+
+def _require_file(path: Path, card: dict[str, Any], simulator: Simulator) -> None:
+    """The bytes that the card promises, and arrays as they are written here. Raises: DataError."""
+    if (actual := sha256(path)) != card.get("sha256"):
+        raise DataError(f"{path}: sha256 must be the one on its card, {card.get('sha256')}, got {actual}")
+    half = simulator.restore(torch.zeros(simulator.obs_dim))[0].shape[-1] // 2  # qpos and qvel are of one length
+    columns = {"observations": simulator.obs_dim, "next_observations": simulator.obs_dim}
+    columns |= {"actions": simulator.action_dim, "infos/qpos": half, "infos/qvel": half}
+    with h5py.File(path, "r", locking="best-effort") as file:
+        for key, dtype in _STORED.items():
+            wanted = dtype, (card["size"], columns[key]) if key in columns else (card["size"],)
+            got = (str(file[key].dtype), file[key].shape) if key in file else None
+            if got != wanted:
+                raise DataError(f"{path}: {key} must have dtype and shape {wanted}, got {got}")
+
+
+def _refuse(index: Int[np.ndarray, " M"], complaint: str) -> None:
+    if len(index):
+        more = ", ..." if len(index) > 10 else ""
+        raise DataError(f"{complaint}; broken by {len(index)} rows: {', '.join(map(str, index[:10]))}{more}")
+
+
+def _following(rows: Rows) -> tuple[Bool[np.ndarray, " N"], Float32[np.ndarray, "N O"]]:
+    """Whether a row's next observation is known, and what it is: stored, or the following row of the same episode."""
+    known = np.ones(len(rows.reward), bool)
+    if rows.next_obs is not None:
+        return known, rows.next_obs
+    known[layout.episodes(rows)[1] - 1] = False
+    return known, np.roll(rows.obs, -1, 0)
+
+
+def _misjudged(rows: Rows, simulator: Simulator) -> Int[np.ndarray, " M"]:
+    """Rows whose terminal flag is not what the environment says of them; none where it has no rule to say it by."""
+    known, next_obs = _following(rows)
+    obs, action = torch.from_numpy(rows.obs), torch.from_numpy(rows.action)
+    try:
+        says = simulator.terminated(obs, action, torch.from_numpy(next_obs)).numpy()
+    except SpecError:
+        return np.array([], int)
+    suspect = np.flatnonzero(known & (says != rows.terminal))
+    state, exact = layout.simulator_state(rows, simulator, suspect)
+    if exact.any():
+        judged = suspect[exact.numpy()]
+        says[judged] = simulator.step(state[exact], action[judged], None)[2].numpy()
+    return suspect[says[suspect] != rows.terminal[suspect]]
+
+
+def _spread(error: Float[np.ndarray, " M"]) -> dict[str, float | None]:
+    """Of the finite ones."""
+    error = error[np.isfinite(error)]
+    if not len(error):
+        return {"max": None, "median": None}
+    return {"max": float(error.max()), "median": float(np.median(error))}

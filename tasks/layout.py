@@ -28,6 +28,7 @@ __all__ = [
     "qlearning",
     "read",
     "require_dims",
+    "simulator_state",
     "write",
 ]
 
@@ -195,8 +196,8 @@ def build(rows: Rows, simulator: Any, digest: str, *, heldout: float, view: View
     held_row = np.repeat(held, stops - starts)
     index = np.flatnonzero(known) if view == "episodes" else _qlearning_index(rows, False)
     index = index[~held_row[index]]
-    following = view == "qlearning" or rows.next_obs is None
-    train = _transitions(rows, index, rows.obs[index + 1] if following else rows.next_obs[index])
+    stored = rows.next_obs if view == "episodes" else None
+    train = _transitions(rows, index, rows.obs[index + 1] if stored is None else stored[index])
     lengths = (stops - starts - ~known[stops - 1])[held]
     first, lengths = starts[held][lengths > 0], lengths[lengths > 0]
     if not len(train.reward) or not len(lengths):
@@ -279,12 +280,12 @@ def _heldout(
         valid=torch.from_numpy(valid),
     )
     real = index[valid]  # states are looked up once per row, then padded
-    state, exact = _state(rows, simulator, real)
+    state, exact = simulator_state(rows, simulator, real)
     position = torch.from_numpy(np.append(0, np.cumsum(lengths)[:-1])[:, None] + np.minimum(step, lengths[:, None] - 1))
     return trajectories, state[position], exact[position] & trajectories.valid
 
 
-def _state(rows: Rows, simulator: Any, index: np.ndarray) -> tuple[Float64[Tensor, "M X"], Bool[Tensor, " M"]]:
+def simulator_state(rows: Rows, simulator: Any, index: np.ndarray) -> tuple[Float64[Tensor, "M X"], Bool[Tensor, " M"]]:
     """The simulator's state at these rows and whether that is all of it.
 
     A stored state is believed where it looks like the observation. It is complete unless the observation had been

@@ -4,6 +4,7 @@ Source: D4RL's recipes for hopper, halfcheetah and walker2d (Fu et al. 2020, arX
 our own in place of SAC's; medium-replay imitates its replay buffer with checkpoints, as there is none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import log
 from typing import Any, Literal, get_args
@@ -52,8 +53,7 @@ def collect(env: str, level: Level, size: int, rng: Streams) -> tuple[Rows, dict
         made = []
         for part in parts:
             policy = None if part.checkpoint is None else shipped.policy.pick([part.checkpoint]).noisy(SIGMA)
-            made.append(_episodes(world, policy, part.size, rng.fork(part.label)))
-            advance(part.size)
+            made.append(_episodes(world, policy, part.size, rng.fork(part.label), advance))
     for rows in made[:-1]:
         rows.timeout[-1] |= not rows.terminal[-1]
     used = [_described(shipped, part) for part in parts if part.checkpoint is not None]
@@ -108,15 +108,19 @@ def _described(policies: Policies, part: _Part) -> dict[str, Any]:
     return {"steps": entry["steps"], "return": entry["return"], "rows": part.size}
 
 
-def _episodes(world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams) -> Rows:
+def _episodes(
+    world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
+) -> Rows:
     made, done = list[Rows](), 0
     while done < size:
-        made.append(_wave(world, policy, size - done, rng.fork(f"{len(made)}")))
+        made.append(_wave(world, policy, size - done, rng.fork(f"{len(made)}"), advance))
         done += len(made[-1].reward)
     return _joined(made)
 
 
-def _wave(world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams) -> Rows:
+def _wave(
+    world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
+) -> Rows:
     """Up to `size` rows of `_ABREAST` episodes, one after the other; steps that cannot be among them are not made."""
     state, noise = world.reset(_ABREAST, rng.fork("start"))[0], rng.fork("policy")
     alive, length = torch.ones(_ABREAST, dtype=torch.bool), torch.zeros(_ABREAST, dtype=torch.long)
@@ -132,7 +136,9 @@ def _wave(world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams
         after[needed], reward[needed], ended[needed] = world.step(state[needed], action[needed], None)
         cut = ~ended & (step == HORIZON - 1)
         table.append((state, action, density, after, reward, ended, cut))
+        before = min(size, int(length.sum()))
         length += needed
+        advance(min(size, int(length.sum())) - before)
         state, alive = after, alive & ~ended
     lane, step_of = torch.nonzero(torch.arange(len(table)) < length.unsqueeze(1), as_tuple=True)
     picked = (torch.stack(column)[step_of, lane][:size] for column in zip(*table, strict=True))
