@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from benchmarks.spec import Settings
@@ -22,6 +22,9 @@ METRICS = {
     "return": "mean undiscounted return of the greedy policy over the evaluation's episodes",
     "normalized_score": "the return on D4RL's scale: 0 and 100 are its reference policies",
     "train/<loss>": "the algorithm's losses at the evaluation's update",
+    "generate/<quantity>": "what a generator says of its call before this update: how far actions moved in each round, "
+    "share of clipped entries, share kept by rank (tenths, best first), network evaluations and FLOP per transition",
+    "diverged/<tensor>": "last record of a seed: at this update the tensor was seen not to be finite",
     "compounding/<actions>/median/<h>": "open loop: error of generated states against the simulator, same actions",
     "compounding/<actions>/mean/<h>": "the same, mean over rollouts",
     "compounding/<actions>/closed/<h>": "closed loop: distance to the policy's own roll-out in the simulator, median",
@@ -30,16 +33,22 @@ METRICS = {
     "compounding/<actions>/chaos/<h>": "simulator against simulator, started one float32 ulp away, median",
     "compounding/<actions>/still/<h>": "error of the predictor that nothing moves, median",
     "compounding/starts_excluded": "share of held-out states that do not determine the simulator's state",
-    "cost/<name>": "seconds by activity, updates per second, generated rows, peak memory",
+    "cost/<name>": "seconds by activity, updates per second, generated rows, peak memory, network evaluations and FLOP",
 }
 
 Values = Iterator[tuple[str, Float[Tensor, " S"]]]
 
 
-def start_states(data: Dataset, rows: int, rng: Streams) -> Float[Tensor, "S B O"]:
-    """States of the training data, drawn uniformly for every seed: where synthetic rollouts begin."""
-    chosen = (rng.uniform64(rows) * len(data.train.obs)).long()
-    return data.train.obs[chosen]
+def start_states(
+    data: Dataset, rows: int, rng: Streams, among: Int[Tensor, " N"] | None = None
+) -> Float[Tensor, "S B O"]:
+    """States of the training data, drawn uniformly for every seed: where synthetic rollouts begin.
+
+    A generator that does not go everywhere says which training rows to draw from.
+    """
+    if among is None:
+        return data.train.obs[(rng.uniform64(rows) * len(data.train.obs)).long()]
+    return data.train.obs[among[(rng.uniform64(rows) * len(among)).long()]]
 
 
 def evaluate_policy(task: Task, policy: Policy, episodes: int, rng: Streams) -> Values:

@@ -45,8 +45,9 @@ def _models(specs: list[RunSpec]) -> list[list[Any]]:
     for spec in specs:
         for field in fields(spec.generator.config):
             config = getattr(spec.generator.config, field.name)
-            if isinstance(config, ModelConfig):
-                users[canonical_json([spec.task, describe_model(config)])].append(spec)
+            for model in [config, *getattr(config, "needs", ())] if isinstance(config, ModelConfig) else []:
+                cells = users[canonical_json([spec.task, describe_model(model)])]
+                cells += [spec] if spec not in cells else []
     rows = []
     for key, cells in users.items():
         task, model = json.loads(key)

@@ -7,9 +7,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.errors import SpecError, unknown
 
-__all__ = ["STRICT", "Count", "Inner", "NonNegative", "Positive", "Rate", "Share", "build_config"]
+__all__ = ["STRICT", "Count", "Inner", "Natural", "NonNegative", "Positive", "Rate", "Share", "build_config"]
 
 Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]  # 0 and 1 mean something

@@ -59,7 +59,7 @@ class Trajectories(_Tensors):
     reward: Float[Tensor, "*S B L"]
     terminated: Bool[Tensor, "*S B L"]
     valid: Bool[Tensor, "*S B L"]  # False after termination and in filtered-out rollouts
-    info: dict[str, Float[Tensor, "*S"]] = field(default_factory=dict)  # what the generator has to say of its call
+    info: dict[str, Float[Tensor, "*S"]] = field(default_factory=dict, kw_only=True)  # what its maker says of it
 
     @classmethod
     def until_terminated(

@@ -32,14 +32,14 @@ class Filter:
     discount: Rate = 0.99
     masked: bool = True  # score the steps before the end only; off: all of them, as DyDiff's code
 
-    def keep(self, rollouts: Trajectories, rng: Streams) -> Bool[Tensor, "S B"]:
-        """The rollouts that stay."""
-        score = rollout_score(rollouts.reward, rollouts.valid, self.discount, masked=self.masked)
-        return keep_best(score, self.share, self.mode, rng, temperature=self.temperature)
-
     def apply(self, rollouts: Trajectories, rng: Streams) -> Trajectories:
-        """The same rollouts; no step of the others is valid."""
-        return replace(rollouts, valid=rollouts.valid & self.keep(rollouts, rng)[..., None])
+        """The same rollouts; no step of the others is valid. `info` then has the share kept of each rank (tenths)."""
+        if self.mode == "none":
+            return rollouts
+        score = rollout_score(rollouts.reward, rollouts.valid, self.discount, masked=self.masked)
+        kept = keep_best(score, self.share, self.mode, rng, temperature=self.temperature)
+        curve = {f"kept/{rank}": rate for rank, rate in enumerate(keep_rate(score, kept).unbind(-1), 1)}
+        return replace(rollouts, valid=rollouts.valid & kept[..., None], info=rollouts.info | curve)
 
 
 def rollout_score(

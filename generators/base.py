@@ -1,7 +1,9 @@
 """What a generator is: a frozen dataclass that learns from a dataset, and what it learned, which makes rollouts."""
 
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,14 +11,20 @@ from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
 from models.cache import ModelCache
+from models.reward import RewardModel
 from tasks.base import Task
 
-__all__ = ["ActionConditioned", "Fitted", "Generator"]
+__all__ = ["ActionConditioned", "Box", "Finish", "Fitted", "Generator", "per_seed"]
+
+Box = Literal["obs_and_next", "obs", "none"]
 
 
 @runtime_checkable
 class Fitted(Protocol):
-    """What `fit` learned; there is no way to generate before fitting."""
+    """What `fit` learned; there is no way to generate before fitting.
+
+    An attribute `start_rows` (indices of training rows) says where rollouts may start, if not everywhere.
+    """
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Rollouts of `length` steps under `policy`, from the given observations where the method can."""
@@ -35,7 +43,8 @@ class Generator(Protocol):
     """Configuration and behaviour in one; its fields are what a suite can set.
 
     Two more attributes say what is not as usual: `keeps_start = False`, first states are not those that were asked for;
-    `models_termination = True`, ends of episodes are generated instead of decided by the task's rule.
+    `models_termination = True`, ends of episodes are generated instead of decided by the task's rule. A field
+    `filter: Filter` says which rollouts of a call are learned from; whoever calls `generate` applies it.
     """
 
     rollouts: int  # start states of every call of generate; 0: real data only
@@ -44,3 +53,38 @@ class Generator(Protocol):
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> Fitted:
         """Learn whatever is needed; pretrained models come from `models`."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What a model of states and actions leaves open: bounds of the states, ends of episodes, rewards."""
+
+    task: Task
+    reward: RewardModel
+    low: Float[Tensor, " O"]  # the box that states are clipped to
+    high: Float[Tensor, " O"]
+    test_clipped: bool  # whether the rule of termination sees clipped states, as in DyDiff's released code
+
+    @classmethod
+    def of(cls, task: Task, data: Dataset, reward: RewardModel, box: Box, *, test_clipped: bool = False) -> "Finish":
+        """A box around the training data's observations, with the next ones (terminal states) or without."""
+        seen = torch.cat([data.train.obs, data.train.next_obs]) if box == "obs_and_next" else data.train.obs
+        low, high = seen.amin(0), seen.amax(0)
+        if box == "none":
+            low, high = torch.full_like(low, -torch.inf), torch.full_like(high, torch.inf)
+        return cls(task, reward, low, high, test_clipped)
+
+    def __call__(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"]) -> Trajectories:
+        """Rollouts cut where the task's rule says so, with rewards; `info` has the share of clipped state entries."""
+        clipped = torch.cat([obs[:, :, :1], obs[:, :, 1:].clamp(self.low, self.high)], 2)
+        tested = clipped if self.test_clipped else obs
+        ended = self.task.simulator.terminated(tested[:, :, :-1], action, tested[:, :, 1:])
+        steps = clipped[:, :, :-1].flatten(1, 2), action.flatten(1, 2), clipped[:, :, 1:].flatten(1, 2)
+        made = Trajectories.until_terminated(action, clipped, self.reward(*steps).view_as(ended), ended)
+        outside = (clipped != obs)[:, :, 1:].float().mean(-1).where(made.valid, 0.0).flatten(1).sum(1)
+        return replace(made, info={"clipped": outside / made.valid.flatten(1).sum(1)})
+
+
+def per_seed(made: Trajectories, **values: int | float) -> dict[str, Float[Tensor, " S"]]:
+    """Numbers that are the same for all seeds, as `info`."""
+    return {name: made.reward.new_full(made.reward.shape[:1], value) for name, value in values.items()}

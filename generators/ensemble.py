@@ -6,6 +6,7 @@ for the offline setting; without MOPO's penalty.
 
 from collections.abc import Callable
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from core.config import STRICT, Count
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
+from generators.base import per_seed
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
 from tasks.base import Task
@@ -25,7 +27,11 @@ __all__ = ["Ensemble"]
 
 @dataclass(frozen=True, config=STRICT)
 class Ensemble:
-    """Each step: a ~ pi(s), then (s', r) from one elite drawn at random; termination by the environment's own rule."""
+    """Each step: a ~ pi(s), then (s', r) from one elite drawn at random; termination by the environment's own rule.
+
+    Preset `unrolled` tunes the members through their own roll-outs of 8 steps: the control for every model that learns
+    from more than one step.
+    """
 
     rollouts: Count = 10_000  # B, start states of every refresh
     rollout_length: Count = 5  # L
@@ -38,6 +44,7 @@ class Ensemble:
             "refresh_every": 200,
             "dynamics": {"members": 5, "elites": 3, "width": 64, "max_updates": 500, "check_every": 100},
         },
+        "unrolled": {"dynamics": {"unroll": 8}},
     }
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
@@ -61,5 +68,6 @@ class _Fitted:
 
     def _rollout(self, act: Callable[[Tensor, int], Tensor], start: Tensor, length: int, rng: Streams) -> Trajectories:
         noise = rng.fork("model")
-        rule = self.task.simulator.terminated
-        return rollout(lambda obs, action: self.model.draw(obs, action, noise), act, start, length, rule)
+        rule, dims = self.task.simulator.terminated, (start.shape[-1], self.task.simulator.action_dim)
+        made = rollout(lambda obs, action: self.model.draw(obs, action, noise), act, start, length, rule)
+        return replace(made, info=per_seed(made, evaluations=1.0, flops=self.model.config.flops(*dims)))

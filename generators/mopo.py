@@ -57,7 +57,9 @@ class _Fitted:
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Roll out, then pay less for every step."""
         made = self.plain.generate(policy, start, length, rng)
-        return replace(made, reward=self._penalized(made))
+        members = self.model.config.members  # all of them are asked how sure they are
+        info = {name: (1 + members) * value for name, value in made.info.items()}
+        return replace(made, reward=self._penalized(made), info=info)
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
         """The ensemble's own belief, without penalty."""

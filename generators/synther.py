@@ -4,6 +4,7 @@ It asks neither for the policy nor for start states: its own first states are th
 """
 
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from core.config import STRICT, Count
 from core.data import Dataset, Trajectories, Transitions
 from core.policy import Policy
 from core.random import Streams
+from generators.base import per_seed
 from models.cache import ModelCache
 from models.edm import Sampler
 from models.transition_diffusion import TransitionDiffusion, TransitionDiffusionConfig
@@ -75,7 +77,9 @@ class _Fitted:
         for first in range(0, rows, self.config.chunk):
             here = rng.fork(f"chunk/{first}")
             made.append(self.model.sample(min(self.config.chunk, rows - first), self.config.sampler, here))
-        return single_steps(Transitions(*(torch.cat(x, 1) for x in zip(*map(_tensors, made), strict=True))), length)
+        steps = single_steps(Transitions(*(torch.cat(x, 1) for x in zip(*map(_tensors, made), strict=True))), length)
+        evaluations, flops = self.config.sampler.evaluations, self.config.model.denoiser.flops(self.model.features)
+        return replace(steps, info=per_seed(steps, evaluations=evaluations, flops=evaluations * flops))
 
 
 def single_steps(rows: Transitions, length: int) -> Trajectories:

@@ -28,12 +28,16 @@ __all__ = ["ModelCache", "ModelConfig", "describe_model"]
 
 @runtime_checkable
 class ModelConfig(Protocol):
-    """A frozen dataclass that can make its model and teach it."""
+    """A frozen dataclass that can make its model and teach it.
+
+    A model that builds on others lists their configurations in an attribute `needs`; `fit` gets them, fitted, as
+    further arguments.
+    """
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> Any:
         """The untrained model; every tensor of its state has the seeds in front."""
 
-    def fit(self, model: Any, data: Dataset, rng: Streams) -> None:
+    def fit(self, model: Any, data: Dataset, rng: Streams, *needs: Any) -> None:
         """Train it in place on `data.train`."""
 
 
@@ -69,8 +73,10 @@ class ModelCache:
     def _fit(
         self, config: ModelConfig, data: Dataset, dims: tuple[int, int], rng: Streams, keys: dict[int, str]
     ) -> None:
+        same_seeds = ModelCache(self._rng.only(rng.seeds), self._folder)
+        needs = [same_seeds.get(need, data) for need in getattr(config, "needs", ())]
         model: nn.Module = config.init(*dims, rng.fork("init"))
-        config.fit(model, data, rng.fork("fit"))
+        config.fit(model, data, rng.fork("fit"), *needs)
         state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
         for row, seed in enumerate(rng.seeds):
             with atomic(self._folder / f"{keys[seed]}.safetensors") as part:

@@ -91,6 +91,7 @@ class UNetConfig:
 
     dim: Count = 32  # channels are dim * multiplier at each level; each level halves the rows
     multipliers: tuple[Count, ...] = (1, 2, 4)
+    blocks: Count = 2  # residual blocks at each level, on the way down and on the way up
     kernel: Count = 5  # rows that a convolution sees
     causal: bool = False  # row t of the output then depends on rows 0..t of x and of the conditions, only
 
@@ -132,16 +133,17 @@ class TemporalUNet(nn.Module):
         self.noise = NoiseFeatures(dim // 2, rng.fork("noise"))
         self.embed_noise = MLP(copies, [2 * (dim // 2) + 1, 4 * dim, dim], rng, activation=silu)
 
-        def residual(fan_in: int, fan_out: int) -> _Residual:
-            return _Residual(copies, fan_in, fan_out, dim, rng, config)
+        def level(fan_in: int, fan_out: int) -> _Level:
+            sizes = [(fan_in, fan_out)] + [(fan_out, fan_out)] * (config.blocks - 1)
+            return _Level(_Residual(copies, i, o, dim, rng, config) for i, o in sizes)
 
-        self.down = nn.ModuleList(_Pair(residual(i, o), residual(o, o)) for i, o in pairwise(widths))
+        self.down = nn.ModuleList(level(i, o) for i, o in pairwise(widths))
         self.shrink = nn.ModuleList(
             Conv1d(copies, width, width, rng, kernel=3, stride=2, causal=config.causal) for width in widths[1:-1]
         )
-        self.middle = _Pair(residual(widths[-1], widths[-1]), residual(widths[-1], widths[-1]))
+        self.middle = level(widths[-1], widths[-1])
         back = list(pairwise(widths[1:]))[::-1]
-        self.up = nn.ModuleList(_Pair(residual(2 * o, i), residual(i, i)) for i, o in back)
+        self.up = nn.ModuleList(level(2 * o, i) for i, o in back)
         self.stretch = nn.ModuleList(_Stretch(copies, i, rng, causal=config.causal) for i, _ in back)
         self.last = _Block(copies, 2 * widths[1], dim, rng, config)
         self.out = Linear(copies, dim, features, rng)
@@ -156,14 +158,14 @@ class TemporalUNet(nn.Module):
         rows = x.shape[-2]
         h = pad(torch.cat([x, condition], -1), (0, 0, 0, -rows % self.reduction))
         level, skips = silu(self.embed_noise(self.noise(feature))), list[Tensor]()
-        for step, pair in enumerate(self.down):
-            h = pair(h, level)
+        for step, blocks in enumerate(self.down):
+            h = blocks(h, level)
             skips.append(h)
             if step < len(self.shrink):
                 h = self.shrink[step](h)
         h = self.middle(h, level)
-        for pair, stretch in zip(self.up, self.stretch, strict=True):
-            h = stretch(pair(torch.cat([h, skips.pop()], -1), level))
+        for blocks, stretch in zip(self.up, self.stretch, strict=True):
+            h = stretch(blocks(torch.cat([h, skips.pop()], -1), level))
         return _rowwise(self.out, self.last(torch.cat([h, skips.pop()], -1)))[..., :rows, :]
 
 
@@ -211,15 +213,13 @@ class _Residual(nn.Module):
         return h + (x if self.direct is None else _rowwise(self.direct, x))
 
 
-class _Pair(nn.Module):
-    """Two residual blocks, one after the other."""
-
-    def __init__(self, first: _Residual, second: _Residual) -> None:
-        super().__init__()
-        self.first, self.second = first, second
+class _Level(nn.ModuleList):
+    """Residual blocks, one after the other."""
 
     def forward(self, x: Float[Tensor, "S B H C"], level: Float[Tensor, "S B F"]) -> Float[Tensor, "S B H W"]:
-        return self.second(self.first(x, level), level)
+        for block in self:
+            x = block(x, level)
+        return x
 
 
 class _Stretch(nn.Module):
@@ -252,14 +252,15 @@ def _unet_flops(config: UNetConfig, features: int, conditions: int, rows: int) -
         convolutions = kernel * (fan_in + fan_out) * fan_out * length
         return convolutions + dim * fan_out + (fan_in * fan_out * length if fan_in != fan_out else 0)
 
+    def level(fan_in: int, fan_out: int, length: int) -> int:
+        return residual(fan_in, fan_out, length) + (config.blocks - 1) * residual(fan_out, fan_out, length)
+
     total = (2 * (dim // 2) + 1) * 4 * dim + 4 * dim * dim
-    for (fan_in, fan_out), length in zip(pairwise(widths), lengths, strict=True):
-        total += residual(fan_in, fan_out, length) + residual(fan_out, fan_out, length)
-    total += 2 * residual(widths[-1], widths[-1], lengths[-1])
-    for level in range(levels - 1):  # between this level and the next one down
-        low, high = widths[level + 1], widths[level + 2]
-        total += 3 * low * low * lengths[level + 1]
-        total += residual(2 * high, low, lengths[level + 1]) + residual(low, low, lengths[level + 1])
-        total += low * 4 * low * lengths[level + 1]
+    total += sum(level(i, o, length) for (i, o), length in zip(pairwise(widths), lengths, strict=True))
+    total += level(widths[-1], widths[-1], lengths[-1])
+    for (low, high), length in zip(pairwise(widths[1:]), lengths[1:], strict=True):  # between a level and the next down
+        total += 3 * low * low * length
+        total += level(2 * high, low, length)
+        total += low * 4 * low * length
     total += kernel * 2 * widths[1] * dim * lengths[0] + dim * features * lengths[0]
     return 2 * total

@@ -6,18 +6,21 @@ are drawn with replacement from each member's bootstrap sample instead of walkin
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from core.config import STRICT, Count, Inner, NonNegative, Positive
+from core.config import STRICT, Count, Inner, Natural, NonNegative, Positive
 from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
 from models.activations import silu, softplus
+from models.averaging import train_averaged
 from models.nn import MLP, Standardize
 from models.training import split_rows, train_until_stale
+from models.windows import Windows
 
 __all__ = ["DynamicsConfig", "EnsembleDynamics", "bounded_log_variance", "gaussian_nll", "rollout"]
 
@@ -38,6 +41,10 @@ class DynamicsConfig:
     check_every: Count = 500  # updates between checks
     max_updates: Count = 50_000
     log_variance_weight: NonNegative = 0.01
+    unroll: Count = 1  # steps of the multi-step loss that the fitted members are tuned with; 1: they are not
+    unroll_updates: Natural = 2000
+    unroll_batch: Count = 64  # windows of every member
+    unroll_learning_rate: Positive = 5e-4  # falls to 0 by half a cosine
 
     def __post_init__(self) -> None:
         if self.elites > self.members:
@@ -45,12 +52,19 @@ class DynamicsConfig:
         if not self.weight_decay:
             raise ValueError("weight_decay must have one value per layer, got none")
 
-    def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "EnsembleDynamics":
-        """An untrained ensemble."""
-        return EnsembleDynamics(self, obs_dim, action_dim, rng)
+    def sizes(self, obs_dim: int, action_dim: int) -> list[int]:
+        """Widths of a member's layers, input and output included."""
+        return [obs_dim + action_dim, *[self.width] * (len(self.weight_decay) - 1), 2 * (obs_dim + 1)]
+
+    def flops(self, obs_dim: int, action_dim: int) -> int:
+        """Of one forward pass of one member for one row: two per multiply-add of the matrix products."""
+        return 2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes(obs_dim, action_dim)))
 
     def fit(self, model: "EnsembleDynamics", data: Dataset, rng: Streams) -> None:
-        """Maximum likelihood on a bootstrap sample per member; the best weights of each member are kept."""
+        """Maximum likelihood on a bootstrap sample per member; the best weights of each member are kept.
+
+        With `unroll` above 1 the members are then tuned by `EnsembleDynamics.unrolled`.
+        """
         x, y = _inputs(data.train.obs, data.train.action), _targets(data.train)
         train, holdout = split_rows(len(x), self.holdout, self.holdout_rows, rng.fork("split"))
         model.input.fit(x, train)
@@ -79,7 +93,39 @@ class DynamicsConfig:
             patience=self.patience,
             label="dynamics ensemble",
         )
+        if self.unroll > 1:
+            errors = self._tune(model, data, bootstrap, holdout, rng.fork("unroll"))
         model.elites.copy_(errors.argsort(-1)[:, : self.elites])
+
+    def _tune(
+        self,
+        model: "EnsembleDynamics",
+        data: Dataset,
+        bootstrap: Int[Tensor, "S K n"],
+        holdout: Int[Tensor, "S h"],
+        rng: Streams,
+    ) -> Float[Tensor, "S K"]:
+        """The multi-step loss on windows that begin in each member's own sample; returned is that of the hold-out rows.
+
+        Rows kept back begin no window but may lie inside one, of every member alike: the errors only rank members.
+        """
+        windows, starts, others = Windows(data, self.unroll + 1), rng.fork("starts"), rng.fork("others")
+        steps, last = torch.arange(self.unroll, device=rng.device), len(data.episode) - 1
+
+        def error(start: Int[Tensor, "S K b"]) -> Float[Tensor, "S K"]:
+            window = windows.at(start.flatten(1), others)
+            reward = data.train.reward[(start[..., None] + steps).clamp(max=last)]
+            action, obs, lived = (x.unflatten(1, start.shape[1:]) for x in (window.action, window.obs, window.lived))
+            return model.unrolled(action, obs, reward, lived)
+
+        def loss() -> Float[Tensor, " S"]:
+            position = (starts.uniform64(self.members, self.unroll_batch) * bootstrap.shape[-1]).long()
+            return error(bootstrap.gather(-1, position).long()).sum(-1) + model.regularization()
+
+        rate, label = self.unroll_learning_rate, "dynamics ensemble, unrolled"
+        train_averaged(model, loss, updates=self.unroll_updates, learning_rate=rate, label=label)
+        with torch.no_grad():
+            return error(holdout[:, None].expand(-1, self.members, -1))
 
 
 class EnsembleDynamics(nn.Module):
@@ -89,8 +135,7 @@ class EnsembleDynamics(nn.Module):
 
     def __init__(self, config: DynamicsConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
         super().__init__()
-        seeds, outputs = len(rng.seeds), obs_dim + 1
-        sizes = [obs_dim + action_dim, *[config.width] * (len(config.weight_decay) - 1), 2 * outputs]
+        seeds, outputs, sizes = len(rng.seeds), obs_dim + 1, config.sizes(obs_dim, action_dim)
         self.config, self.obs_dim = config, obs_dim
         self.net = MLP((seeds, config.members), sizes, rng, activation=silu, init="truncated")
         self.max_log_variance = nn.Parameter(torch.full((seeds, config.members, 1, outputs), 0.5, device=rng.device))
@@ -108,12 +153,32 @@ class EnsembleDynamics(nn.Module):
     def loss(self, x: Float[Tensor, "S K B F"], y: Float[Tensor, "S K B P"]) -> Float[Tensor, " S"]:
         """Negative log-likelihood, summed over members, with weight decay and the pull on the variance bounds."""
         mean, log_variance = self.standard(self.input(x))
-        nll = gaussian_nll(self.output(y), mean, log_variance)
-        decay = torch.zeros_like(nll[:, 0, 0, 0])
-        for weight, layer in zip(self.config.weight_decay, self.net.linear, strict=True):
-            decay = decay + 0.5 * weight * layer.weight.square().sum((-1, -2, -3))
+        return gaussian_nll(self.output(y), mean, log_variance).mean((-1, -2)).sum(-1) + self.regularization()
+
+    def regularization(self) -> Float[Tensor, " S"]:
+        """Weight decay, and the pull of the variance bounds towards each other."""
         bounds = (self.max_log_variance - self.min_log_variance).sum((-1, -2, -3))
-        return nll.mean((-1, -2)).sum(-1) + decay + self.config.log_variance_weight * bounds
+        total = self.config.log_variance_weight * bounds
+        for weight, layer in zip(self.config.weight_decay, self.net.linear, strict=True):
+            total = total + 0.5 * weight * layer.weight.square().sum((-1, -2, -3))
+        return total
+
+    def unrolled(
+        self,
+        action: Float[Tensor, "S K B L A"],
+        obs: Float[Tensor, "S K B L+1 O"],
+        reward: Float[Tensor, "S K B L"],
+        lived: Bool[Tensor, "S K B L"],
+    ) -> Float[Tensor, "S K"]:
+        """TODO
+        """
+        state, total = obs[..., 0, :], torch.zeros_like(reward[..., 0])
+        for step, counts in enumerate(lived.unbind(-1)):
+            mean, log_variance = self.standard(self.input(_inputs(state, action[..., step, :])))
+            target = self.output(torch.cat([obs[..., step + 1, :] - state, reward[..., step, None]], -1))
+            total = total + gaussian_nll(target, mean, log_variance).mean(-1).where(counts, 0.0)
+            state = state + self.output.inverse(mean)[..., :-1]
+        return total.mean(-1) / lived.shape[-1]
 
     def predict(
         self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]
@@ -123,9 +188,9 @@ class EnsembleDynamics(nn.Module):
         return self.output.inverse(mean), (0.5 * log_variance).exp() * self.output.scale[:, None]
 
     def draw(
-        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], rng: Streams
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], rng: Streams, *, sample: bool = True
     ) -> tuple[Float[Tensor, "S B O"], Float[Tensor, "S B"]]:
-        """A sample of (s', r), each row from one elite drawn at random.
+        """A sample of (s', r), each row from one elite drawn at random; or, without `sample`, that elite's mean.
 
         The rows are dealt to the elites in equal shares by a random permutation, and only the drawn member is
         evaluated: for every row the law is that of an independent draw, at 1/K of the cost of all members.
@@ -136,10 +201,19 @@ class EnsembleDynamics(nn.Module):
         dealt = torch.cat([order, order[:, :1].expand(-1, share * elites - batch)], -1)  # pad to equal shares
         x = self.input(_inputs(obs, action)).gather(1, dealt[..., None].expand(-1, -1, self.input.mean.shape[-1]))
         mean, log_variance = self._members(x.view(seeds, elites, share, -1))
-        noise = rng.normal(elites, share, mean.shape[-1])
-        y = self.output.inverse((mean + (0.5 * log_variance).exp() * noise).flatten(1, 2))[:, :batch]
+        if sample:
+            mean = mean + (0.5 * log_variance).exp() * rng.normal(elites, share, mean.shape[-1])
+        y = self.output.inverse(mean.flatten(1, 2))[:, :batch]
         drawn = torch.empty_like(y).scatter_(1, order[..., None].expand_as(y), y)
         return obs + drawn[..., :-1], drawn[..., -1]
+
+    def mean(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]
+    ) -> tuple[Float[Tensor, "S B O"], Float[Tensor, "S B"]]:
+        """(s', r) expected by the elites together."""
+        x = self.input(_inputs(obs, action)).unsqueeze(1)
+        y = self.output.inverse(self._members(x.expand(-1, self.elites.shape[-1], -1, -1))[0].mean(1))
+        return obs + y[..., :-1], y[..., -1]
 
     def _members(self, x: Float[Tensor, "S E B F"]) -> tuple[Tensor, Tensor]:
         """(mean, log variance) of block e under elite e."""

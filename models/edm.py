@@ -1,7 +1,8 @@
 """Mathematics of diffusion models: preconditioning, noise levels, loss, and samplers. Plain functions of tensors.
 
 Rows x have any shape [S, B, ...]; noise levels sigma are [S, B], one per item. A denoiser D(x, sigma) estimates the
-clean x. Known entries ("conditions") are put back by `impose`, a function of x.
+clean x. Known entries ("conditions") are put back by `impose`, a function of x; `guide`, a function of x and the step,
+may move x before every step.
 
 Source: Karras et al. 2022 (EDM, arXiv:2206.00364); Lu et al. 2022 (DPM-Solver++, arXiv:2211.01095).
 """
@@ -26,6 +27,7 @@ __all__ = [
     "dpm_solver",
     "heun",
     "loss_weight",
+    "masked_mean",
     "noise_feature",
     "precondition",
     "scalings",
@@ -35,6 +37,7 @@ __all__ = [
 
 Denoiser = Callable[[Float[Tensor, "S B ..."], Float[Tensor, "S B"]], Float[Tensor, "S B ..."]]
 Impose = Callable[[Float[Tensor, "S B ..."]], Float[Tensor, "S B ..."]]
+Guide = Callable[[Float[Tensor, "S B ..."], int], Float[Tensor, "S B ..."]]
 
 
 def scalings(sigma: Float[Tensor, "*b"], sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,9 +88,11 @@ def denoising_loss(
 ) -> Float[Tensor, " S"]:
     """lambda(sigma) (D - y)^2, the mean over entries where `mask` is True: those that are free and not padding."""
     error = _like(loss_weight(sigma, sigma_data), clean) * (denoised - clean).square()
-    if mask is None:
-        return error.flatten(1).mean(1)
-    mask = mask.expand_as(error)
+    return error.flatten(1).mean(1) if mask is None else masked_mean(error, mask.expand_as(error))
+
+
+def masked_mean(error: Float[Tensor, "S *row"], mask: Bool[Tensor, "S *row"]) -> Float[Tensor, " S"]:
+    """The mean over a seed's entries where `mask` is True; 0 where none is."""
     return error.where(mask, torch.zeros_like(error)).flatten(1).sum(1) / mask.flatten(1).sum(1).clamp(min=1)
 
 
@@ -112,6 +117,7 @@ def heun(
     churn_noise: float = 1.003,
     recondition_after_churn: bool = True,
     impose: Impose = lambda x: x,
+    guide: Guide = lambda x, step: x,
 ) -> Float[Tensor, "S B *row"]:
     """Second-order sampler of 2 N - 1 evaluations; stochastic with `churn` > 0. `latent` is standard normal.
 
@@ -123,6 +129,7 @@ def heun(
     """
     x, limit = impose(latent * levels[0]), sqrt(2) - 1
     for step, (sigma, after) in enumerate(pairwise(levels)):
+        x = impose(guide(x, step))
         gamma = min(churn / (len(levels) - 1), limit) if churn_range[0] <= sigma <= churn_range[1] else 0.0
         if gamma > 0:
             raised = sigma * (1 + gamma)
@@ -140,7 +147,12 @@ def heun(
 
 @torch.no_grad()
 def dpm_solver(
-    denoise: Denoiser, latent: Float[Tensor, "S B *row"], levels: list[float], *, impose: Impose = lambda x: x
+    denoise: Denoiser,
+    latent: Float[Tensor, "S B *row"],
+    levels: list[float],
+    *,
+    impose: Impose = lambda x: x,
+    guide: Guide = lambda x, step: x,
 ) -> Float[Tensor, "S B *row"]:
     """DPM-Solver++(2M): deterministic, second order from the previous evaluation, N evaluations for N levels.
 
@@ -149,7 +161,8 @@ def dpm_solver(
     Source: Lu et al. 2022, algorithm 2, for alpha = 1.
     """
     x, previous, last = impose(latent * levels[0]), None, 0.0
-    for sigma, after in pairwise(levels):
+    for step, (sigma, after) in enumerate(pairwise(levels)):
+        x = impose(guide(x, step))
         clean = denoise(x, _levels(sigma, x))
         if after == 0:
             return impose(clean)
@@ -196,11 +209,12 @@ class Sampler:
         latent: Float[Tensor, "S B *row"],
         rng: Streams,
         impose: Impose = lambda x: x,
+        guide: Guide = lambda x, step: x,
     ) -> Float[Tensor, "S B *row"]:
         """Clean rows from standard normal ones. What a method costs in accuracy: tests/models/test_edm.py."""
         levels = schedule(self.steps, self.sigma_min, self.sigma_max, self.rho)
         if self.method == "dpm++":
-            return dpm_solver(denoise, latent, levels, impose=impose)
+            return dpm_solver(denoise, latent, levels, impose=impose, guide=guide)
         return heun(
             denoise,
             latent,
@@ -211,6 +225,7 @@ class Sampler:
             churn_noise=self.churn_noise,
             recondition_after_churn=self.recondition_after_churn,
             impose=impose,
+            guide=guide,
         )
 
 

@@ -1,0 +1,49 @@
+"""Real rows once more: a control that adds rows and no information, so its scores must be those of real data only.
+
+What a comparison shows between `none` and `duplicate` is the noise of the comparison, or a fault of the buffer.
+"""
+
+from dataclasses import dataclass as plain_dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from core.config import STRICT, Count
+from core.data import Dataset, Trajectories, Transitions
+from core.policy import Policy
+from core.random import Streams
+from generators.synther import single_steps
+from models.cache import ModelCache
+from tasks.base import Task
+
+__all__ = ["Duplicate"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Duplicate:
+    """Copies of training rows; as many as a generator it is compared with makes."""
+
+    rollouts: Count = 100_000  # rows of every call
+    refresh_every: Count | None = None  # other rows, if anything
+
+    rollout_length: ClassVar[int] = 1
+    keeps_start: ClassVar[bool] = False  # obs[:, :, 0] are those of the rows it copies
+    models_termination: ClassVar[bool] = True  # ends of episodes are those of the data
+
+    def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
+        """Nothing to learn."""
+        return _Fitted(data.train)
+
+
+@plain_dataclass(frozen=True)
+class _Fitted:
+    rows: Transitions
+
+    def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
+        """As many rows as start states were given, in random order: none a second time before all were there once."""
+        order = rng.uniform64(len(self.rows.obs)).argsort(-1)
+        chosen = order[:, torch.arange(start.shape[1], device=order.device) % order.shape[1]]
+        return single_steps(self.rows.map(lambda x: x[chosen]), length)

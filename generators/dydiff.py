@@ -1,0 +1,208 @@
+"""DyDiff: roll out the policy in an ensemble, redraw the states by diffusion under its actions, relabel, repeat.
+
+Source: Zhang et al. 2024 (arXiv:2405.19189) and its released code, which does more than the paper says: the redrawn
+states are averaged with the previous ones (`relax`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from core.config import STRICT, Count, Natural, Share
+from core.data import Dataset, Trajectories
+from core.filter import Filter
+from core.policy import Policy
+from core.random import Streams
+from generators.base import Box, Finish, per_seed
+from generators.ensemble import Ensemble
+from models.cache import ModelCache
+from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
+from models.edm import Sampler
+from models.reward import RewardConfig
+from models.trajectory_diffusion import TrajectoryDiffusion, TrajectoryDiffusionConfig
+from models.windows import Windows
+from tasks.base import Task
+
+__all__ = ["DyDiff"]
+
+Act = Callable[[Float[Tensor, "S B O"], int], Float[Tensor, "S B A"]]
+
+
+@dataclass(frozen=True, config=STRICT)
+class DyDiff:
+    """M rounds of: states redrawn under the actions, averaged with the last ones, actions replaced by the policy's.
+
+    The defaults repair what the released code gets wrong and are sized for two CPU cores; preset `faithful` is that
+    code: what it does differently has a field here or in the model's configuration.
+    """
+
+    rollouts: Count = 2_000  # B, start states of every refresh
+    rollout_length: Count = 31  # L
+    refresh_every: Count | None = 1000
+    iterations: Natural = 1  # M; 0: the ensemble's roll-out
+    relax: Share = 0.5  # weight of the previous states in the average; 0: as the paper says, not its code
+    block: Count | None = None  # steps that are solved together; None: as many as the model has
+    policy: Literal["greedy", "explore"] = (
+        "greedy"  # explore: the same noise in every round, or there is no fixed point
+    )
+    initial: Literal["mean", "sample"] = "mean"  # of the ensemble's roll-out: one random elite per step
+    latent: Literal["fresh", "common"] = "fresh"  # noise of each round
+    last: Literal["actions", "states"] = "actions"  # states: redrawn once more, so dynamics fit the final actions
+    starts: Literal["any", "inside"] = "any"  # inside: rows where a whole window fits into the episode
+    box: Box = "obs_and_next"  # the training data's range, to which states are clipped
+    test: Literal["before_clip", "after_clip"] = "before_clip"  # what the rule of termination sees
+    sampler: Sampler = Sampler()
+    filter: Filter = Filter(mode="softmax")
+    model: TrajectoryDiffusionConfig = TrajectoryDiffusionConfig()
+    dynamics: DynamicsConfig = DynamicsConfig()
+    reward: RewardConfig = RewardConfig()
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {  # seconds on a CPU, for tests
+            "rollouts": 200,
+            "rollout_length": 7,
+            "refresh_every": 200,
+            "sampler": {"steps": 5},
+            "model": {"rows": 8, "denoiser": {"dim": 8, "multipliers": [1, 2]}, "updates": 100, "batch_size": 32},
+            "dynamics": Ensemble.presets["smoke"]["dynamics"],
+            "reward": {"hidden": [64], "learning_rate": 1e-3, "max_updates": 500, "check_every": 100},
+        },
+        "corrector": {"model": {"corrects": {}}},  # the model sees the ensemble's roll-out and corrects it
+        "faithful": {  # the released code; its padding of short episodes is not reproduced
+            "rollouts": 2048,
+            "rollout_length": 99,
+            "refresh_every": 500,
+            "iterations": 2,
+            "box": "obs",
+            "test": "after_clip",
+            "sampler": {
+                "method": "heun",
+                "steps": 34,
+                "churn": 60.0,
+                "churn_range": [0.36995, 52.242],
+                "churn_noise": 1.002,
+                "recondition_after_churn": False,
+            },
+            "filter": {"mode": "softmax_floor", "discount": 1.0, "masked": False},
+            "model": TrajectoryDiffusionConfig.presets["paper"],
+            "dynamics": {"learning_rate": 1e-4, "holdout_rows": 5000, "patience": 7},
+            "reward": {"inputs": "sa", "learning_rate": 1e-4},
+        },
+    }
+
+    def __post_init__(self) -> None:
+        if self.relax == 1:
+            raise ValueError("relax must be below 1, or nothing is ever redrawn, got 1.0")
+        if self.block is not None and self.block >= self.model.rows:
+            raise ValueError(f"block must be below model.rows ({self.model.rows}), got {self.block}")
+        if self.model.given != "start_and_actions":
+            raise ValueError(f"model.given must be 'start_and_actions', got {self.model.given!r}")
+
+    def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
+        """One ensemble, one sequence model and one reward model per seed; none knows how rounds are made."""
+        finish = Finish.of(task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip")
+        corrected = None if self.model.corrects is None else models.get(self.model.corrects, data)
+        inside = None if self.starts == "any" else Windows(data, self.model.rows, inside=True).starts
+        ensemble, model = models.get(self.dynamics, data), models.get(self.model, data) if self.iterations else None
+        return _Fitted(self, ensemble, model, corrected, finish, inside)
+
+
+@plain_dataclass(frozen=True)
+class _Fitted:
+    config: DyDiff
+    ensemble: EnsembleDynamics
+    model: TrajectoryDiffusion | None  # None without iterations
+    corrected: EnsembleDynamics | None
+    finish: Finish
+    start_rows: Int[Tensor, " N"] | None
+
+    def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
+        """Block by block, each from the last state of the one before; one block unless `length` asks for more."""
+        obs, action, said = [start.unsqueeze(2)], list[Tensor](), list[dict[str, Tensor]]()
+        for first, steps in self._blocks(length):
+            here = rng.fork(f"block/{first}") if first else rng
+            actions, states, info = self._solve(policy, obs[-1][:, :, -1], steps, here)
+            obs.append(states[:, :, 1:])
+            action.append(actions)
+            said.append(info)
+        made = self.finish(torch.cat(action, 2), torch.cat(obs, 2))
+        means = {name: torch.stack([info[name] for info in said]).mean(0) for name in said[0]}
+        return replace(made, info=made.info | means | self._cost(made))
+
+    def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
+        """What the sequence model draws under given actions; without iterations, the ensemble."""
+        return self.finish(action, self._states(start, action, rng))
+
+    def _solve(
+        self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams
+    ) -> tuple[Float[Tensor, "S B L A"], Float[Tensor, "S B L+1 O"], dict[str, Float[Tensor, " S"]]]:
+        """Actions and states of one block, and how far the actions still moved in each round."""
+        config, explore, info = self.config, self._exploration(rng), dict[str, Tensor]()
+        action, obs = self._roll_out(start, lambda state, step: _act(policy, state, explore), length, rng)
+        for round_ in range(1, config.iterations + 1):
+            drawn = self._states(start, action, rng.fork("latent" if config.latent == "common" else f"latent/{round_}"))
+            obs = torch.lerp(drawn, obs, config.relax)
+            obs[:, :, 0] = start
+            before, action = action, self._relabel(policy, obs[:, :, :-1], rng)
+            info[f"residual/{round_}"] = info["lag"] = _distance(action, before)
+        if config.iterations and config.last == "states":
+            obs, info["lag"] = self._states(start, action, rng.fork("latent/last")), torch.zeros_like(info["lag"])
+        return action, obs, info
+
+    def _roll_out(self, start: Tensor, act: Act, length: int, rng: Streams) -> tuple[Tensor, Tensor]:
+        """The ensemble, past any termination."""
+        noise, sample = rng.fork("model"), self.config.initial == "sample"
+
+        def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+            return torch.zeros(obs.shape[:-1], dtype=torch.bool, device=obs.device)
+
+        made = rollout(
+            lambda obs, action: self.ensemble.draw(obs, action, noise, sample=sample), act, start, length, never
+        )
+        return made.action, made.obs
+
+    def _states(
+        self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams
+    ) -> Float[Tensor, "S B L+1 O"]:
+        """States under these actions, by the sequence model."""
+        if self.model is None:
+            return self._roll_out(start, lambda state, step: action[:, :, step], action.shape[2], rng)[1]
+        return self.model.sample(start, action, action.shape[2], self.config.sampler, rng, ensemble=self.corrected)[0]
+
+    def _relabel(self, policy: Policy, obs: Float[Tensor, "S B L O"], rng: Streams) -> Float[Tensor, "S B L A"]:
+        """The policy's actions in these states; step by step, so that its noise is that of the roll-out."""
+        explore = self._exploration(rng)
+        return torch.stack([_act(policy, state, explore) for state in obs.unbind(2)], 2)
+
+    def _exploration(self, rng: Streams) -> Streams | None:
+        return rng.fork("policy") if self.config.policy == "explore" else None
+
+    def _blocks(self, length: int) -> list[tuple[int, int]]:
+        """(first step, steps) of every block."""
+        block = length if self.model is None else self.config.block or self.config.model.rows - 1
+        return [(first, min(block, length - first)) for first in range(0, length, block)]
+
+    def _cost(self, made: Trajectories) -> dict[str, Float[Tensor, " S"]]:
+        """Per transition: one evaluation of the ensemble, and the sequence model's share."""
+        config, length = self.config, made.action.shape[2]
+        cost = {"evaluations": 1.0, "flops": config.dynamics.flops(made.obs.shape[-1], made.action.shape[-1])}
+        if self.model:
+            passes = (config.iterations + (config.last == "states")) * len(self._blocks(length))
+            redrawn = self.model.cost(config.sampler, passes, length)
+            cost = {name: value + redrawn[name] for name, value in cost.items()}
+        return per_seed(made, **cost)
+
+
+def _act(policy: Policy, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
+    return policy.act(obs, rng).clamp(-1, 1)
+
+
+def _distance(action: Float[Tensor, "S B L A"], before: Float[Tensor, "S B L A"]) -> Float[Tensor, " S"]:
+    """Root mean square over everything but the seeds."""
+    return (action - before).square().flatten(1).mean(1).sqrt()

@@ -1,0 +1,23 @@
+"""OneShot: is diffusion needed? DyDiff's loop and network, trained by plain regression to the conditional mean.
+
+A control of this suite, not a published method: one evaluation of the network per round instead of a whole sampler.
+"""
+
+from typing import Any, ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from core.config import STRICT
+from generators.dydiff import DyDiff
+from models.trajectory_diffusion import TrajectoryRegressionConfig
+
+__all__ = ["OneShot"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class OneShot(DyDiff):
+    """Every field is DyDiff's; `sampler` is without effect."""
+
+    model: TrajectoryRegressionConfig = TrajectoryRegressionConfig()
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {name: DyDiff.presets[name] for name in ("smoke", "corrector")}

@@ -1,0 +1,107 @@
+"""Policy-guided diffusion: behaviour trajectories, moved towards the learning policy's actions while they are drawn.
+
+Source: Jackson et al. 2024 (PGD, arXiv:2404.06356). We differ on purpose: DyDiff's network, a given start state by
+default, rewards and ends of episodes as in `dydiff`, so that only the way of drawing differs; and the policy's density
+is N(pi(s), 1) for every policy, as in PGD's code for deterministic ones.
+"""
+
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from math import pi, sin
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+from torch.nn.functional import pad
+
+from core.config import STRICT, Count, NonNegative
+from core.data import Dataset, Trajectories
+from core.filter import Filter
+from core.policy import Policy
+from core.random import Streams
+from generators.base import Box, Finish, per_seed
+from generators.trajectory import Trajectory
+from models.cache import ModelCache
+from models.edm import Sampler
+from models.reward import RewardConfig
+from models.trajectory_diffusion import BehaviourDiffusionConfig, TrajectoryDiffusion
+from tasks.base import Task
+
+__all__ = ["PGD", "guidance"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class PGD:
+    """Before every step of the sampler: a <- a + lambda_i grad_a log pi(a | s).
+
+    With coefficient 0 this is `trajectory`, number for number, and shares its model. Where the trajectory's start is
+    not given (`model.given = "nothing"`), rollouts begin anywhere the model puts them.
+    """
+
+    rollouts: Count = 2_000  # B, start states of every refresh
+    rollout_length: Count = 31  # L
+    refresh_every: Count | None = 1000
+    coefficient: NonNegative = 1.0  # c
+    box: Box = "obs_and_next"  # the training data's range, to which states are clipped
+    sampler: Sampler = Sampler(steps=18)
+    filter: Filter = Filter()
+    model: BehaviourDiffusionConfig = BehaviourDiffusionConfig()
+    reward: RewardConfig = RewardConfig()
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": Trajectory.presets["smoke"],  # shares its model
+        "free": {"model": {"given": "nothing", "base": "zero"}},
+    }
+
+    @property
+    def keeps_start(self) -> bool:
+        """Whether rollouts begin where they are asked to."""
+        return self.model.given == "start"
+
+    def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
+        """The sequence model and the reward model that `trajectory` uses."""
+        return _Fitted(
+            self, models.get(self.model, data), Finish.of(task, data, models.get(self.reward, data), self.box)
+        )
+
+
+@plain_dataclass(frozen=True)
+class _Fitted:
+    config: PGD
+    model: TrajectoryDiffusion
+    finish: Finish
+
+    def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
+        """Steps beyond what a model without given start can make are not valid."""
+        config, own = self.config, length
+        if not config.keeps_start:
+            own = min(length, config.model.rows - 1)
+
+        def guide(obs: Tensor, action: Tensor, step: int) -> Tensor:
+            """grad log N(a; pi(s), 1), with both inside the box, where the policy is at home."""
+            wanted = policy.act(obs.flatten(1, 2), None).clamp(-1, 1).view_as(action)
+            return guidance(step, config.sampler.steps, config.coefficient) * (wanted - action.clamp(-1, 1))
+
+        obs, action = self.model.sample(start, None, own, config.sampler, rng, guide=guide)
+        made = self.finish(action, obs)
+        cost = self.model.cost(config.sampler, self.model.blocks(own), own)
+        return replace(_extended(made, length), info=made.info | per_seed(made, **cost))
+
+
+def guidance(step: int, steps: int, coefficient: float) -> float:
+    """lambda_i = c (1 - i/N + 0.3 sin(pi (i + 1) / N)), and 0 in the last step. Source: PGD's released code."""
+    if step == steps - 1:
+        return 0.0
+    return coefficient * (1 - step / steps + 0.3 * sin(pi * (step + 1) / steps))
+
+
+def _extended(made: Trajectories, length: int) -> Trajectories:
+    """Rollouts of the length that was asked for: the last row is repeated, and not valid."""
+    missing = length - made.action.shape[2]
+    return Trajectories(
+        torch.cat([made.action, made.action[:, :, -1:].expand(-1, -1, missing, -1)], 2),
+        torch.cat([made.obs, made.obs[:, :, -1:].expand(-1, -1, missing, -1)], 2),
+        *(pad(x, (0, missing)) for x in (made.reward, made.terminated, made.valid)),
+    )

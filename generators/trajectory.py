@@ -1,0 +1,89 @@
+"""Trajectory diffusion: states and actions after a start state, as the data's policies would have lived them.
+
+Source: Janner et al. 2022 (Diffuser, arXiv:2205.09991), as a generator: no planning, no guidance. The learning policy
+is never asked, so this is what DyDiff's network does without DyDiff.
+"""
+
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from core.config import STRICT, Count
+from core.data import Dataset, Trajectories
+from core.filter import Filter
+from core.policy import Policy
+from core.random import Streams
+from generators.base import Box, Finish, per_seed
+from generators.dydiff import DyDiff
+from models.cache import ModelCache
+from models.edm import Sampler
+from models.reward import RewardConfig
+from models.trajectory_diffusion import BehaviourDiffusionConfig, TrajectoryDiffusion, TrajectoryDiffusionConfig
+from tasks.base import Task
+
+__all__ = ["Trajectory"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Trajectory:
+    """The defaults are DyDiff's network and settings, with the actions generated instead of imposed.
+
+    Preset `dydiff_net` has the size of DyDiff's released network, `diffuser` what can be said of Diffuser in this core:
+    its network, normaliser, in-painted start and 20 evaluations (its noise is DDPM's with a cosine schedule).
+    """
+
+    rollouts: Count = 2_000  # B, start states of every refresh
+    rollout_length: Count = 31  # L
+    refresh_every: Count | None = 1000  # fresh samples of the same model
+    box: Box = "obs_and_next"  # the training data's range, to which states are clipped
+    sampler: Sampler = Sampler()
+    filter: Filter = Filter(mode="softmax")
+    model: BehaviourDiffusionConfig = BehaviourDiffusionConfig()
+    reward: RewardConfig = RewardConfig()
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {
+            name: DyDiff.presets["smoke"][name]
+            for name in ("rollouts", "rollout_length", "refresh_every", "sampler", "model", "reward")
+        },
+        "dydiff_net": {
+            **{name: DyDiff.presets["faithful"][name] for name in ("rollouts", "rollout_length", "sampler")},
+            "model": TrajectoryDiffusionConfig.presets["paper"],
+        },
+        "diffuser": {
+            "sampler": {"method": "heun", "steps": 10, "churn": 4.0},
+            "filter": {"mode": "none"},
+            "model": {
+                "base": "zero",
+                "conditions": "inpaint",
+                "denoiser": {"dim": 32, "multipliers": [1, 2, 4, 8]},
+                "updates": 1_000_000,
+                "learning_rate": 2e-4,
+                "average_every": 10,
+            },
+        },
+    }
+
+    def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
+        """One sequence model and one reward model per seed."""
+        return _Fitted(
+            self, models.get(self.model, data), Finish.of(task, data, models.get(self.reward, data), self.box)
+        )
+
+
+@plain_dataclass(frozen=True)
+class _Fitted:
+    config: Trajectory
+    model: TrajectoryDiffusion
+    finish: Finish
+
+    def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
+        """`policy` is not asked."""
+        obs, action = self.model.sample(start, None, length, self.config.sampler, rng)
+        made = self.finish(action, obs)
+        cost = self.model.cost(self.config.sampler, self.model.blocks(length), length)
+        return replace(made, info=made.info | per_seed(made, **cost))

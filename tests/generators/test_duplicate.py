@@ -1,0 +1,66 @@
+"""Copies of real rows are real rows, evenly many of each, and training on them is training on real data."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import runner
+from benchmarks.spec import cells, load_suite
+from core.buffer import pack
+from core.data import Dataset, Trajectories
+from core.policy import UniformPolicy
+from core.random import Streams
+from generators.duplicate import Duplicate
+from models.cache import ModelCache
+from tasks.base import DataOptions, Task, load_task
+
+SEEDS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return load_task("toy/linear", DataOptions(size=500))
+
+
+@pytest.fixture(scope="module")
+def data(task: Task) -> Dataset:
+    plain = task.dataset()[0]
+    return replace(plain, train=replace(plain.train, terminated=plain.train.next_obs[:, 0] > 0.25))
+
+
+def generate(task: Task, data: Dataset, rows: int, label: str = "", length: int = 1) -> Trajectories:
+    rng = Streams(SEEDS, label)
+    fitted = Duplicate().fit(task, data, ModelCache(rng), rng)
+    return fitted.generate(UniformPolicy(2), torch.zeros(len(SEEDS), rows, 4), length, rng)
+
+
+def test_every_row_is_there_before_one_is_there_again(task: Task, data: Dataset) -> None:
+    rows, valid = generate(task, data, 2 * 450 + 100).transitions()
+    assert valid.all() and len(data.train.obs) == 450
+    known, seen = pack(data.train), pack(rows)
+    for seed in range(2):
+        unique, count = seen[seed].unique(dim=0, return_counts=True)
+        assert torch.equal(unique, known.unique(dim=0)) and sorted(count.tolist()) == [2] * 350 + [3] * 100
+    assert not torch.equal(seen[0], seen[1]) and not torch.equal(
+        seen, pack(generate(task, data, 1000, "b").transitions()[0])
+    )
+
+
+def test_of_a_longer_rollout_one_step_counts(task: Task, data: Dataset) -> None:
+    made = generate(task, data, 7, length=3)
+    assert made.valid.sum(-1).eq(1).all() and made.valid[..., 0].all()
+
+
+def test_scores_are_those_of_real_data_only() -> None:
+    """Six seeds each, within three standard errors; 86.8 is the behaviour policy, and BC has about 98."""
+    overrides: tuple[str, ...] = ('algorithms=["bc"]', 'bc.preset="smoke"', "seeds=[0, 1, 2, 3, 4, 5]", "updates=300")
+    means: dict[str, Any] = {}
+    for generator in ("none", "duplicate"):
+        (spec,) = cells(load_suite("smoke", (*overrides, f'generators=["{generator}"]', "evaluate_every=300")))
+        records, _ = runner.run(spec, load_task(spec.task, spec.settings.data_options(None)), torch.device("cpu"))
+        means[generator] = torch.tensor([x.value for x in records if x.metric == "normalized_score"])
+    none, copies = means["none"], means["duplicate"]
+    assert not torch.equal(none, copies) and none.mean() > 95
+    assert (none - copies).mean().abs() < 3 * (none - copies).std() / len(none) ** 0.5

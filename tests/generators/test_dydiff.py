@@ -1,0 +1,211 @@
+"""DyDiff against what must be true of it: no rounds, exact dynamics, common noise, its own bookkeeping."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from benchmarks.spec import method
+from core.data import Dataset, Trajectories
+from core.random import Streams
+from generators.base import Finish
+from generators.dydiff import DyDiff, _Fitted
+from generators.ensemble import Ensemble
+from models.cache import ModelCache
+from models.dynamics import EnsembleDynamics
+from models.edm import Sampler
+from models.reward import RewardConfig
+from models.trajectory_diffusion import TrajectoryDiffusion
+from tasks.base import DataOptions, Task, load_task, rollout
+from tasks.toy import LinearSystem
+
+SEEDS = (0, 1)
+SYSTEM = LinearSystem(noise=0.0)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """a = -K s, with exploration if asked to."""
+
+    gain: float = 1.0
+
+    def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
+        mean = -self.gain * (obs[..., :2] + obs[..., 2:])
+        return (mean if rng is None else mean + 0.3 * rng.normal(*mean.shape[1:])).clamp(-1, 1)
+
+
+class Exact(TrajectoryDiffusion):
+    """The simulator in the place of the sequence model."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def sample(self, start: Any, action: Any, length: int, sampler: Sampler, rng: Streams, **_: Any) -> tuple[Any, Any]:
+        return SYSTEM.replay(start.double(), action).float(), action
+
+    def cost(self, sampler: Sampler, passes: int, length: int) -> dict[str, float]:
+        return {"evaluations": passes / length, "flops": 0.0}
+
+
+class Wrong(EnsembleDynamics):
+    """In the place of the ensemble: nothing moves."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def draw(self, obs: Any, action: Any, rng: Streams, *, sample: bool = True) -> tuple[Any, Any]:
+        return obs, obs[..., 0]
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return load_task("toy/linear", DataOptions(size=3000))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
+    return ModelCache(Streams(SEEDS), tmp_path_factory.mktemp("models"))
+
+
+def smoke(**fields: Any) -> DyDiff:
+    made: DyDiff = method("generators", "dydiff", {"preset": "smoke", **fields})
+    return made
+
+
+def starts(data: Dataset, rows: int = 30) -> torch.Tensor:
+    return data.train.obs[::50][:rows].expand(len(SEEDS), -1, -1)  # where episodes begin
+
+
+def never(task: Task, data: Dataset, models: ModelCache) -> Finish:
+    reward = models.get(RewardConfig(hidden=(8,), max_updates=20, check_every=10), data)
+    return Finish.of(task, data, reward, "none")
+
+
+def test_without_rounds_it_is_the_ensemble_bit_for_bit(task: Task, models: ModelCache) -> None:  # method sheet, test 3
+    data, _ = task.dataset()
+    ended = replace(task, simulator=_Falling(task.simulator))
+    plain = method("generators", "ensemble", {"preset": "smoke"})
+    mine = smoke(iterations=0, policy="explore", initial="sample", box="none")
+    made, expected = (
+        generator.fit(ended, data, models, Streams(SEEDS)).generate(Linear(), starts(data), 12, Streams(SEEDS))
+        for generator in (mine, plain)
+    )
+    assert torch.equal(made.valid, expected.valid) and torch.equal(made.terminated, expected.terminated)
+    assert not made.valid.all() and torch.equal(made.obs, expected.obs)
+    assert torch.equal(made.action[made.valid], expected.action[made.valid])
+    assert made.info["evaluations"].tolist() == [1.0, 1.0] and "residual/1" not in made.info
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3, 5])
+def test_with_exact_dynamics_each_round_makes_one_more_step_true(task: Task, models: ModelCache, rounds: int) -> None:
+    """Method sheet, test 11: whatever the first roll-out was, a_0 is right, hence s_1, hence a_1, and so on."""
+    data, _ = task.dataset()
+    config = smoke(iterations=rounds, relax=0.0)
+    fitted = _Fitted(config, Wrong(), Exact(), None, never(task, data, models), None)
+    made = fitted.generate(Linear(), starts(data), 7, Streams(SEEDS))
+    true = rollout(SYSTEM, Linear(), starts(data).double(), 7, Streams(SEEDS), greedy=True)
+    error = (made.obs - true.obs).abs().amax((0, 1, 3))
+    assert error[: rounds + 1].max() < 1e-6
+    assert error[rounds + 1] > 1e-5
+    assert made.info["evaluations"].tolist() == pytest.approx([1 + rounds / 7] * 2)
+
+
+def test_relaxation_averages_states_and_never_the_start(task: Task, models: ModelCache) -> None:
+    data, _ = task.dataset()
+    fitted = _Fitted(smoke(iterations=1, relax=0.25), Wrong(), Exact(), None, never(task, data, models), None)
+    made, start = fitted.generate(Linear(), starts(data), 3, Streams(SEEDS)), starts(data)
+    action = Linear().act(start, None).unsqueeze(2).expand(-1, -1, 3, -1)
+    drawn = SYSTEM.replay(start.double(), action).float()
+    assert torch.equal(made.obs[:, :, 0], start)
+    assert torch.allclose(made.obs[:, :, 1:], 0.75 * drawn[:, :, 1:] + 0.25 * start.unsqueeze(2), atol=1e-6)
+    assert torch.allclose(made.action[:, :, 2], Linear().act(made.obs[:, :, 2], None), atol=1e-6)
+
+
+def test_stored_actions_are_the_policys_and_a_last_pass_makes_states_fit_them(task: Task, models: ModelCache) -> None:
+    data, _ = task.dataset()
+    made = (
+        smoke(iterations=2)
+        .fit(task, data, models, Streams(SEEDS))
+        .generate(Linear(), 0.1 * starts(data), 7, Streams(SEEDS))
+    )
+    wanted = Linear().act(made.obs[:, :, :-1].flatten(1, 2), None).view_as(made.action)
+    assert torch.allclose(made.action, wanted, atol=1e-5) and (made.info["lag"] > 0).all()
+    config = smoke(iterations=1, last="states", relax=0.0)
+    fitted = _Fitted(config, Wrong(), Exact(), None, never(task, data, models), None)
+    made = fitted.generate(Linear(), starts(data), 5, Streams(SEEDS))
+    assert torch.allclose(made.obs, SYSTEM.replay(starts(data).double(), made.action).float(), atol=1e-6)
+    assert made.info["lag"].tolist() == [0.0, 0.0]
+
+
+def test_the_rounds_share_their_noise(task: Task, models: ModelCache) -> None:
+    """With the policy's noise and the latent in common, rounds converge: the last residual is far below the first."""
+    data, _ = task.dataset()
+    rounds = smoke(iterations=6, relax=0.5, policy="explore", latent="common")
+    made = rounds.fit(task, data, models, Streams(SEEDS)).generate(Linear(0.3), starts(data), 7, Streams(SEEDS))
+    assert (made.info["residual/6"] < 0.2 * made.info["residual/1"]).all()
+    fresh = smoke(iterations=6, relax=0.5, policy="explore").fit(task, data, models, Streams(SEEDS))
+    other = fresh.generate(Linear(0.3), starts(data), 7, Streams(SEEDS))
+    assert (made.info["residual/6"] < other.info["residual/6"]).all()
+
+
+def test_blocks_of_one_step_are_autoregressive(task: Task, models: ModelCache) -> None:
+    data, _ = task.dataset()
+    config = smoke(iterations=1, relax=0.0, block=1)
+    fitted = _Fitted(config, Wrong(), Exact(), None, never(task, data, models), None)
+    made = fitted.generate(Linear(), starts(data), 6, Streams(SEEDS))
+    true = rollout(SYSTEM, Linear(), starts(data).double(), 6, Streams(SEEDS), greedy=True)
+    assert torch.allclose(made.obs, true.obs, atol=1e-5)
+    assert made.info["evaluations"].tolist() == [2.0, 2.0]
+
+
+def test_termination_is_tested_before_clipping_unless_asked(task: Task, models: ModelCache) -> None:
+    """D7: recorded states are healthy, so states clipped to their box cannot be anything else."""
+    data, _ = task.dataset()
+    reward = models.get(RewardConfig(hidden=(8,), max_updates=20, check_every=10), data)
+    ended = replace(task, simulator=_Falling(task.simulator, data.train.obs[:, 0].max().item()))
+    obs = torch.zeros(2, 3, 4, 4)
+    obs[:, :, 2:, 0] = 1e3
+    action = torch.zeros(2, 3, 3, 2)
+
+    def finished(**fields: Any) -> Trajectories:
+        return Finish.of(ended, data, reward, "obs", **fields)(action, obs)
+
+    before, after = finished(), finished(test_clipped=True)
+    assert before.terminated[:, :, 1].all() and not before.valid[:, :, 2].any() and not after.terminated.any()
+    assert before.obs[..., 0].max() == data.train.obs[:, 0].max()
+    assert before.info["clipped"].tolist() == pytest.approx([1 / 8] * 2)  # one of four entries in one of two steps
+
+
+def test_starts_can_be_kept_to_where_whole_windows_fit(task: Task, models: ModelCache) -> None:
+    data, _ = task.dataset()
+    rows = smoke(starts="inside", iterations=0).fit(task, data, models, Streams(SEEDS)).start_rows
+    assert rows is not None and (data.episode[rows + 6] == data.episode[rows]).all()
+    assert smoke(iterations=0).fit(task, data, models, Streams(SEEDS)).start_rows is None
+
+
+def test_impossible_settings_are_refused() -> None:
+    for fields, words in [({"relax": 1.0}, "below 1"), ({"block": 8, "model": {"rows": 8}}, "below model.rows")]:
+        with pytest.raises((ValidationError, ValueError), match=words):
+            DyDiff(**fields) if "model" not in fields else method("generators", "dydiff", fields)
+    for preset in DyDiff.presets:
+        assert isinstance(method("generators", "dydiff", {"preset": preset}), DyDiff)
+    for name in ("oneshot", "trajectory", "pgd", "ar_diffusion"):
+        for preset in type(method("generators", name, {})).presets:
+            method("generators", name, {"preset": preset})
+    assert isinstance(Ensemble(), Ensemble) and method("generators", "oneshot", {}).model.objective == "regression"
+
+
+@dataclass(frozen=True)
+class _Falling:
+    """The toy's simulator with an end."""
+
+    system: Any
+    edge: float = 0.3
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.system, name)
+
+    def terminated(self, obs: torch.Tensor, action: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
+        return next_obs[..., 0].abs() > self.edge
