@@ -2,14 +2,14 @@
 
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from core.data import Batch, Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
 
-__all__ = ["Algorithm", "Regularise", "State", "behaviour_rows"]
+__all__ = ["Algorithm", "Regularise", "State", "behaviour_rows", "episode_returns", "real_rows"]
 
 Regularise = Literal["all", "real_only"]
 
@@ -21,12 +21,16 @@ class State(Protocol):
     policy: Policy
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes during training."""
+        """Everything that changes during training: the tensors themselves, seeds first in each that has an axis."""
 
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """Configuration and behaviour in one; its fields are what a suite can set."""
+    """Configuration and behaviour in one; its fields are what a suite can set.
+
+    One more method says what is not as usual: `rows(data)`, the real transitions that batches are drawn from, where
+    these are not all of `data.train`.
+    """
 
     batch_size: int
 
@@ -51,3 +55,19 @@ def behaviour_rows(batch: Transitions, regularise: Regularise) -> slice:
     if batch.real == 0:
         raise ValueError("regularise='real_only' needs real rows in every batch (real_fraction above 0), got none")
     return slice(batch.real)
+
+
+def real_rows(algorithm: Algorithm, data: Dataset) -> Transitions:
+    """The real transitions that batches are drawn from: all training rows, or what the algorithm's `rows` picks."""
+    rows: Transitions = algorithm.rows(data) if hasattr(algorithm, "rows") else data.train
+    return rows
+
+
+def episode_returns(data: Dataset) -> tuple[Float64[Tensor, " E"], Int[Tensor, " E"]]:
+    """Undiscounted return and number of training rows of every training episode, in the order of the rows; on the CPU.
+
+    An episode that the end of the file cut short counts with the rows it has.
+    """
+    number = data.episode.cpu()
+    episode = number.diff(prepend=number[:1]).ne(0).cumsum(0)
+    return episode.bincount(data.train.reward.cpu().double()), episode.bincount()

@@ -1,4 +1,7 @@
-"""BC: regression on the actions of the batch, synthetic rows included; what every offline method should beat."""
+"""BC: regression on the actions of the batch, synthetic rows included; what every offline method should beat.
+
+With `top_share` below one it is filtered or "percentile" BC (Chen et al. 2021, arXiv:2106.01345, section 5).
+"""
 
 from dataclasses import dataclass as plain_dataclass
 from typing import Any, ClassVar
@@ -8,7 +11,8 @@ from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from core.config import STRICT, Count, NonNegative, Positive
+from algorithms.base import episode_returns
+from core.config import STRICT, Count, NonNegative, Positive, Rate
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.actors import DeterministicActor
@@ -21,6 +25,7 @@ __all__ = ["BC"]
 class BC:
     """Defaults are the settings of CORL's BC, which are those of TD3+BC's actor."""
 
+    top_share: Rate = 1.0  # share of the real rows that is learned from: those of the best episodes
     learning_rate: Positive = 3e-4
     batch_size: Count = 256
     hidden: tuple[Count, ...] = (256, 256)
@@ -29,7 +34,24 @@ class BC:
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"hidden": [64, 64], "learning_rate": 1e-3},  # seconds on a CPU, for tests
+        "filtered": {"top_share": 0.1},
     }
+
+    def rows(self, data: Dataset) -> Transitions:
+        """The training rows of the best episodes, in their old order.
+
+        Episodes are taken by falling return (of two equal ones the earlier first) until the next would exceed
+        `top_share` of all rows; the best one is always among them. Source: Decision Transformer's released code, which
+        counts rows; others count episodes.
+        """
+        returns, rows = episode_returns(data)
+        order = returns.argsort(descending=True, stable=True)
+        taken = rows[order].cumsum(0) <= int(self.top_share * len(data.episode))
+        taken[0] = True
+        kept = torch.zeros(len(rows), dtype=torch.bool)
+        kept[order[taken]] = True
+        mask = kept.repeat_interleave(rows).to(data.train.obs.device)
+        return data.train.map(lambda x: x[mask])
 
     def init(self, data: Dataset, rng: Streams) -> "_State":
         """A deterministic policy and its optimiser for all seeds."""

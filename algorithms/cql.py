@@ -25,7 +25,10 @@ __all__ = ["CQL"]
 
 @dataclass(frozen=True, config=STRICT)
 class CQL:
-    """Defaults are the authors' for locomotion as CORL reproduces them; `dydiff` is what DyDiff's code calls CQL."""
+    """Defaults are the authors' for locomotion as CORL reproduces them, `maze2d` are CORL's for that environment.
+
+    `dydiff` is what DyDiff's code calls CQL.
+    """
 
     weight: NonNegative = 10.0  # of the conservative term
     samples: Count = 10  # of each of three kinds in the log-sum-exp
@@ -53,6 +56,7 @@ class CQL:
             "critic_rate": 1e-3,
             "weight": 1.0,
         },  # for tests
+        "maze2d": {"lagrange_gap": 5.0},
         "dydiff": {
             "hidden": [256, 256],
             "actor_first": True,

@@ -27,7 +27,10 @@ Select = Literal["q-softmax", "q-max", "sample"]
 
 @dataclass(frozen=True, config=STRICT)
 class DQL:
-    """Defaults are the authors' for locomotion; `dydiff` is what DyDiff's code calls Diffusion-QL."""
+    """Defaults are the authors' for locomotion; `dydiff` is what DyDiff's code calls Diffusion-QL.
+
+    Between locomotion sets the authors vary one field: presets called like a data set.
+    """
 
     eta: NonNegative = 1.0  # weight of Q against the denoising loss
     q_term: Literal["chain", "one-step"] = "chain"  # Q of a full reverse diffusion, or of x_0 from the noised action
@@ -71,6 +74,15 @@ class DQL:
             "critic_activation": "relu",
             "critic_weights": "normal",
             "epsilon": 1e-6,
+        },
+        **{
+            f"{env}-{level}": {"max_norm": norm}
+            for level, norms in {
+                "medium": (9.0, 9.0, 1.0),
+                "medium-replay": (2.0, 4.0, 4.0),
+                "medium-expert": (7.0, 5.0, 5.0),
+            }.items()
+            for env, norm in zip(("halfcheetah", "hopper", "walker2d"), norms, strict=True)
         },
     }
 

@@ -19,7 +19,7 @@ import torch
 from benchmarks import runner
 from benchmarks.provenance import provenance
 from benchmarks.spec import RunSpec
-from benchmarks.store import ResultStore
+from benchmarks.store import DIVERGED, ResultStore
 from core.errors import DataError
 from core.progress import Channel, relay, say, showing
 from tasks.base import load_task
@@ -38,7 +38,7 @@ class _Job:
     data_dir: Path | None
 
     def run(self) -> bool:
-        """Run it here and record what happened; False when it failed."""
+        """Run it here and record what happened; False when it failed or a seed diverged."""
         store, started = ResultStore(self.root), datetime.now(UTC)
         say(f"{self.label}: seeds {', '.join(map(str, self.spec.seeds))}")
         try:
@@ -49,8 +49,11 @@ class _Job:
             say(f"{self.label}: FAILED: {type(error).__name__}: {error}")
             return False
         store.finish(self.spec, origin, records)
+        diverged = [record for record in records if record.metric.startswith(DIVERGED)]
+        for seed, step, metric, _ in diverged:
+            say(f"{self.label}: seed {seed} DIVERGED: {metric.removeprefix(DIVERGED)} is not finite at update {step}")
         say(f"{self.label}: done in {origin['seconds']:.0f} s")
-        return True
+        return not diverged
 
     def fail(self, store: ResultStore, started: datetime, reason: str) -> None:
         """Record a failure of these seeds."""
@@ -61,7 +64,7 @@ class _Job:
 def run_missing(
     specs: Iterable[RunSpec], store: ResultStore, device: torch.device, data_dir: Path | None, jobs: int = 1
 ) -> int:
-    """Run what is missing, `jobs` cells at a time; returns the number of cells that failed."""
+    """Run what is missing, `jobs` cells at a time; returns how many cells failed or have a diverged seed."""
     specs, todo, failed = list(specs), [], 0
     for number, spec in enumerate(specs, 1):
         label = f"[{number}/{len(specs)}] {spec.task} {spec.generator.name} {spec.algorithm.name} ({spec.variant})"

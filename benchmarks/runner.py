@@ -11,15 +11,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from algorithms.base import real_rows
+from benchmarks.divergence import Watch
 from benchmarks.evaluate import evaluate_policy, evaluate_rollouts, start_states
 from benchmarks.provenance import peak_memory_mib, provenance
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record
+from benchmarks.store import DIVERGED, Record
 from core.buffer import Buffer, Mixer
-from core.data import Dataset
+from core.data import Dataset, Trajectories
+from core.filter import Filter
+from core.policy import Policy
 from core.progress import progress
 from core.random import Streams
-from generators.base import Generator
+from generators.base import Fitted, Generator
 from models.cache import ModelCache
 from tasks.base import Task
 
@@ -29,9 +33,10 @@ __all__ = ["run"]
 def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], dict[str, Any]]:
     """Train and evaluate one cell, all its seeds in one program; returns its records and their provenance.
 
+    The last record of a seed that diverges says so; the others go on.
+
     Raises:
         DataError: the task's data cannot be had.
-        FloatingPointError: a loss is no longer finite.
     """
     started, clock, rng = datetime.now(UTC), _Clock(device), Streams(spec.seeds, device=device)
     generator, algorithm, settings = spec.generator.config, spec.algorithm.config, spec.settings
@@ -42,32 +47,40 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
         fitted = generator.fit(task, data, models, rng.fork("fit"))
     state = algorithm.init(data, rng.fork("init"))
     buffer = _buffer(spec, data, device)
-    mixer = Mixer(data.train, buffer, settings.real_fraction, algorithm.batch_size)
+    mixer = Mixer(real_rows(algorithm, data), buffer, settings.real_fraction, algorithm.batch_size)
     batches, noise, records = rng.fork("batches"), rng.fork("update"), _Records(spec.seeds)
+    watch, losses = Watch(state, spec.seeds), dict[str, Tensor]()
     with progress(f"{spec.task} {spec.generator.name} {spec.algorithm.name}", settings.updates) as advance:
         for step in range(1, settings.updates + 1):
             if _refresh_due(step, generator):
                 with clock("generate"):
+                    records.stop(step - 1, watch.look(losses))
                     here = rng.fork(f"generate/{step}")
-                    start = start_states(data, generator.rollouts, here.fork("start"))
-                    rollouts = fitted.generate(state.policy, start, generator.rollout_length, here)
+                    rollouts = _generate(generator, fitted, state.policy, data, here)
                     buffer.add(*rollouts.transitions())
                     mixer.refresh()
+                records.add(step, ((f"generate/{name}", value) for name, value in rollouts.info.items()))
             with clock("update"):
                 losses = algorithm.update(state, mixer.batch(batches), noise)
             if step % settings.evaluate_every == 0 or step == settings.updates:
                 with clock("evaluate"):
-                    records.add(step, _finite(losses, spec.seeds, step))
+                    records.stop(step, watch.look(losses))
+                    records.add(step, ((f"train/{name}", values) for name, values in losses.items()))
                     records.add(step, evaluate_policy(task, state.policy, settings.episodes, rng.fork("evaluate")))
                 advance(min(settings.evaluate_every, step % settings.evaluate_every or settings.evaluate_every))
-    if generator.rollouts:
+                if not records.going:
+                    break
+    if generator.rollouts and records.going:
         with clock("fidelity"):
             records.add(step, evaluate_rollouts(task, data, fitted, state.policy, settings, rng.fork("fidelity")))
-    costs = clock.costs(settings.updates) | {
+    costs = clock.costs(step) | {
         "generated_rows": float(buffer.written.double().mean()),
         "peak_memory_mib": peak_memory_mib(device),
     }
     records.add(step, ((f"cost/{name}", torch.full((len(spec.seeds),), value)) for name, value in costs.items()))
+    if generator.rollouts:
+        shared = {"evaluations", "flops"} & set(rollouts.info)
+        records.add(step, ((f"cost/{name}_per_transition", rollouts.info[name]) for name in sorted(shared)))
     origin = {
         **provenance(device),
         "seeds": list(spec.seeds),
@@ -105,14 +118,28 @@ class _Clock:
 
 
 class _Records:
-    """Named values of all seeds, as records."""
+    """Named values of all seeds, as records; none of a seed that has stopped."""
 
     def __init__(self, seeds: tuple[int, ...]) -> None:
-        self.seeds, self.all = seeds, list[Record]()
+        self.seeds, self.going, self.all = seeds, set(seeds), list[Record]()
 
     def add(self, step: int, values: Iterator[tuple[str, Float[Tensor, " S"]]]) -> None:
         for metric, per_seed in values:
-            self.all += (Record(seed, step, metric, x) for seed, x in zip(self.seeds, per_seed.tolist(), strict=True))
+            pairs = zip(self.seeds, per_seed.tolist(), strict=True)
+            self.all += (Record(seed, step, metric, x) for seed, x in pairs if seed in self.going)
+
+    def stop(self, step: int, diverged: dict[int, str]) -> None:
+        """The last record of these seeds; of each the tensor is named."""
+        self.all += (Record(seed, step, f"{DIVERGED}{tensor}", None) for seed, tensor in diverged.items())
+        self.going -= diverged.keys()
+
+
+def _generate(generator: Generator, fitted: Fitted, policy: Policy, data: Dataset, rng: Streams) -> Trajectories:
+    """Rollouts from states of the training data, less those that the generator's filter drops."""
+    start = start_states(data, generator.rollouts, rng.fork("start"), getattr(fitted, "start_rows", None))
+    rollouts = fitted.generate(policy, start, generator.rollout_length, rng)
+    chosen: Filter = getattr(generator, "filter", Filter())
+    return chosen.apply(rollouts, rng.fork("filter"))
 
 
 def _refresh_due(step: int, generator: Generator) -> bool:
@@ -128,17 +155,3 @@ def _buffer(spec: RunSpec, data: Dataset, device: torch.device) -> Buffer:
     refreshes = 1 if generator.refresh_every is None else -(-settings.updates // generator.refresh_every)
     rows = max(1, min(settings.buffer_rows, refreshes * generator.rollouts * generator.rollout_length))
     return Buffer(len(spec.seeds), rows, data.train.obs.shape[-1], data.train.action.shape[-1], device)
-
-
-def _finite(losses: dict[str, Tensor], seeds: tuple[int, ...], step: int) -> Iterator[tuple[str, Tensor]]:
-    for name, values in losses.items():
-        bad = [
-            seed
-            for seed, value in zip(seeds, values.tolist(), strict=True)
-            if value != value or abs(value) == float("inf")
-        ]
-        if bad:
-            raise FloatingPointError(
-                f"loss {name!r} must be finite, got {values.tolist()} for seeds {bad} at update {step}"
-            )
-        yield f"train/{name}", values

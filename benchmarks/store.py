@@ -19,7 +19,9 @@ from benchmarks.spec import RunSpec
 from core.errors import DataError
 from core.files import write_json, write_text
 
-__all__ = ["Cell", "Record", "ResultStore"]
+__all__ = ["DIVERGED", "Cell", "Record", "ResultStore"]
+
+DIVERGED = "diverged/"  # the last metric of a seed that stopped being finite; behind the slash, the tensor that did
 
 
 class Record(NamedTuple):

@@ -28,6 +28,8 @@ from tasks.base import Task
 
 __all__ = ["ARDiffusion"]
 
+_SHARED = ("rollouts", "rollout_length", "refresh_every", "sampler", "reward")  # with DyDiff's presets
+
 
 @dataclass(frozen=True, config=STRICT)
 class ARDiffusion:
@@ -48,9 +50,17 @@ class ARDiffusion:
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {
-            **{name: DyDiff.presets["smoke"][name] for name in ("rollouts", "refresh_every", "sampler", "reward")},
-            "rollout_length": 4,
+            **{name: DyDiff.presets["smoke"][name] for name in _SHARED},
             "model": {"denoiser": {"dim": 8, "multipliers": [1, 2]}, "updates": 100, "batch_size": 64},
+        },
+        "small": {
+            **{name: DyDiff.presets["small"][name] for name in _SHARED},
+            "model": {
+                "denoiser": {"dim": 32, "multipliers": [1, 2], "blocks": 1},
+                "updates": 700,
+                "batch_size": 256,
+                "learning_rate": 3e-3,
+            },
         },
         "flop_matched": {"sampler": {"steps": 2}},
     }

@@ -44,6 +44,19 @@ class Ensemble:
             "refresh_every": 200,
             "dynamics": {"members": 5, "elites": 3, "width": 64, "max_updates": 500, "check_every": 100},
         },
+        "small": {  # half a minute on a CPU
+            "rollouts": 1000,
+            "rollout_length": 10,
+            "refresh_every": 500,
+            "dynamics": {
+                "members": 5,
+                "elites": 3,
+                "width": 100,
+                "weight_decay": [2.5e-5, 5e-5, 1e-4],
+                "max_updates": 2500,
+                "check_every": 250,
+            },
+        },
         "unrolled": {"dynamics": {"unroll": 8}},
     }
 

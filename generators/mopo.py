@@ -40,7 +40,7 @@ class MOPO:
     units: Literal["standard", "environment"] = "standard"
     dynamics: DynamicsConfig = DynamicsConfig()
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"smoke": Ensemble.presets["smoke"]}  # shares its model
+    presets: ClassVar[dict[str, dict[str, Any]]] = Ensemble.presets  # shares its models
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """The ensemble that `ensemble` uses."""

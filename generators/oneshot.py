@@ -20,4 +20,6 @@ class OneShot(DyDiff):
 
     model: TrajectoryRegressionConfig = TrajectoryRegressionConfig()
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {name: DyDiff.presets[name] for name in ("smoke", "corrector")}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        name: DyDiff.presets[name] for name in ("smoke", "small", "corrector")
+    }

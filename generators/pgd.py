@@ -51,7 +51,8 @@ class PGD:
     reward: RewardConfig = RewardConfig()
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "smoke": Trajectory.presets["smoke"],  # shares its model
+        "smoke": Trajectory.presets["smoke"],  # these share its model
+        "small": {**Trajectory.presets["small"], "sampler": {"steps": 9}},
         "free": {"model": {"given": "nothing", "base": "zero"}},
     }
 
@@ -84,7 +85,8 @@ class _Fitted:
             wanted = policy.act(obs.flatten(1, 2), None).clamp(-1, 1).view_as(action)
             return guidance(step, config.sampler.steps, config.coefficient) * (wanted - action.clamp(-1, 1))
 
-        obs, action = self.model.sample(start, None, own, config.sampler, rng, guide=guide)
+        chosen = guide if config.coefficient else None
+        obs, action = self.model.sample(start, None, own, config.sampler, rng, guide=chosen)
         made = self.finish(action, obs)
         cost = self.model.cost(config.sampler, self.model.blocks(own), own)
         return replace(_extended(made, length), info=made.info | per_seed(made, **cost))

@@ -53,6 +53,10 @@ class SynthER:
                 "learning_rate": 3e-3,
             },
         },
+        "small": {  # a minute on a CPU
+            "rollouts": 20_000,
+            "model": {"denoiser": {"width": 128, "blocks": 4}, "updates": 1500, "learning_rate": 1e-3},
+        },
         "faithful": {
             "rollouts": 5_000_000,
             "chunk": 100_000,

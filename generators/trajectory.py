@@ -27,6 +27,8 @@ from tasks.base import Task
 
 __all__ = ["Trajectory"]
 
+_SHARED = ("rollouts", "rollout_length", "refresh_every", "sampler", "model", "reward")  # with DyDiff's presets
+
 
 @dataclass(frozen=True, config=STRICT)
 class Trajectory:
@@ -46,10 +48,7 @@ class Trajectory:
     reward: RewardConfig = RewardConfig()
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "smoke": {
-            name: DyDiff.presets["smoke"][name]
-            for name in ("rollouts", "rollout_length", "refresh_every", "sampler", "model", "reward")
-        },
+        **{size: {name: DyDiff.presets[size][name] for name in _SHARED} for size in ("smoke", "small")},
         "dydiff_net": {
             **{name: DyDiff.presets["faithful"][name] for name in ("rollouts", "rollout_length", "sampler")},
             "model": TrajectoryDiffusionConfig.presets["paper"],

@@ -61,7 +61,7 @@ class TrajectoryDiffusionConfig:
     units: Literal["standard", "limits"] = "standard"  # limits: the data's range becomes [-1, 1]
     denoiser: UNetConfig = UNetConfig()
     sigma_data: Positive = 1.0
-    noise_mean: float = -1.2  # P_mean
+    noise_mean: float = 0.0  # P_mean; -1.2, as released, made the error after 10 steps of hopper 1.4 times as large
     noise_std: Positive = 1.2  # P_std
     updates: Count = 5_000
     batch_size: Count = 64
@@ -81,6 +81,7 @@ class TrajectoryDiffusionConfig:
             "cut": 0.0,
             "units": "limits",
             "sigma_data": 0.5,
+            "noise_mean": -1.2,
             "denoiser": {"dim": 128, "multipliers": [1, 4, 8]},
             "updates": 375_000,
             "batch_size": 8,

@@ -15,7 +15,7 @@ __all__ = ["report", "score_text"]
 
 
 def report(store: ResultStore) -> list[str]:
-    """Write DIR/report/ and return what is wrong with the results: failed, missing and undefined, each by name.
+    """Write DIR/report/ and return what is wrong with the results: diverged, failed, missing and undefined.
 
     Figures of an earlier report that there is nothing to draw for any more are removed.
 
@@ -61,8 +61,9 @@ def score_text(store: ResultStore) -> str:
 def _undefined(results: Results) -> list[str]:
     """Seeds that finished without a score, because an evaluation that counts is not defined."""
     undefined = finals(results).query("final.isna()")
-    names = {cell.cell_id: cell.name for cell in results.cells}
+    cells = {cell.cell_id: cell for cell in results.cells}
     return [
-        f"undefined: {names[cell_id]}, seed {seed}: no score, an evaluation that counts has no return"
+        f"undefined: {cells[cell_id].name}, seed {seed}: no score, an evaluation that counts has no return"
         for cell_id, seed in zip(undefined["cell_id"].tolist(), undefined["seed"].tolist(), strict=True)
+        if seed not in cells[cell_id].diverged
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.store import Cell, Record, ResultStore
+from benchmarks.store import DIVERGED, Cell, Record, ResultStore
 
 __all__ = ["LABELS", "CellView", "Results", "collect", "natural", "without_folders"]
 
@@ -27,7 +27,8 @@ class CellView:
     variant: str  # unique among cells of equal task, generator and algorithm
     spec: Mapping[str, Any]
     runs: tuple[Mapping[str, Any], ...]
-    done: tuple[int, ...]
+    done: tuple[int, ...]  # those that diverged among them
+    diverged: Mapping[int, tuple[int, str]]  # seed -> the update at which it was noticed, and in which tensor
     failed: tuple[int, ...]  # seeds of the last failure that have no result
     missing: tuple[int, ...]  # other planned seeds that have no result
     error: str | None  # the failure in one line, without this machine's paths
@@ -76,11 +77,15 @@ class Results:
 
     @property
     def problems(self) -> list[str]:
-        """Cells and seeds that were asked for and have no result."""
+        """Cells and seeds that were asked for and have no result, and seeds that diverged."""
         found = []
         for cell in self.cells:
             if cell.error is not None:
                 found.append(f"failed: {cell.name}, {_seeds(cell.failed)}: {cell.error}")
+            found += [
+                f"diverged: {cell.name}, seed {seed}: {tensor} is not finite at update {step}"
+                for seed, (step, tensor) in cell.diverged.items()
+            ]
             if cell.missing:
                 found.append(f"missing: {cell.name}, {_seeds(cell.missing)}")
         return found
@@ -148,6 +153,11 @@ def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, A
         spec,
         tuple(runs),
         done,
+        {
+            record.seed: (record.step, record.metric.removeprefix(DIVERGED))
+            for record in (cell.records if cell else [])
+            if record.metric.startswith(DIVERGED)
+        },
         tuple(sorted(failed)),
         tuple(sorted(asked - set(done) - failed)),
         None if error is None else _last_line(error),

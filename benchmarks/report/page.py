@@ -82,8 +82,14 @@ def _provenance(cell: CellView) -> dict[str, Any]:
         "name": cell.name,
         "runs": [_run(run) for run in cell.runs],
         "spec": without_folders(json.dumps(cell.spec, indent=1, sort_keys=True)),
-        "state": "failed" if cell.failed or cell.error else "missing" if cell.missing else "complete",
+        "state": _state(cell),
     }
+
+
+def _state(cell: CellView) -> str:
+    if cell.failed or cell.error:
+        return "failed"
+    return "missing" if cell.missing else "diverged" if cell.diverged else "complete"
 
 
 def _run(run: Mapping[str, Any]) -> list[tuple[str, str]]:

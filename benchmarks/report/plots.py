@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.fidelity import compounding
-from benchmarks.report.scores import FEW_SEEDS, estimates, finals
+from benchmarks.report.scores import FEW_SEEDS, estimates, finals, judged
 from benchmarks.report.style import BASELINE, GRID, SURFACE, Looks, draw, legend, make_looks, panels, plain
 
 __all__ = ["CAPTIONS", "figures"]
@@ -204,9 +204,7 @@ def _references(ax: Axes, drawn: pd.DataFrame, bottom: float) -> set[str]:
 
 def _curves(results: Results) -> pd.DataFrame:
     """Every evaluation as `score`: normalized if the task has reference returns. One evaluation makes no curve."""
-    rows = results.metric("return", "normalized_score")
-    score = rows["normalized_score"].where(rows["task"].isin(results.scored_tasks), rows["return"])
-    rows = rows.assign(score=score).dropna(subset="score").sort_values("step")
+    rows = judged(results).dropna(subset="score")
     return rows[rows.groupby("task")["step"].transform("nunique") > 1]
 
 

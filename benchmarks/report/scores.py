@@ -1,6 +1,6 @@
 """From evaluations to the numbers of a table: one final score per seed, then intervals over seeds and over tasks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 import torch
@@ -16,7 +16,18 @@ from metrics.statistics import (
     trimmed_t_interval,
 )
 
-__all__ = ["AGGREGATES", "FEW_SEEDS", "RULE", "aggregate", "estimates", "evaluations", "finals", "improvements"]
+__all__ = [
+    "AGGREGATES",
+    "DIVERGENCE",
+    "FEW_SEEDS",
+    "RULE",
+    "aggregate",
+    "estimates",
+    "evaluations",
+    "finals",
+    "improvements",
+    "judged",
+]
 
 FEW_SEEDS = 5  # below, a cell is marked and never bold
 WINDOW = 10
@@ -24,14 +35,22 @@ RULE = (
     f"Score of a seed: mean over its last {WINDOW} evaluations; over the last half of them where there are fewer than "
     f"{WINDOW}."
 )
+DIVERGENCE = (
+    "diverged: training stopped being finite; from there on every evaluation of that seed counts as 0, the score of "
+    "the uniformly random policy. Where a task has no reference returns, such a seed has no score."
+)
 AGGREGATES = ["mean", "median", "iqm", "optimality_gap"]
 _REPS = 10_000
 
 
 def evaluations(results: Results) -> pd.DataFrame:
-    """scores.csv: one row per evaluation of every seed, and one row per seed that failed or is missing."""
+    """scores.csv: one row per evaluation of every seed, and one row per seed that diverged, failed or is missing."""
     rows = results.metric("return", "normalized_score").assign(status="ok")
     absent = [
+        {label: getattr(cell, label) for label in LABELS} | {"seed": seed, "step": step, "status": "diverged"}
+        for cell in results.cells
+        for seed, (step, _) in cell.diverged.items()
+    ] + [
         {label: getattr(cell, label) for label in LABELS} | {"seed": seed, "status": status}
         for cell in results.cells
         for status, seeds in (("failed", _or_unknown(cell.failed, cell.error)), ("missing", cell.missing))
@@ -42,15 +61,32 @@ def evaluations(results: Results) -> pd.DataFrame:
     return table[columns].astype({"seed": "Int64", "step": "Int64"}).sort_values(columns[:6], ignore_index=True)
 
 
+def judged(results: Results) -> pd.DataFrame:
+    """Every evaluation as `score` in `unit`: normalized if the task has reference returns, else the return.
+
+    Evaluations that a diverged seed would have had are there, too: 0 or, without reference returns, NaN.
+    """
+    rows = results.metric("return", "normalized_score")
+    lost = [
+        {"cell_id": cell.cell_id, **{label: getattr(cell, label) for label in LABELS}, "seed": seed, "step": step}
+        for cell in results.cells
+        for seed, (noticed, _) in cell.diverged.items()
+        for step in _evaluated(cell.spec["settings"])
+        if step >= noticed
+    ]
+    if lost:
+        rows = pd.concat([rows, pd.DataFrame(lost).assign(normalized_score=0.0)], ignore_index=True)
+    scored = rows["task"].isin(results.scored_tasks)
+    score, unit = rows["normalized_score"].where(scored, rows["return"]), scored.map({True: "score", False: "return"})
+    return rows.assign(score=score, unit=unit).sort_values("step")
+
+
 def finals(results: Results) -> pd.DataFrame:
     """One row per finished seed: `final` by the rule, `last`, `best`, and `unit` (score or return).
 
-    NaN where an evaluation that counts is not defined: a diverged seed has no score, and no other seed stands in.
+    NaN where an evaluation that counts is not defined: such a seed has no score, and no other seed stands in.
     """
-    rows = results.metric("return", "normalized_score").sort_values("step")
-    scored = rows["task"].isin(results.scored_tasks)
-    rows = rows.assign(score=rows["normalized_score"].where(scored, rows["return"]))
-    rows["unit"] = scored.map({True: "score", False: "return"})
+    rows = judged(results)
     by_seed = rows.groupby(["cell_id", *LABELS, "unit", "seed"])["score"]
     return by_seed.agg(final=_final, last=lambda x: x.iloc[-1], best="max").reset_index()
 
@@ -101,6 +137,12 @@ def aggregate(final: pd.DataFrame) -> pd.DataFrame:
             rows.append([generator, algorithm, metric, *numbers, *scores.shape, variant])
     columns = ["generator", "algorithm", "metric", "value", "low", "high", "n_seeds", "n_tasks", "variant"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _evaluated(settings: Mapping[str, int]) -> list[int]:
+    """The updates after which a run evaluates."""
+    updates, every = settings["updates"], settings["evaluate_every"]
+    return [*range(every, updates, every), updates]
 
 
 def _final(scores: pd.Series) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.report.collect import CellView, Results, natural
-from benchmarks.report.scores import AGGREGATES, FEW_SEEDS, RULE, aggregate, estimates, improvements
+from benchmarks.report.scores import AGGREGATES, DIVERGENCE, FEW_SEEDS, RULE, aggregate, estimates, improvements
 
 __all__ = [
     "Entry",
@@ -155,7 +155,7 @@ def _scores(
         if cell is None:
             entries.append(Entry("", value=-math.inf))
         elif cell.cell_id not in known.index:
-            why = "failed" if cell.failed else "missing" if cell.missing else "—"
+            why = "diverged" if cell.diverged else "failed" if cell.failed else "missing" if cell.missing else "—"
             entries.append(Entry(why, value=-math.inf, cell_id=cell.cell_id))
         else:
             n, mean, low, high = values(known.loc[cell.cell_id])
@@ -164,7 +164,8 @@ def _scores(
             half = "" if math.isnan(low) else f" ± {width:.{digits}f}"
             of = "" if n == cell.seeds else f"/{cell.seeds}"
             few = "†" if n < FEW_SEEDS else ""
-            text = f"{mean:{sign}.{digits}f}{half} (n={int(n)}{of}){few}"
+            lost = f", {len(cell.diverged)} diverged" if cell.diverged else ""
+            text = f"{mean:{sign}.{digits}f}{half} (n={int(n)}{of}{lost}){few}"
             entries.append(Entry(text, cell.cell_id in strong, mean, cell.cell_id))
     return entries
 
@@ -196,6 +197,8 @@ def _notes(results: Results) -> str:
     notes = [LOCAL] if any(cell.task.startswith("local/") for cell in results.cells) else []
     if results.unscored_tasks:
         notes.append("(return): the task has no reference returns; its rows are undiscounted returns.")
+    if any(cell.diverged for cell in results.cells):
+        notes.append(DIVERGENCE)
     return " ".join(notes)
 
 

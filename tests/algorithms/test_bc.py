@@ -1,17 +1,29 @@
 """BC against its equation."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from algorithms.base import real_rows
 from algorithms.bc import BC
 from core.data import Batch, Dataset, Transitions
 from core.random import Streams
 
 SEEDS = (0, 1)
+
+
+def episodes(toy: Dataset, *episodes: tuple[int, float]) -> Dataset:
+    """The first rows of the toy as episodes of (rows, return), each paid in its last row; numbered 3, 6, 9, ..."""
+    rows = torch.tensor([rows for rows, _ in episodes])
+    reward = torch.zeros(int(rows.sum()), dtype=torch.float64)
+    reward[rows.cumsum(0) - 1] = torch.tensor([paid for _, paid in episodes], dtype=torch.float64)
+    train = toy.train.map(lambda x: x[: len(reward)])
+    number = (3 * torch.arange(1, len(rows) + 1, dtype=torch.int32)).repeat_interleave(rows)
+    return replace(toy, train=replace(train, reward=reward), episode=number)
 
 
 def test_updates_are_those_of_an_independent_computation(
@@ -51,7 +63,36 @@ def test_it_beats_the_behaviour_policy(score: Callable[..., torch.Tensor]) -> No
     assert (score("bc", 200) > 95).all()
 
 
-@pytest.mark.parametrize("fields", [{"hidden": (0,)}, {"batch_size": 0}, {"learning_rate": 0.0}, {"alpha": 1.0}])
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [
+        (1.0, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (0.7, [2, 3, 4, 5, 6, 7, 8]),  # 9 rows would be too many
+        (0.69, [2, 3, 4, 8]),  # and so would 7: the next best is not left out for a shorter one behind it
+        (0.3, [2, 3, 4]),
+        (0.01, [2, 3, 4]),  # the best one always
+    ],
+)
+def test_the_best_episodes_are_kept_until_the_share_of_rows_is_full(
+    toy: Dataset, share: float, kept: list[int]
+) -> None:
+    data = episodes(toy, (2, -1.0), (3, 5.0), (3, 1.0), (1, 2.0), (1, -2.0))
+    rows = BC(top_share=share).rows(data)
+    assert all(torch.equal(value, vars(data.train)[name][kept]) for name, value in vars(rows).items())
+
+
+def test_of_equal_episodes_the_earlier_one_is_kept(toy: Dataset) -> None:
+    data = episodes(toy, (2, 1.0), (2, 3.0), (2, 3.0))
+    assert torch.equal(BC(top_share=0.4).rows(data).obs, data.train.obs[2:4])
+
+
+def test_all_episodes_are_all_rows(toy: Dataset) -> None:
+    assert all(torch.equal(value, vars(toy.train)[name]) for name, value in vars(real_rows(BC(), toy)).items())
+
+
+@pytest.mark.parametrize(
+    "fields", [{"top_share": 0.0}, {"hidden": (0,)}, {"batch_size": 0}, {"learning_rate": 0.0}, {"alpha": 1.0}]
+)
 def test_bad_fields_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         BC(**fields)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """What every algorithm promises; a new file in algorithms/ is tested at once."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,17 +13,21 @@ from core.buffer import Buffer, Mixer
 from core.data import Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
-from tasks.base import DataOptions, load_task
+from tasks.base import DataOptions, load_task, task_names
 
 SEEDS = (0, 1, 2)
 UPDATES = 200
 
 
 def variants() -> list[tuple[str, str | None]]:
-    """Every algorithm with its defaults, and with each of its presets."""
+    """Every algorithm with its defaults, and with its presets: one of those that set the same fields."""
     names = registry.available("algorithms")
-    presets = [(name, preset) for name in names for preset in getattr(registry.load("algorithms", name), "presets", {})]
-    return [*((name, None) for name in names), *presets]
+    presets = {
+        (name, *sorted(fields)): (name, preset)
+        for name in names
+        for preset, fields in getattr(registry.load("algorithms", name), "presets", {}).items()
+    }
+    return [*((name, None) for name in names), *presets.values()]
 
 
 @pytest.fixture(scope="module", params=variants(), ids=lambda param: "-".join(filter(None, param)))
@@ -70,6 +75,14 @@ def tensors(tree: Any, path: str = "") -> dict[str, torch.Tensor]:
         return {path: tree}
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list | tuple) else ()
     return {name: found for key, value in items for name, found in tensors(value, f"{path}/{key}").items()}
+
+
+def test_every_preset_is_valid_and_those_called_like_data_sets_are_called_like_ours() -> None:
+    known = {name.partition("/")[2] for name in task_names()}
+    for name in registry.available("algorithms"):
+        for preset in getattr(registry.load("algorithms", name), "presets", {}):
+            method("algorithms", name, {"preset": preset})
+            assert "-" not in preset or preset in known, preset
 
 
 def test_it_is_an_algorithm_with_a_policy(algorithm: Algorithm, data: Dataset) -> None:
@@ -126,6 +139,25 @@ def test_a_seed_alone_is_the_same_bit_for_bit(
         assert torch.equal(value, others[1:2] if others.ndim else others), name
     for one, three in zip(losses, together[1], strict=True):
         assert one.keys() == three.keys() and all(torch.equal(one[name], three[name][1:2]) for name in one)
+
+
+def test_a_seed_that_is_not_finite_touches_no_other(algorithm: Algorithm, data: Dataset) -> None:
+    after = []
+    for bad in (1.0, torch.nan):
+        state, source, noise = (
+            algorithm.init(data, Streams(SEEDS)),
+            batches(algorithm, data, SEEDS),
+            Streams(SEEDS, "n"),
+        )
+        for number in range(12):
+            batch = next(source)
+            factor = torch.tensor([1.0, 1.0, bad if number == 4 else 1.0])[:, None]
+            algorithm.update(state, replace(batch, obs=batch.obs * factor[..., None]), noise)
+        after.append((tensors(state.state_dict()), state.policy.act(data.train.obs[:8].expand(3, -1, -1), None)))
+    (well, actions), (ill, others) = after
+    for name, value in well.items():
+        assert not value.ndim or torch.equal(value[:2], ill[name][:2]), name
+    assert torch.equal(actions[:2], others[:2]) and any(not x.isfinite().all() for x in ill.values())
 
 
 def test_the_same_seeds_give_the_same_numbers(

@@ -12,6 +12,7 @@ from torch.distributions import Independent, Normal
 
 from algorithms.iql import IQL, expectile_loss
 from core.data import Batch, Dataset
+from core.errors import DataError
 from core.random import Streams
 
 SEEDS = (0, 1)
@@ -161,7 +162,39 @@ def test_it_beats_the_behaviour_policy(score: Callable[..., torch.Tensor]) -> No
     assert (score("iql", 300, batch_size=128) > 92).all()
 
 
-@pytest.mark.parametrize("fields", [{"expectile": 1.0}, {"temperature": -1.0}, {"actor": "other"}, {"regularise": "x"}])
+def test_scaled_rewards_span_1000_between_the_worst_and_the_best_episode(toy: Dataset) -> None:
+    returns = toy.train.reward.view(-1, 50).sum(-1)
+    scale = replace(PLAIN, reward="return_range").init(toy, Streams(SEEDS)).reward_scale
+    assert abs((returns.max() - returns.min()).item() * scale - 1000) < 1e-9
+    assert PLAIN.init(toy, Streams(SEEDS)).reward_scale == 1
+
+
+def test_rewards_are_scaled_wherever_they_come_from(
+    toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace
+) -> None:
+    scaled, after = replace(PLAIN, reward="return_range"), []
+    state = start(scaled, toy, hand)
+    rows = draw(real=3)
+    for config, own, batch in (
+        (scaled, state, rows),
+        (PLAIN, start(PLAIN, toy, hand), replace(rows, reward=state.reward_scale * rows.reward)),
+    ):
+        config.update(own, batch, Streams(SEEDS))
+        after.append([*own.critic.parameters(), *own.value.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*after, strict=True))
+
+
+def test_equal_returns_have_no_range(toy: Dataset) -> None:
+    same = replace(toy, train=replace(toy.train, reward=torch.ones_like(toy.train.reward)))
+    with pytest.raises(
+        DataError, match=r"iql\.reward='return_range' needs episodes of different returns, got 36 equal"
+    ):
+        replace(PLAIN, reward="return_range").init(same, Streams(SEEDS))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"expectile": 1.0}, {"temperature": -1.0}, {"actor": "other"}, {"regularise": "x"}, {"reward": "x"}]
+)
 def test_bad_fields_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         IQL(**fields)

@@ -10,12 +10,15 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from algorithms.bc import BC
 from benchmarks import matrix, runner
 from benchmarks.report import report
 from benchmarks.spec import RunSpec, cells, load_suite
 from benchmarks.store import Record, ResultStore
 from core import registry
+from core.data import Batch, Dataset
 from core.errors import DataError
+from core.random import Streams
 from tasks.base import load_task
 from tasks.toy import LinearSystem
 
@@ -36,11 +39,29 @@ class Broken:
         raise ArithmeticError("the model fell over")
 
 
+@dataclass(frozen=True)
+class Exploding:
+    """BC whose seed 1 meets NaN at the fourth update."""
+
+    batch_size: int = 16
+
+    def init(self, data: Dataset, rng: Streams) -> Any:
+        state = BC(hidden=(8, 8)).init(data, rng)
+        state.count = 0
+        return state
+
+    def update(self, state: Any, batch: Batch, rng: Streams) -> dict[str, torch.Tensor]:
+        state.count += 1
+        sick = torch.tensor([seed == 1 and state.count == 4 for seed in rng.seeds])
+        obs = batch.obs.where(~sick[:, None, None], torch.nan)
+        return BC(hidden=(8, 8)).update(state, replace(batch, obs=obs), rng)
+
+
 @pytest.fixture
 def plug_in(monkeypatch: pytest.MonkeyPatch) -> str:
     """A class outside the tree, by the name that a suite uses."""
     module = ModuleType("fragile")
-    module.Broken = Broken  # type: ignore[attr-defined]
+    module.Broken, module.Exploding = Broken, Exploding  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fragile", module)
     return "fragile:Broken"
 
@@ -90,14 +111,53 @@ def test_data_that_cannot_be_had_is_a_failure_of_its_cell(tmp_path: Path, monkey
     assert failed == 1 and errors[1000] is None and DataError.__name__ in str(errors[1])
 
 
-def test_a_loss_that_is_not_finite_stops_the_cell_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (spec,) = suite('generators=["none"]')
-    kind = type(spec.algorithm.config)
-    broken = {"critic": torch.tensor([0.5, torch.nan])}
-    monkeypatch.setattr(kind, "update", lambda self, state, batch, rng: broken)
-    failed, store = run([spec], tmp_path)
-    assert failed == 1
-    assert "loss 'critic' must be finite, got [0.5, nan] for seeds [1] at update 3" in str(store.cells()[0].error)
+@pytest.mark.parametrize(("generator", "noticed"), [("none", 6), ("ensemble", 4)])
+def test_a_seed_that_diverges_is_recorded_and_the_others_are_as_they_would_be_without_it(
+    tmp_path: Path, plug_in: str, generator: str, noticed: int
+) -> None:
+    """Noticed at the next evaluation (every third update) or before the next rollouts (every second)."""
+    algorithm = plug_in.replace("Broken", "Exploding")
+    overrides = (f'generators=["{generator}"]', f'algorithms=["{algorithm}"]', "updates=9", "ensemble.refresh_every=2")
+    failed, store = run(suite(*overrides, "seeds=[0, 1, 2]"), tmp_path / "three")
+    _, alone = run(suite(*overrides, "seeds=[0, 2]"), tmp_path / "two")
+    (cell,), (healthy,) = store.cells(), alone.cells()
+    assert failed == 1 and cell.done == (0, 1, 2) and cell.error is None
+    assert without_cost([record for record in cell.records if record.seed != 1]) == without_cost(healthy.records)
+    sick = [record for record in cell.records if record.seed == 1]
+    assert sick[-1] == Record(1, noticed, "diverged/actor", None)
+    assert [record.step for record in sick if record.metric == "return"] == [3]
+    assert all(record.value is not None for record in sick[:-1])
+
+
+def test_a_cell_ends_when_its_last_seed_has_diverged_and_is_not_run_again(
+    tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm = plug_in.replace("Broken", "Exploding")
+    specs = suite('generators=["ensemble"]', f'algorithms=["{algorithm}"]', "updates=300", "seeds=[1]")
+    failed, store = run(specs, tmp_path)
+    (cell,) = store.cells()
+    assert failed == 1 and [record for record in cell.records if record.step > 6] == []
+    monkeypatch.setattr(runner, "run", never)
+    assert run(specs, tmp_path)[0] == 0
+    store.plan("smoke", specs)
+    assert report(store) == [f"diverged: toy/linear / ensemble / {algorithm}, seed 1: actor is not finite at update 6"]
+
+
+def test_what_is_generated_and_simulated_for_a_diverged_seed_is_finite(
+    tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = runner.evaluate_policy, list[torch.Tensor]()
+
+    def watched(task: Any, policy: Any, episodes: int, rng: Streams) -> Any:
+        asked.append(policy.act(torch.ones(3, 5, 4), None))
+        return real(task, policy, episodes, rng)
+
+    monkeypatch.setattr(runner, "evaluate_policy", watched)
+    algorithm = plug_in.replace("Broken", "Exploding")
+    run(suite('generators=["none"]', f'algorithms=["{algorithm}"]', "updates=12", "seeds=[0, 1, 2]"), tmp_path)
+    assert len(asked) == 4 and all(action.isfinite().all() for action in asked)
+    frozen, going = [action[1] for action in asked], [action[0] for action in asked]
+    assert all(torch.equal(action, frozen[0]) for action in frozen[1:]) and not torch.equal(going[0], going[1])
 
 
 def test_an_interrupt_stops_everything_and_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

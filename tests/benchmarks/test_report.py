@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -334,13 +335,46 @@ def test_cells_that_look_alike_are_told_apart(store: ResultStore) -> None:
     assert len(variants) == 2
 
 
-def test_a_diverged_seed_has_no_score_and_is_named(tmp_path: Path) -> None:
+def test_an_evaluation_without_a_return_leaves_no_score_and_is_named(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
-    diverged = [record if record.step < 300 else record._replace(value=None) for record in evaluations(1, 0.0)]
-    store.finish(spec("toy/linear", "mopo", 1), {}, diverged)
+    undefined = [record if record.step < 300 else record._replace(value=None) for record in evaluations(1, 0.0)]
+    store.finish(spec("toy/linear", "mopo", 1), {}, undefined)
     assert report(store) == [
         "undefined: toy/linear / mopo / bc, seed 0: no score, an evaluation that counts has no return"
     ]
+
+
+@pytest.mark.parametrize(("noticed", "score"), [(100, 0.0), (300, 0.0), (400, 11.0)])
+def test_a_diverged_seed_counts_with_zero_from_there_on(tmp_path: Path, noticed: int, score: float) -> None:
+    """Evaluated after 100, 200, 300 and 400 updates: the rule takes the last two."""
+    store, cell = ResultStore(tmp_path), spec("toy/linear", "mopo", 3)
+    cell = replace(cell, settings=Settings(updates=400, evaluate_every=100))
+    store.plan("smoke", [cell])
+    made = [record._replace(step=record.step + 100) for record in evaluations(3, 0.0)]
+    made = [record for record in made if record.seed != 2 or record.step < noticed]
+    store.finish(cell, {}, [*made, Record(2, noticed, "diverged/critic", None)])
+    assert report(store) == [f"diverged: toy/linear / mopo / bc, seed 2: critic is not finite at update {noticed}"]
+    final = finals(collect(store)).set_index("seed")
+    assert final["final"].tolist() == [25, 26, score] and final["last"].tolist() == [30, 31, 0]
+    assert "(n=3, 1 diverged)" in score_text(store)
+    assert "diverged: training stopped being finite" in (tmp_path / "report" / "scores.md").read_text()
+    (row,) = [row for row in rows(tmp_path / "report" / "scores.csv") if row["status"] == "diverged"]
+    assert (row["seed"], row["step"], row["return"], row["normalized_score"]) == ("2", str(noticed), "", "")
+
+
+def test_a_folder_in_which_everything_diverged_at_once_can_be_reported(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.finish(spec("toy/linear", "mopo", 1), {}, [Record(0, 100, "diverged/critic", None)])
+    assert report(store) == ["diverged: toy/linear / mopo / bc, seed 0: critic is not finite at update 100"]
+    assert "diverged" in score_text(store)
+
+
+def test_where_returns_have_no_reference_a_diverged_seed_has_no_score(tmp_path: Path) -> None:
+    store, cell = ResultStore(tmp_path), spec("toy/linear", "mopo", 2)
+    made = [record for record in evaluations(2, 0.0, scored=False) if record.seed == 0]
+    store.finish(cell, {}, [*made, Record(1, 100, "diverged/critic", None)])
+    assert report(store) == ["diverged: toy/linear / mopo / bc, seed 1: critic is not finite at update 100"]
+    assert "(n=1/2, 1 diverged)" in score_text(store)
 
 
 def test_an_empty_folder_makes_an_empty_report(tmp_path: Path) -> None:

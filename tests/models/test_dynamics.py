@@ -1,10 +1,13 @@
 from dataclasses import replace
 
+import pytest
 import torch
 
 from core.data import Dataset
 from core.random import Streams
 from models.dynamics import DynamicsConfig, EnsembleDynamics, _bootstrap, bounded_log_variance, gaussian_nll, rollout
+from models.windows import Windows
+from tasks.base import DataOptions, load_task
 
 TINY = DynamicsConfig(members=3, elites=2, width=32, weight_decay=(0.0, 0.0, 0.0), max_updates=300, check_every=50)
 
@@ -85,6 +88,90 @@ def test_every_row_is_drawn_from_one_elite(toy: Dataset) -> None:
     which = (means - drawn).abs().amax(-1).argmin(0)
     assert (means - drawn).abs().amax(-1).amin(0).max() < 1e-5
     assert sorted(which.bincount().tolist()) == [50, 51]
+
+
+def test_without_sampling_a_row_is_the_mean_of_the_elite_that_would_be_sampled(toy: Dataset) -> None:
+    model, obs, action = fitted(toy), toy.train.obs[None, :101], toy.train.action[None, :101]
+    mean, std = model.predict(obs, action)
+    expected = obs + mean[0, model.elites[0], :, :4]
+    still = model.draw(obs, action, Streams((0,)), sample=False)[0]
+    distance = (expected - still).abs().amax(-1)
+    assert distance.amin(0).max() < 1e-5
+    assert sorted(distance.argmin(0).bincount().tolist()) == [50, 51]
+    drawn = model.draw(obs, action, Streams((0,)))[0]
+    own = std[0, model.elites[0]].gather(0, distance.argmin(0).view(1, -1, 1).expand(-1, -1, 5))[..., :4]
+    assert ((drawn - still) / own).std().item() == pytest.approx(1, abs=0.15)
+
+
+def test_the_mean_is_that_of_the_elites_and_of_a_seed_alone(toy: Dataset) -> None:
+    together, alone = fitted(toy, seeds=(0, 1)), fitted(toy, seeds=(1,))
+    obs, action = toy.train.obs[:70], toy.train.action[:70]
+    next_obs, reward = together.mean(obs.expand(2, -1, -1), action.expand(2, -1, -1))
+    single = alone.mean(obs[None], action[None])
+    assert torch.equal(next_obs[1], single[0][0]) and torch.equal(reward[1], single[1][0])
+    mean = alone.predict(obs[None], action[None])[0][0, alone.elites[0]].mean(0)
+    assert torch.allclose(single[0][0], obs + mean[:, :4], atol=1e-6)
+    assert torch.allclose(single[1][0], mean[:, 4], atol=1e-6)
+
+
+def test_flops_by_hand() -> None:
+    assert TINY.flops(4, 2) == 2 * (6 * 32 + 32 * 32 + 32 * 10)
+
+
+UNROLLED = replace(TINY, max_updates=200, unroll=8, unroll_updates=200, unroll_batch=128, unroll_learning_rate=2e-3)
+
+
+def test_the_unrolled_loss_of_one_step_is_the_plain_one(toy: Dataset) -> None:
+    model, rows = fitted(toy), toy.train.map(lambda x: x[:60].expand(1, 3, *x[:60].shape))
+    path = torch.stack([rows.obs, rows.next_obs], -2)
+    error = model.unrolled(rows.action[..., None, :], path, rows.reward[..., None], torch.ones(1, 3, 60, 1).bool())
+    y = torch.cat([rows.next_obs - rows.obs, rows.reward[..., None]], -1)
+    plain = model.loss(torch.cat([rows.obs, rows.action], -1), y)
+    assert torch.allclose(error.sum(-1) + model.regularization(), plain, atol=1e-4)
+
+
+def test_each_member_is_scored_along_its_own_path_until_the_episode_ends(toy: Dataset) -> None:
+    model, window = fitted(toy), Windows(toy, 5).at(torch.arange(30, 60)[None], Streams((0,)))
+    row = (torch.arange(30, 60)[:, None] + torch.arange(4)).clamp(max=len(toy.episode) - 1)
+    reward = toy.train.reward[row][None]
+    assert 0 < window.lived.float().mean() < 1
+    four = [x[:, None].expand(-1, 3, *x.shape[1:]) for x in (window.action, window.obs, reward, window.lived)]
+    error, state, expected = model.unrolled(*four), four[1][:, :, :, 0], torch.zeros(1, 3, 30)
+    for step in range(4):
+        said = [model.predict(state[:, member], window.action[:, :, step]) for member in range(3)]
+        mean, std = (torch.stack([x[i][:, member] for member, x in enumerate(said)], 1) for i in (0, 1))
+        truth = torch.cat([window.obs[:, None, :, step + 1] - state, four[2][..., step, None]], -1)
+        unit = model.output.scale[:, None]
+        distance = (truth - mean).square() / unit.square()
+        score = (distance if step else distance / (std / unit).square() + 2 * (std / unit).log()).mean(-1)
+        expected += score * window.lived[:, None, :, step]
+        state = state + mean[..., :4]
+    assert torch.allclose(error, expected.mean(-1) / 4, rtol=1e-3, atol=1e-3)
+    later = [x.clone() for x in four]
+    later[1][:, :, :, 1:][~four[3]] = 9.0  # what follows the end is never looked at
+    later[2][~four[3]] = 9.0
+    assert torch.equal(model.unrolled(*later), error)
+
+
+def test_tuning_lowers_the_error_after_many_steps_at_the_same_number_of_updates(toy: Dataset) -> None:
+    task = load_task("toy/linear", DataOptions(size=4000))
+    action, start = toy.heldout.action[None, :, :8], toy.heldout.obs[None, :, 0]
+    truth = task.simulator.observe(task.simulator.replay(toy.heldout_state[:, 0], action[0])).float()
+    errors = []
+    for config in (replace(UNROLLED, unroll=1, max_updates=400, patience=100), UNROLLED):
+        model, state = fitted(toy, config), start
+        for step in range(8):
+            state, _ = model.mean(state, action[:, :, step])
+        errors.append((state - truth[None, :, 8]).square().mean().sqrt().item())
+    assert errors[1] < 0.85 * errors[0]
+
+
+def test_seeds_are_tuned_as_if_they_were_alone(toy: Dataset) -> None:
+    config = replace(UNROLLED, max_updates=20, unroll_updates=20)
+    together, alone = fitted(toy, config, (0, 1, 2)).state_dict(), fitted(toy, config, (1,)).state_dict()
+    assert all(torch.equal(value[1:2], alone[name]) for name, value in together.items())
+    plain = fitted(toy, replace(config, unroll=1), (1,)).state_dict()
+    assert not torch.equal(plain["net.layers.0.weight"], alone["net.layers.0.weight"])
 
 
 def test_draws_do_not_change_what_other_seeds_draw(toy: Dataset) -> None:
