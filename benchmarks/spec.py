@@ -52,7 +52,7 @@ class Suite(BaseModel, **STRICT, frozen=True):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     settings: Settings
     methods: dict[str, dict[str, Any]]  # name of a generator or algorithm -> its fields
-    vary: dict[str, Annotated[list[Any], Field(min_length=1)]]  # "method.field" or a setting -> values
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)]]  # "method.field", a setting, or a method -> values
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,10 @@ def _suite(table: dict[str, Any]) -> Suite:
             raise SpecError(f"{axis} must not repeat a value, got {values}")
     for key in vary:
         head, dot, _ = key.partition(".")
-        if not dot and key not in Settings.model_fields:
+        if not dot and key not in {*Settings.model_fields, *names}:
             raise unknown("varied key", key, Settings.model_fields)
+        if key in names and not all(isinstance(value, dict) for value in vary[key]):
+            raise SpecError(f"vary.{key} must be a list of tables of its fields, got {vary[key]!r}")
         if dot and head not in names:
             raise unknown(f"varied key {key!r}: method of this suite", head, names)
     return suite
@@ -194,28 +196,34 @@ def _flat(table: Mapping[str, Any], known: set[str], prefix: str = "") -> Iterat
 
 
 def _choices(vary: dict[str, list[Any]], methods: tuple[str, str]) -> Iterator[dict[str, Any]]:
-    relevant = {key: values for key, values in vary.items() if "." not in key or key.partition(".")[0] in methods}
+    known = {*Settings.model_fields, *methods}
+    relevant = {key: values for key, values in vary.items() if key.partition(".")[0] in known}
     for values in itertools.product(*relevant.values()):
         yield dict(zip(relevant, values, strict=True))
 
 
 def _cell(suite: Suite, task: str, generator: str, algorithm: str, choice: dict[str, Any]) -> RunSpec:
     methods = {name: dict(suite.methods.get(name, {})) for name in (generator, algorithm)}
-    settings = suite.settings.model_dump()
+    settings, words = suite.settings.model_dump(), list[str]()
     for key, value in choice.items():
         head, dot, field = key.partition(".")
         if dot:
             methods[head] = _with(methods[head], field.split("."), value, key)
+        elif head in methods:  # several fields at once; "label" is how tables call them
+            fields = {name: x for name, x in value.items() if name != "label"}
+            methods[head] = _merged(methods[head], fields)
+            words.append(value.get("label") or ", ".join(f"{name}={x}" for name, x in fields.items()) or "default")
+            continue
         else:
             settings[key] = value
-    variant = ", ".join(f"{key.removeprefix(f'{generator}.')}={value}" for key, value in choice.items()) or "default"
+        words.append(f"{key.removeprefix(f'{generator}.')}={value}")
     return RunSpec(
         task,
         Method(generator, method("generators", generator, methods[generator])),
         Method(algorithm, method("algorithms", algorithm, methods[algorithm])),
         build_config(Settings, settings, ""),
         tuple(suite.seeds),
-        variant,
+        ", ".join(words) or "default",
     )
 
 
