@@ -57,8 +57,8 @@ class ARDiffusion:
             **{name: DyDiff.presets["small"][name] for name in _SHARED},
             "model": {
                 "denoiser": {"dim": 32, "multipliers": [1, 2], "blocks": 1},
-                "updates": 700,
-                "batch_size": 256,
+                "updates": 600,
+                "batch_size": 128,
                 "learning_rate": 3e-3,
             },
         },
