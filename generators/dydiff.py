@@ -74,18 +74,18 @@ class DyDiff:
             "reward": {"hidden": [64], "learning_rate": 1e-3, "max_updates": 500, "check_every": 100},
         },
         "small": {  # a minute on a CPU
-            "rollouts": 500,
+            "rollouts": 300,
             "rollout_length": 15,
             "refresh_every": 500,
             "sampler": {"steps": 5},
             "model": {
                 "rows": 16,
                 "denoiser": {"dim": 32, "multipliers": [1, 2], "blocks": 1},
-                "updates": 600,
+                "updates": 700,
                 "learning_rate": 3e-3,
             },
             "dynamics": Ensemble.presets["small"]["dynamics"],
-            "reward": {"hidden": [64, 64], "learning_rate": 1e-3, "max_updates": 1500, "check_every": 250},
+            "reward": {"hidden": [64, 64], "learning_rate": 1e-3, "max_updates": 1000, "check_every": 250},
         },
         "corrector": {"model": {"corrects": {}}},  # the model sees the ensemble's roll-out and corrects it
         "faithful": {  # the released code; its padding of short episodes is not reproduced

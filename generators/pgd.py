@@ -43,7 +43,7 @@ class PGD:
     rollouts: Count = 2_000  # B, start states of every refresh
     rollout_length: Count = 31  # L
     refresh_every: Count | None = 1000
-    coefficient: NonNegative = 1.0  # c
+    coefficient: NonNegative = 0.5  # c; more moves actions further and leaves the states behind
     box: Box = "obs_and_next"  # the training data's range, to which states are clipped
     sampler: Sampler = Sampler(steps=18)
     filter: Filter = Filter()

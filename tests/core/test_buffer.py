@@ -68,7 +68,7 @@ def test_every_row_is_real_while_there_is_no_synthetic_one() -> None:
     assert (batch.reward < 1000).all()
 
 
-def test_no_empty_slot_is_ever_drawn() -> None:
+def test_no_empty_slot_is_ever_drawn() -> None:  # method sheet, test 9 (B22)
     buffer = Buffer(1, 1000, 2, 1, "cpu")
     buffer.add(rows(1, 3, start=1000), torch.ones(1, 3, dtype=torch.bool))
     mixer = Mixer(rows(10), buffer, 0.0, 512)
@@ -83,3 +83,9 @@ def test_trajectories_become_rows_rollout_by_rollout() -> None:
     assert flat.obs[0, :, 0].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
     assert torch.equal(flat.next_obs, flat.obs + 1)
     assert valid[1].tolist() == [True, True, False] * 3 and flat.terminated[1].tolist() == [False, False, True] * 3
+
+
+def test_a_reward_with_an_axis_too_many_is_refused() -> None:  # method sheet, test 10 (B16): [B, 1] would broadcast
+    x = rows(5)
+    with pytest.raises(Exception, match="reward"):
+        Transitions(x.obs, x.action, x.reward[:, None], x.next_obs, x.terminated)
