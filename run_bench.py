@@ -50,7 +50,8 @@ def run(
 ) -> int:
     """Run the cells of a suite that are not there yet, write the report, and print the score table.
 
-    Exit code 0 when every cell has finished, 1 when one has failed or a seed diverged, 2 when the suite or a value is not valid.
+    Exit code 0 when every cell has finished, 1 when one has failed or a seed diverged, 2 when the suite or a value is
+    not valid.
     """
     specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
     at_a_time, store = _jobs(jobs, place), _store(out, suite)

@@ -56,7 +56,7 @@ class ARDiffusion:
         "small": {
             **{name: DyDiff.presets["small"][name] for name in _SHARED},
             "model": {
-                "denoiser": {"dim": 32, "multipliers": [1, 2], "blocks": 1},
+                "denoiser": {"dim": 32, "multipliers": [1], "blocks": 2},
                 "updates": 600,
                 "batch_size": 128,
                 "learning_rate": 3e-3,

@@ -11,13 +11,13 @@ from markupsafe import Markup
 
 from benchmarks.report.collect import CellView, Results, without_folders
 from benchmarks.report.plots import CAPTIONS
-from benchmarks.report.style import BASELINE, GRID, INK, PALETTE, SURFACE
+from benchmarks.report.style import COLOURS, GRID, INK, SURFACE
 from benchmarks.report.tables import Table
 
 __all__ = ["page"]
 
 _THEMED = {INK: "currentColor", GRID: "var(--line)", SURFACE: "var(--surface)"} | {
-    colour: f"var(--c{colour[1:]})" for colour in (*PALETTE, BASELINE)
+    colour: f"var(--c{colour[1:]})" for colour in COLOURS.values()
 }
 _SECTIONS = {  # id: (title, tables, figures)
     "scores": ("Scores", ["scores", "aggregate", "selection"], ["scores"]),
@@ -57,7 +57,7 @@ def page(results: Results, tables: Iterable[Table], svgs: Mapping[str, str], pro
         cells=[_provenance(cell) for cell in results.cells],
         hover=_hover(results),
         environments=_environments(results),
-        palette=[*PALETTE, BASELINE],
+        palette=list(COLOURS.values()),
         reproduce=results.suite or "SUITE",
     )
 

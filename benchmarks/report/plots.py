@@ -1,5 +1,6 @@
 """The figures, as functions from frames to matplotlib figures; `save` gives equal bytes for equal data."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -143,18 +144,22 @@ def _compounding(results: Results, looks: Looks, errors: pd.DataFrame, pairs: li
     ):
         ax, drawn = grid[i][j], errors[(errors["task"] == task) & (errors["algorithm"] == algorithm)]
         drawn = drawn[drawn["actions"] == actions]
+        own = errors[(errors["task"] == task) & (errors["algorithm"] == algorithm)]
+        shown = own[["median", "closed"]]
+        lowest = shown.where(shown > _EXACT * shown.max().max()).min().min()
+        exact = []
         for cell in _cells(results, task, algorithm):
             by_horizon = drawn[drawn["cell_id"] == cell.cell_id].groupby("horizon")[quantity]
             colour = looks[cell.generator, cell.variant][1]
             spread = by_horizon.agg(["median", "min", "max"]).dropna()
+            if spread["max"].max() < lowest / 10:
+                exact.append(f"{looks[cell.generator, cell.variant][0]} < {1.1 * spread['max'].max():.0e}")
+                continue
             ax.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.15, linewidth=0)
             alone = "o" if len(spread) == 1 else None  # single transitions have no line
             ax.plot(spread.index, spread["median"], color=colour, marker=alone)
-        own = errors[(errors["task"] == task) & (errors["algorithm"] == algorithm)]
-        shown = own[["median", "closed"]]
-        lowest = shown.where(shown > 0).min().min()
         if quantity == "median":
-            drawn_too |= _references(ax, drawn, bottom=lowest / 10)
+            drawn_too |= _references(ax, drawn, exact, bottom=lowest / 10)
         ax.set(yscale="log", title=plain(f"{task} · {algorithm}", 46) + f"\n{title}")
         if shown.max().max() > 30 * lowest:
             ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
@@ -171,6 +176,7 @@ def _compounding(results: Results, looks: Looks, errors: pd.DataFrame, pairs: li
     return figure
 
 
+_EXACT = 1e-5  # share of the largest error below which one is rounding
 _REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
     "still": ("nothing moves", {"color": BASELINE, "linestyle": "--", "linewidth": 1.4}),
     "floor": ("replay floor", {"color": BASELINE, "linestyle": (0, (1, 1)), "linewidth": 1.6}),
@@ -178,9 +184,12 @@ _REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _references(ax: Axes, drawn: pd.DataFrame, bottom: float) -> set[str]:
-    """What no generator can beat, and what every one should: drawn, or named if far below. Returns the labels drawn."""
-    below, above = [], set()
+def _references(ax: Axes, drawn: pd.DataFrame, exact: list[str], bottom: float) -> set[str]:
+    """What no generator can beat, and what every one should: drawn, or named if far below. Returns the labels drawn.
+
+    `exact`: generators that are as far below, such as copies of real rows.
+    """
+    below, above = exact, set()
     for quantity, (label, look) in _REFERENCES.items():
         values = drawn.groupby("horizon")[quantity].median().dropna()
         if len(values) and values.max() < bottom:
@@ -192,7 +201,7 @@ def _references(ax: Axes, drawn: pd.DataFrame, bottom: float) -> set[str]:
         ax.text(
             0.97,
             0.03,
-            "below: " + ", ".join(below),
+            textwrap.fill("below: " + ", ".join(below), 44),
             transform=ax.transAxes,
             ha="right",
             va="bottom",

@@ -18,9 +18,9 @@ from core.files import atomic
 
 __all__ = [
     "BASELINE",
+    "COLOURS",
     "GRID",
     "INK",
-    "PALETTE",
     "SURFACE",
     "Looks",
     "draw",
@@ -33,7 +33,18 @@ __all__ = [
 
 INK, GRID, SURFACE = "#1f252d", "#d9dee5", "#fefefe"  # the page swaps these three for the colours of its theme
 BASELINE = "#6f7782"  # generator none, and the predictor that nothing moves
-PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#999933"]  # Okabe-Ito and Tol
+COLOURS = {  # Okabe-Ito and Tol; relatives have related hues
+    "none": BASELINE,
+    "duplicate": "#a8927a",
+    "ensemble": "#0072b2",
+    "mopo": "#56b4e9",
+    "synther": "#009e73",
+    "trajectory": "#882255",
+    "pgd": "#cc79a7",
+    "ar_diffusion": "#999933",
+    "oneshot": "#e69f00",
+    "dydiff": "#d55e00",
+}
 _WIDTH = 11.0  # inches
 _STYLE: Any = {
     **sns.axes_style("whitegrid"),
@@ -84,15 +95,14 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def make_looks(results: Results) -> Looks:
-    """One colour per generator, the same in every figure; its variants are shades of it."""
+    """One colour per generator, the same in every report; its variants are shades of it."""
     found: dict[str, set[str]] = {}
     for cell in results.cells:
         found.setdefault(cell.generator, set()).add(cell.variant)
-    names = sorted(found.keys() - {"none"}, key=natural)
-    palette = PALETTE if len(names) <= len(PALETTE) else sns.husl_palette(len(names), l=0.55)
-    colours = {"none": BASELINE, **dict(zip(names, palette, strict=False))}
+    others = sorted(found.keys() - COLOURS.keys(), key=natural)  # plug-ins
+    colours = COLOURS | dict(zip(others, sns.husl_palette(len(others), l=0.55), strict=True))
     looks: Looks = {}
-    for generator in [name for name in ("none", *names) if name in found]:
+    for generator in [name for name in colours if name in found]:
         variants = sorted(found[generator], key=lambda name: (name != "default", natural(name)))
         shade = sns.light_palette(colours[generator], as_cmap=True)
         for place, variant in enumerate(variants):
