@@ -51,7 +51,7 @@ class ARDiffusion:
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {
             **{name: DyDiff.presets["smoke"][name] for name in _SHARED},
-            "model": {"denoiser": {"dim": 8, "multipliers": [1, 2]}, "updates": 100, "batch_size": 64},
+            "model": {"denoiser": {"dim": 8, "multipliers": [1, 2]}, "updates": 60, "batch_size": 64},
         },
         "small": {
             **{name: DyDiff.presets["small"][name] for name in _SHARED},

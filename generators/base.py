@@ -42,8 +42,9 @@ class ActionConditioned(Fitted, Protocol):
 class Generator(Protocol):
     """Configuration and behaviour in one; its fields are what a suite can set.
 
-    Two more attributes say what is not as usual: `keeps_start = False`, first states are not those that were asked for;
-    `models_termination = True`, ends of episodes are generated instead of decided by the task's rule. A field
+    More attributes say what is not as usual: `keeps_start = False`, first states are not those that were asked for;
+    `models_termination = True`, ends of episodes are generated instead of decided by the task's rule; `causal = False`,
+    imagined states may depend on actions that come later. A field
     `filter: Filter` says which rollouts of a call are learned from; whoever calls `generate` applies it.
     """
 

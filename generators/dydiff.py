@@ -69,9 +69,9 @@ class DyDiff:
             "rollout_length": 7,
             "refresh_every": 200,
             "sampler": {"steps": 5},
-            "model": {"rows": 8, "denoiser": {"dim": 8, "multipliers": [1, 2]}, "updates": 100, "batch_size": 32},
+            "model": {"rows": 8, "denoiser": {"dim": 8, "multipliers": [1, 2]}, "updates": 60, "batch_size": 32},
             "dynamics": Ensemble.presets["smoke"]["dynamics"],
-            "reward": {"hidden": [64], "learning_rate": 1e-3, "max_updates": 500, "check_every": 100},
+            "reward": {"hidden": [64], "learning_rate": 1e-3, "max_updates": 200, "check_every": 100},
         },
         "small": {  # a minute on a CPU
             "rollouts": 300,
@@ -117,6 +117,11 @@ class DyDiff:
             raise ValueError(f"block must be below model.rows ({self.model.rows}), got {self.block}")
         if self.model.given != "start_and_actions":
             raise ValueError(f"model.given must be 'start_and_actions', got {self.model.given!r}")
+
+    @property
+    def causal(self) -> bool:
+        """Whether imagined states depend on past actions only; a symmetric network sees later ones as well."""
+        return self.iterations == 0 or self.model.denoiser.causal
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """One ensemble, one sequence model and one reward model per seed; none knows how rounds are made."""

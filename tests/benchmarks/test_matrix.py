@@ -23,7 +23,16 @@ from tasks.base import load_task
 from tasks.toy import LinearSystem
 
 CPU = torch.device("cpu")
-TINY = ("updates=6", "evaluate_every=3", "episodes=2", "dataset_rows=1000", "fidelity_starts=4", "fidelity_horizon=3")
+TWO = 'generators=["none","ensemble"]'
+TINY = (
+    TWO,
+    "updates=6",
+    "evaluate_every=3",
+    "episodes=2",
+    "dataset_rows=1000",
+    "fidelity_starts=4",
+    "fidelity_horizon=3",
+)
 SMALL = ("ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2", "ensemble.rollouts=8")
 
 

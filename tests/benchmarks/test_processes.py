@@ -28,9 +28,9 @@ def specs(*overrides: str) -> list[RunSpec]:
 
 
 def test_numbers_do_not_depend_on_how_many_run_at_once(tmp_path: Path) -> None:
-    stores = ResultStore(tmp_path / "one"), ResultStore(tmp_path / "two")
+    stores, wanted = (ResultStore(tmp_path / "one"), ResultStore(tmp_path / "two")), specs('generators=["none","mopo"]')
     for jobs, store in enumerate(stores, 1):
-        assert matrix.run_missing(specs(), store, CPU, None, jobs) == 0
+        assert matrix.run_missing(wanted, store, CPU, None, jobs) == 0
     one, two = (
         [record for cell in store.cells() for record in cell.records if not record.metric.startswith("cost/")]
         for store in stores

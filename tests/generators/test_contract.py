@@ -211,7 +211,8 @@ def test_imagination_uses_the_given_actions(fitted: Case) -> None:
     other = action.clone()
     other[:, :, 2] = -other[:, :, 2]
     moved = fitted.fitted.imagine(start, other, rng.fork("imagine"))
-    assert torch.equal(moved.obs[:, :, :3], made.obs[:, :, :3])  # the past does not know the future
+    if getattr(fitted.generator, "causal", True):
+        assert torch.equal(moved.obs[:, :, :3], made.obs[:, :, :3])  # the past does not know the future
     assert not torch.equal(moved.obs[:, :, 3], made.obs[:, :, 3])
     alone = fitted.alone.imagine(start[1:2], action[1:2], Streams((1,)).fork("imagine"))
     assert_same(alone, made.map(lambda x: x[1:2]))

@@ -18,7 +18,7 @@ def test_generated_hoppers_of_a_random_policy_fall(name: str) -> None:
     data, _ = task.dataset()
     fields = {"preset": "smoke", "rollout_length": 12}
     if name != "ensemble":
-        fields |= {"model": {"rows": 13, "learning_rate": 3e-3}, "filter": {"mode": "none"}}
+        fields |= {"model": {"rows": 13, "learning_rate": 3e-3, "updates": 100}, "filter": {"mode": "none"}}
     if name == "dydiff":
         fields |= {"policy": "explore"}
     rng, generator = Streams((0,)), method("generators", name, fields)
