@@ -11,7 +11,6 @@ from tyro.conf import Positional, UseAppendAction, arg
 from tyro.extras import SubcommandApp
 
 from benchmarks import matrix, planning
-from benchmarks.evaluate import METRICS
 from benchmarks.report import report as write_report
 from benchmarks.report import score_text
 from benchmarks.spec import cells, load_suite, suite_names
@@ -19,6 +18,7 @@ from benchmarks.store import ResultStore
 from core import registry
 from core.errors import DataError, SpecError
 from core.progress import say
+from metrics.catalogue import METRICS
 from tasks import catalogue
 from tasks.base import DataOptions, task_names
 

@@ -16,7 +16,10 @@ Regularise = Literal["all", "real_only"]
 
 @runtime_checkable
 class State(Protocol):
-    """Networks, targets and optimisers of all seeds."""
+    """Networks, targets and optimisers of all seeds.
+
+    Where there is a critic, `action_value(obs [S, B, O], action [S, B, A]) -> [S, B]` says what it believes.
+    """
 
     policy: Policy
 

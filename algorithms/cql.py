@@ -182,6 +182,11 @@ class _State:
         flat = torch.cat([repeated, action], -1).flatten(1, 2)
         return critic(flat[:, None])[..., 0].view(seeds, 2, count, rows)
 
+    @torch.no_grad()
+    def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
+        """The smaller of both critics."""
+        return self.value(self.critic, obs, action[:, None]).amin(1)[:, 0]
+
     def state_dict(self) -> dict[str, Any]:
         modules = ("actor", "critic", "target_critic")
         optimizers = tuple(f"{part}_optimizer" for part in ("actor", "critic", "temperature", "multiplier"))

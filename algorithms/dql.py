@@ -239,6 +239,11 @@ class _State:
         flat = torch.cat([repeated, action], -1).flatten(1, 2)
         return critic(flat[:, None])[..., 0].view(seeds, 2, count, rows)
 
+    @torch.no_grad()
+    def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
+        """The smaller of both critics."""
+        return self.value(self.critic, obs, action[:, None]).amin(1)[:, 0]
+
     def state_dict(self) -> dict[str, Any]:
         parts = ("actor", "critic", "target_actor", "target_critic", "actor_optimizer", "critic_optimizer")
         return {**{part: getattr(self, part).state_dict() for part in parts}, "updates": self.updates}

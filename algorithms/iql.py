@@ -149,6 +149,11 @@ class _State:
             return -self.actor.log_prob(batch.obs, batch.action)
         return (self.actor(batch.obs) - batch.action).square().sum(-1)
 
+    @torch.no_grad()
+    def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
+        """The smaller of both critics, of rewards as they are scaled for learning."""
+        return self.q(self.critic, self.normaliser(obs), action).amin(1)
+
     def state_dict(self) -> dict[str, Any]:
         parts = ("actor", "critic", "target_critic", "value", "actor_optimizer", "critic_optimizer", "value_optimizer")
         return {**{part: getattr(self, part).state_dict() for part in parts}, "updates": self.updates}

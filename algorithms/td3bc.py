@@ -122,6 +122,11 @@ class _State:
         """Both critics."""
         return critic(torch.cat([self.normaliser(obs), action], -1)[:, None])[..., 0]
 
+    @torch.no_grad()
+    def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
+        """The smaller of both critics."""
+        return self.value(self.critic, obs, action).amin(1)
+
     def state_dict(self) -> dict[str, Any]:
         parts = ("actor", "critic", "target_actor", "target_critic", "actor_optimizer", "critic_optimizer")
         return {**{part: getattr(self, part).state_dict() for part in parts}, "updates": self.updates}

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from algorithms.base import real_rows
 from benchmarks.divergence import Watch
-from benchmarks.evaluate import evaluate_policy, evaluate_rollouts, start_states
+from benchmarks.evaluate import evaluate_policy, start_states
+from benchmarks.fidelity import evaluate_rollouts
 from benchmarks.provenance import peak_memory_mib, provenance
 from benchmarks.spec import RunSpec
 from benchmarks.store import DIVERGED, Record

@@ -48,7 +48,11 @@ class Trajectory:
     reward: RewardConfig = RewardConfig()
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        **{size: {name: DyDiff.presets[size][name] for name in _SHARED} for size in ("smoke", "small")},
+        "smoke": {name: DyDiff.presets["smoke"][name] for name in _SHARED},
+        "small": {  # actions are to be learned, too
+            **{name: DyDiff.presets["small"][name] for name in _SHARED},
+            "model": {**DyDiff.presets["small"]["model"], "updates": 900},
+        },
         "dydiff_net": {
             **{name: DyDiff.presets["faithful"][name] for name in ("rollouts", "rollout_length", "sampler")},
             "model": TrajectoryDiffusionConfig.presets["paper"],

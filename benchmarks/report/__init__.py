@@ -1,7 +1,7 @@
 """From a results folder to tables, figures and one HTML page; everything is redrawn from the folder alone."""
 
 from benchmarks.report.collect import Results, collect
-from benchmarks.report.fidelity import COMPOUNDING, compounding, compounding_table, cost, cost_table
+from benchmarks.report.fidelity import COMPOUNDING, compounding, compounding_table, cost, cost_table, growth_table
 from benchmarks.report.page import page
 from benchmarks.report.plots import figures
 from benchmarks.report.render import to_csv, to_latex, to_markdown, to_text
@@ -31,6 +31,7 @@ def report(store: ResultStore) -> list[str]:
         aggregate_table(final),
         detail_table(results, final),
         compounding_table(results),
+        growth_table(results),
         cost_table(results),
     ]
     for name, frame in (

@@ -23,7 +23,7 @@ _SECTIONS = {  # id: (title, tables, figures)
     "scores": ("Scores", ["scores", "aggregate", "selection"], ["scores"]),
     "improvement": ("Improvement over real data only", ["improvement"], []),
     "curves": ("Learning curves", [], ["learning_curves"]),
-    "compounding": ("Compounding error", ["compounding"], ["compounding"]),
+    "compounding": ("Compounding error", ["compounding", "growth"], ["compounding"]),
     "cost": ("Cost", ["cost"], []),
 }
 

@@ -121,6 +121,16 @@ def test_exploration_is_a_function_of_the_rng(together: tuple[Any, list[Any]], d
     assert torch.equal(policy.act(obs, Streams(SEEDS, "a")), policy.act(obs, Streams(SEEDS, "a")))
 
 
+def test_a_critic_says_what_an_action_is_worth_in_every_seed(together: tuple[Any, list[Any]], data: Dataset) -> None:
+    state, (obs, action) = together[0], (x[:64].expand(3, -1, -1) for x in (data.train.obs, data.train.action))
+    assert hasattr(state, "critic") == hasattr(state, "action_value")
+    if hasattr(state, "critic"):
+        value = state.action_value(obs, action)
+        assert value.shape == (3, 64) and value.isfinite().all() and not value.requires_grad
+        assert (value.std(1) > 0).all() and len(value[:, 0].unique()) == 3
+        assert not torch.equal(value, state.action_value(obs, -action))
+
+
 def test_updates_move_every_seed(algorithm: Algorithm, data: Dataset, together: tuple[Any, list[Any]]) -> None:
     obs = data.train.obs[:64].expand(3, -1, -1)
     fresh = algorithm.init(data, Streams(SEEDS).fork("init"))

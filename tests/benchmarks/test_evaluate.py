@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.evaluate import evaluate_policy, evaluate_rollouts, start_states
+from benchmarks.evaluate import evaluate_policy, start_states
+from benchmarks.fidelity import evaluate_rollouts
 from benchmarks.spec import Settings
 from core.data import Dataset, Trajectories
 from core.random import Streams
@@ -174,6 +175,31 @@ def test_standing_still_is_the_distance_the_true_system_goes(task: Task, data: D
 def test_the_chaos_floor_of_a_linear_system_is_a_rounding(task: Task, data: Dataset) -> None:
     chaos = curves(task, data, Exact())["compounding/policy/chaos"]
     assert (chaos > 0).all() and chaos.max() < 1e-6
+
+
+def test_local_inconsistency_is_the_error_of_one_step_wherever_the_model_has_gone(task: Task, data: Dataset) -> None:
+    push = (0.01, 0.0, -0.02, 0.03)
+    found = curves(task, data, Told(push))
+    for name in ("policy", "logged"):
+        assert np.allclose(found[f"compounding/{name}/local"], np.sqrt((np.array(push) ** 2).mean()), rtol=1e-3)
+
+
+def test_errors_beyond_the_data_are_cut_to_its_diameter(task: Task, data: Dataset) -> None:
+    found = curves(task, data, Told((1000.0,) * 4))
+    span = (data.train.obs.amax(0) - data.train.obs.amin(0)).square().mean().sqrt().item()
+    assert np.allclose(found["compounding/policy/mean"], span) and (found["compounding/policy/capped"] == 1).all()
+    assert (curves(task, data, Told())["compounding/policy/capped"] == 0).all()
+
+
+def test_a_model_that_looks_ahead_leaks(task: Task, data: Dataset) -> None:
+    @dataclass(frozen=True)
+    class Clairvoyant(Told):
+        def imagine(self, start: torch.Tensor, action: torch.Tensor, rng: Streams) -> Trajectories:
+            made = super().imagine(start, action, rng)
+            return replace(made, obs=made.obs + action.mean((2, 3))[:, :, None, None])
+
+    assert (curves(task, data, Told())["compounding/leakage"] == 0).all()
+    assert (curves(task, data, Clairvoyant())["compounding/leakage"] > 0.01).all()
 
 
 def test_only_generators_that_can_be_told_actions_are_judged_under_logged_ones(task: Task, data: Dataset) -> None:

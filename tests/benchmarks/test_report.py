@@ -66,6 +66,8 @@ def fidelity(seeds: int, horizon: int = 6) -> list[Record]:
             ("chaos", 1e-12),
             ("alive", 0.1),
             ("still", 0.3),
+            ("local", 0.01),
+            ("capped", 0.0),
             *([("closed", 0.02)] if actions == "policy" else []),
         )
     ]
@@ -74,7 +76,12 @@ def fidelity(seeds: int, horizon: int = 6) -> list[Record]:
         *(
             Record(seed, 300, metric, 3.0)
             for seed in range(seeds)
-            for metric in ("compounding/starts_excluded", "cost/fit_seconds", "cost/updates_per_second")
+            for metric in (
+                "compounding/starts_excluded",
+                "compounding/leakage",
+                "cost/fit_seconds",
+                "cost/updates_per_second",
+            )
         ),
     ]
 
@@ -173,7 +180,7 @@ def test_csv_columns_and_rows(reported: tuple[Path, list[str]]) -> None:
         "scores": "task,generator,algorithm,variant,seed,step,return,normalized_score,status",
         "aggregate": "generator,algorithm,metric,value,low,high,n_seeds,n_tasks,variant",
         "compounding": "task,generator,variant,algorithm,seed,horizon,median,mean,floor,alive,closed,actions,"
-        "chaos,still",
+        "chaos,still,q10,q90,local,capped,lived",
         "cost": "task,generator,variant,algorithm,metric,value",
     }
     scores = rows(folder / "scores.csv")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluate import evaluate_rollouts, start_states
+from benchmarks.evaluate import start_states
+from benchmarks.fidelity import evaluate_rollouts
 from benchmarks.spec import Settings, method
 from core.data import Dataset, Transitions
 from core.policy import UniformPolicy

@@ -1,0 +1,76 @@
+"""Generated rollouts beside what the true simulator says of the same starts: what every metric of rollouts reads."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from core.data import Trajectories, Transitions
+from core.policy import Policy
+from core.random import Streams
+from tasks.base import Simulator, rollout
+
+__all__ = ["Evidence", "gather", "replayed"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Rollouts and their witnesses, [S, B, L] each, all on the device of the run."""
+
+    made: Trajectories  # what the generator made; not valid where its start determines no state of the simulator
+    replayed: Trajectories  # the same starts and actions in the simulator, open loop, past any end; valid until the end
+    stepped: Transitions  # one step of the simulator from every generated state, under the generated action
+    stepped_valid: Bool[Tensor, "S B L"]  # `made.valid`, where the generated state determines one of the simulator
+    lived: Trajectories | None  # the learning policy from the same starts, closed loop; None for logged actions
+    state: Float64[Tensor, "S B X"]  # the simulator's at every start; on the CPU
+
+
+def gather(
+    simulator: Simulator,
+    state: Float64[Tensor, "S B X"],
+    asked: Float[Tensor, "S B O"],
+    made: Trajectories,
+    policy: Policy | None,
+    rng: Streams,
+) -> Evidence:
+    """Ask the simulator. `state` is its state at the starts that were `asked` for.
+
+    Rollouts that begin elsewhere are judged from their own first state, if that determines a state of the simulator.
+    """
+    state, made = _from_own_start(simulator, state, asked, made)
+    own, exact = simulator.restore(made.obs[:, :, :-1])
+    after, reward, ended = simulator.step(own, made.action.cpu(), None)
+    stepped = Transitions(
+        made.obs[:, :, :-1],
+        made.action,
+        reward.to(rng.device, torch.float32),
+        simulator.observe(after).to(rng.device, torch.float32),
+        ended.to(rng.device),
+    )
+    lived = None
+    if policy is not None:
+        lived = rollout(simulator, policy, state, made.action.shape[2], rng.fork("closed"), greedy=False)
+    truth, valid = replayed(simulator, state, made.action), made.valid & exact.to(rng.device)
+    return Evidence(made, truth, stepped, valid, lived, state)
+
+
+def replayed(simulator: Simulator, state: Float64[Tensor, "S B X"], action: Float[Tensor, "S B L A"]) -> Trajectories:
+    """The simulator under a string of actions. It goes on past an end; the steps behind the first are not valid."""
+    states = simulator.replay(state, action.cpu())
+    _, reward, ended = simulator.step(states[:, :, :-1], action.cpu(), None)
+    before = ended.long().cumsum(-1) - ended.long() == 0
+    obs = simulator.observe(states).float()
+    return Trajectories(action.cpu(), obs, reward.float(), ended, before).map(lambda x: x.to(action.device))
+
+
+def _from_own_start(
+    simulator: Simulator, state: Float64[Tensor, "S B X"], asked: Float[Tensor, "S B O"], made: Trajectories
+) -> tuple[Float64[Tensor, "S B X"], Trajectories]:
+    moved = (made.obs[:, :, 0] != asked).any(-1)
+    if not moved.any():
+        return state, made
+    own, exact = simulator.restore(made.obs[:, :, 0])
+    usable = exact.to(moved.device) | ~moved
+    masked = replace(made, valid=made.valid & usable[..., None])
+    return torch.where(moved.cpu()[..., None], own, state), masked
