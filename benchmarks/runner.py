@@ -74,10 +74,14 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
     if generator.rollouts and records.going:
         with clock("fidelity"):
             records.add(step, evaluate_rollouts(task, data, fitted, state.policy, settings, rng.fork("fidelity")))
+    generated = float(buffer.written.double().mean())
     costs = clock.costs(step) | {
-        "generated_rows": float(buffer.written.double().mean()),
+        "generated_rows": generated,
+        "model_seconds": sum(model["seconds"] for model in models.used.values()),
         "peak_memory_mib": peak_memory_mib(device),
     }
+    if generated:
+        costs["generate_seconds_per_transition"] = clock.seconds["generate"] / (generated * len(spec.seeds))
     records.add(step, ((f"cost/{name}", torch.full((len(spec.seeds),), value)) for name, value in costs.items()))
     if generator.rollouts:
         shared = {"evaluations", "flops"} & set(rollouts.info)
@@ -90,6 +94,7 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
         "physics": task.simulator.physics,
         "dataset_sha256": data.sha256,
         "dataset": card,
+        "models": models.used,
     }
     return records.all, origin
 

@@ -6,6 +6,8 @@ invalidated by hand. Seeds that are there are loaded, the others are fitted toge
 """
 
 import hashlib
+import json
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -55,6 +57,7 @@ class ModelCache:
         self._rng = rng.only(rng.seeds[:1]) if shared else rng
         self._copies = len(rng.seeds) if shared else 1  # a shared model is the first seed's, for all
         self._folder = folder or cache_dir("models")
+        self.used: dict[str, dict[str, Any]] = {}  # by key: kind of model, seconds of its fit (per seed)
 
     def get(self, config: ModelConfig, data: Dataset) -> Any:
         """The fitted model, ready for use and out of reach of gradients."""
@@ -65,6 +68,9 @@ class ModelCache:
             missing = [seed for seed, key in zip(rng.seeds, keys, strict=True) if self._load(key) is None]
             if missing:
                 self._fit(config, data, dims, rng.only(missing), dict(zip(rng.seeds, keys, strict=True)))
+        for key in keys:
+            card = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
+            self.used |= card["needs"] | {key: {name: card[name] for name in ("model", "seconds")}}
         states = [self._load(key) for key in keys] * self._copies
         model = config.init(*dims, Streams([0] * len(states), "replaced", rng.device))
         model.load_state_dict({name: torch.cat([state[name] for state in states if state]) for name in states[0] or {}})
@@ -75,18 +81,22 @@ class ModelCache:
     ) -> None:
         same_seeds = ModelCache(self._rng.only(rng.seeds), self._folder)
         needs = [same_seeds.get(need, data) for need in getattr(config, "needs", ())]
+        started = time.perf_counter()
         model: nn.Module = config.init(*dims, rng.fork("init"))
         config.fit(model, data, rng.fork("fit"), *needs)
+        share = (time.perf_counter() - started) / len(rng.seeds)
         state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
         for row, seed in enumerate(rng.seeds):
+            card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
+            write_json(self._folder / f"{keys[seed]}.json", card)
             with atomic(self._folder / f"{keys[seed]}.safetensors") as part:
                 save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
-            write_json(self._folder / f"{keys[seed]}.json", {**describe_model(config), "seed": seed})
 
     def _load(self, key: str) -> dict[str, Tensor] | None:
         path = self._folder / f"{key}.safetensors"
         try:
-            return load_file(path, device=str(self._rng.device)) if path.exists() else None
+            whole = path.exists() and path.with_suffix(".json").exists()
+            return load_file(path, device=str(self._rng.device)) if whole else None
         except SafetensorError as error:
             say(f"{path} is damaged ({error}); the model is fitted again")
             path.unlink()

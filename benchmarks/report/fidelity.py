@@ -1,6 +1,7 @@
 """What the metrics inside the generated data say, and what it all cost: csv frames and tables."""
 
 import math
+from collections import Counter
 
 import pandas as pd
 import torch
@@ -128,23 +129,51 @@ def growth_table(results: Results) -> Table:
 
 
 def cost(results: Results) -> pd.DataFrame:
-    """cost.csv: mean over seeds."""
-    rows = results.group("cost/").groupby(["task", "generator", "variant", "algorithm", "metric"])["value"]
-    return rows.mean().reset_index()
+    """cost.csv: mean over seeds, and the fits of models divided among the cells of this folder that use them."""
+    index = ["task", "generator", "variant", "algorithm", "metric"]
+    rows = results.group("cost/").groupby(["cell_id", *index])["value"].mean().reset_index()
+    shares = _shared_fits(results)
+    first = rows.drop_duplicates("cell_id")
+    shared = first.assign(metric="model_seconds_shared", value=first["cell_id"].map(shares))
+    return pd.concat([rows, shared.dropna(subset="value")]).sort_values(index, ignore_index=True)[[*index, "value"]]
 
 
 def cost_table(results: Results) -> Table:
-    """One row per cell, one column per kind of cost."""
+    """One row per cell: what a reader wants to know before running it."""
     frame = results.group("cost/").groupby(["cell_id", "metric"])["value"].mean().unstack()
-    rows = [
-        [
-            *labels(results, cell),
-            as_text(cell.generator),
-            *(as_number(x) for x in values(frame.loc[cell.cell_id])),
-        ]
-        for cell in results.cells
-        if cell.cell_id in frame.index
-    ]
-    head = ["task", "algorithm", "variant", "generator", *(str(name).replace("_", " ") for name in frame.columns)]
-    caption = "Mean over seeds; seeds that ran together in one program share one measurement. mib: 2^20 bytes."
+    frame["model_seconds_shared"] = frame.index.map(_shared_fits(results))
+    columns = {
+        "seconds in all": ("total_seconds", 1.0),
+        "updates/s": ("updates_per_second", 1.0),
+        "fit of models, s": ("model_seconds", 1.0),
+        "the same, shared": ("model_seconds_shared", 1.0),
+        "generate, s per 1000 rows": ("generate_seconds_per_transition", 1000.0),
+        "network evaluations per row": ("evaluations_per_transition", 1.0),
+        "MFLOP per row": ("flops_per_transition", 1e-6),
+        "peak memory, MiB": ("peak_memory_mib", 1.0),
+    }
+    rows = []
+    for cell in results.cells:
+        if cell.cell_id in frame.index:
+            own = dict(zip(frame.columns, values(frame.loc[cell.cell_id]), strict=True))
+            numbers = [as_number(factor * own.get(name, math.nan)) for name, factor in columns.values()]
+            rows.append([*labels(results, cell), as_text(cell.generator), *numbers])
+    caption = (
+        "Mean over seeds; seeds that ran together in one program share one measurement. Fit of models: seconds all "
+        "pretrained models of the cell once took, whenever that was; shared: each of them divided by the number of "
+        "cells of this folder that use it. Rows are generated transitions, those that were masked included. Peak "
+        "memory: of the device, on a CPU of the cell's process; MiB = 2^20 bytes."
+    )
+    head = ["task", "algorithm", "variant", "generator", *columns]
     return without_constant(Table("cost", "Cost", caption, head, rows), "variant")
+
+
+def _shared_fits(results: Results) -> dict[str, float]:
+    """Seconds of model fits by cell, each divided among its users; without cells that do not name theirs."""
+    used = {
+        cell.cell_id: {key: model["seconds"] for run in cell.runs for key, model in run.get("models", {}).items()}
+        for cell in results.cells
+        if any("models" in run for run in cell.runs)
+    }
+    users = Counter(key for models in used.values() for key in models)
+    return {cell_id: sum(seconds / users[key] for key, seconds in own.items()) for cell_id, own in used.items()}

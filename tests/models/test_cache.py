@@ -8,7 +8,9 @@ import torch
 from core.data import Dataset
 from core.random import Streams
 from models.cache import ModelCache
+from models.denoisers import UNetConfig
 from models.dynamics import DynamicsConfig
+from models.trajectory_diffusion import TrajectoryDiffusionConfig
 
 TINY = DynamicsConfig(members=2, elites=1, width=8, weight_decay=(0.0, 0.0), max_updates=20, check_every=10)
 
@@ -55,3 +57,35 @@ def test_a_damaged_file_is_named_and_replaced(toy: Dataset, tmp_path: Path, caps
     after = state(ModelCache(Streams((0,)), tmp_path), toy)
     assert path.name in capsys.readouterr().err
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_it_knows_what_its_models_once_cost_whoever_fitted_them(toy: Dataset, tmp_path: Path) -> None:
+    first, second = ModelCache(Streams((0, 1)), tmp_path), ModelCache(Streams((0, 1)), tmp_path)
+    state(first, toy)
+    state(second, toy)
+    assert first.used == second.used and len(first.used) == 2
+    assert all(
+        used["seconds"] > 0 and used["model"] == "models.dynamics.DynamicsConfig" for used in first.used.values()
+    )
+
+
+def test_what_a_model_was_built_on_is_named_with_it(toy: Dataset, tmp_path: Path) -> None:
+    dynamics = replace(TINY, max_updates=20)
+    config = TrajectoryDiffusionConfig(
+        rows=4, updates=2, batch_size=4, corrects=dynamics, denoiser=UNetConfig(dim=8, multipliers=(1,))
+    )
+    cache, again = ModelCache(Streams((0,)), tmp_path), ModelCache(Streams((0,)), tmp_path)
+    cache.get(config, toy)
+    again.get(config, toy)
+    kinds = {used["model"] for used in again.used.values()}
+    assert again.used == cache.used and kinds == {
+        "models.dynamics.DynamicsConfig",
+        "models.trajectory_diffusion.TrajectoryDiffusionConfig",
+    }
+
+
+def test_a_model_without_its_card_is_fitted_again(toy: Dataset, tmp_path: Path) -> None:
+    before = state(ModelCache(Streams((0,)), tmp_path), toy)
+    next(tmp_path.glob("*.json")).unlink()
+    after = state(ModelCache(Streams((0,)), tmp_path), toy)
+    assert all(torch.equal(before[name], after[name]) for name in before) and list(tmp_path.glob("*.json"))
