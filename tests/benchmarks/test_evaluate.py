@@ -12,7 +12,7 @@ from benchmarks.fidelity import evaluate_rollouts
 from benchmarks.spec import Settings
 from core.data import Dataset, Trajectories
 from core.random import Streams
-from tasks.base import DataOptions, Task, load_task
+from tasks.base import DataOptions, Task, load_task, rollout
 from tasks.toy import LinearSystem
 
 SYSTEM = LinearSystem()
@@ -29,6 +29,14 @@ class Gain:
 
     def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
         return -(obs.double() @ torch.from_numpy(self.gain).T).float()
+
+
+@dataclass(frozen=True)
+class Swinging:
+    """Actions of a hopper that differ from state to state."""
+
+    def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
+        return (20 * obs[..., -3:]).sin()
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,57 @@ def test_local_inconsistency_is_the_error_of_one_step_wherever_the_model_has_gon
     found = curves(task, data, Told(push))
     for name in ("policy", "logged"):
         assert np.allclose(found[f"compounding/{name}/local"], np.sqrt((np.array(push) ** 2).mean()), rtol=1e-3)
+
+
+def test_known_noise_gives_its_closed_form_open_loop_and_locally(task: Task, data: Dataset) -> None:
+    sigma = 0.02
+
+    @dataclass(frozen=True)
+    class Noisy(Told):
+        def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
+            made = super().generate(policy, start, length, rng)
+            noise = sigma * rng.fork("noise").normal(*made.obs.shape[1:])
+            noise[:, :, 0] = 0
+            return replace(made, obs=made.obs + noise)
+
+    found, a = curves(task, data, Noisy()), SYSTEM.matrices[0]
+    median, mean = typical(sigma**2 * np.eye(4))
+    assert np.allclose(found["compounding/policy/median"], median, rtol=0.06)
+    assert np.allclose(found["compounding/policy/mean"], mean, rtol=0.06)
+    assert np.allclose(found["compounding/policy/local"][:, 0], median, rtol=0.06)  # the start is exact
+    behind, _ = typical(sigma**2 * (np.eye(4) + a @ a.T))
+    assert np.allclose(found["compounding/policy/local"][:, 1:], behind, rtol=0.06)
+
+
+def test_the_simulator_itself_is_at_the_floor_and_shuffled_actions_are_last() -> None:
+    """On a simulator with contacts, where nothing has a closed form."""
+    task = load_task("local/hopper-random", DataOptions(size=3000))
+    data, _ = task.dataset()
+    settings = Settings(fidelity_starts=40, fidelity_horizon=8)
+
+    @dataclass(frozen=True)
+    class Itself:
+        shuffled: bool = False
+
+        def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
+            state, exact = task.simulator.restore(start)
+            assert exact.all()
+            made = rollout(task.simulator, policy, state, length, rng, greedy=True)
+            return replace(made, action=made.action.roll(1, 1)) if self.shuffled else made
+
+    @dataclass(frozen=True)
+    class Still:
+        def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
+            made = rollout(task.simulator, policy, task.simulator.restore(start)[0], length, rng, greedy=True)
+            return replace(made, obs=start[:, :, None].expand_as(made.obs))
+
+    def error(fitted: Any) -> np.ndarray:
+        values = dict(evaluate_rollouts(task, data, fitted, Swinging(), settings, Streams((0,))))
+        return np.array([values[f"compounding/policy/median/{step}"].item() for step in range(1, 9)])
+
+    exact, shuffled, still = (error(fitted) for fitted in (Itself(), Itself(shuffled=True), Still()))
+    assert exact.max() < 1e-3 and exact[0] < 1e-5
+    assert (shuffled > 100 * exact).all() and (still > 100 * exact).all() and shuffled[-1] > 0.1
 
 
 def test_errors_beyond_the_data_are_cut_to_its_diameter(task: Task, data: Dataset) -> None:
