@@ -1,7 +1,7 @@
 """What a generator's rollouts are worth: asked of the true simulator, of the learning policy and of the data."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -10,23 +10,41 @@ from torch import Tensor
 from benchmarks.evidence import Evidence, gather, replayed
 from benchmarks.spec import Settings
 from core.data import Dataset, Trajectories
+from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
 from generators.base import ActionConditioned, Fitted
+from metrics.bound import steepness, wasserstein_bounds
 from metrics.compounding import data_diameter, leakage, over_starts, standardized_error
-from tasks.base import Simulator, Task
+from metrics.distribution import energy_distance, halves, sliced_wasserstein
+from metrics.returns import ReturnGap, kept_and_dropped, return_gap
+from tasks.base import Simulator, Task, rollout
 
 __all__ = ["evaluate_rollouts"]
 
 Values = Iterator[tuple[str, Float[Tensor, " S"]]]
 
 
+_NUDGE = 1e-4  # added to every entry of the simulator's state, to see how fast two lives of a policy part
+_PAIRED = 256  # rollouts that distances between distributions look at: their cost is quadratic
+Critic = Callable[[Tensor, Tensor], Tensor]  # (obs [S, B, O], action [S, B, A]) -> value [S, B]
+
+
 def evaluate_rollouts(
-    task: Task, data: Dataset, fitted: Fitted, policy: Policy, settings: Settings, rng: Streams
+    task: Task,
+    data: Dataset,
+    fitted: Fitted,
+    policy: Policy,
+    settings: Settings,
+    rng: Streams,
+    *,
+    keep: Filter | None = None,
+    critic: Critic | None = None,
 ) -> Values:
     """Everything that is measured of rollouts from held-out states, under the learning policy and under logged actions.
 
-    Only starts whose simulator state is known exactly are used.
+    Only starts whose simulator state is known exactly are used. `keep` is the filter whose choice is to be judged,
+    `critic` what the algorithm believes of actions.
     """
     yield "compounding/starts_excluded", _excluded(data, rng)
     window = _windows(data, settings.fidelity_starts, settings.fidelity_horizon, rng.fork("starts"))
@@ -37,7 +55,14 @@ def evaluate_rollouts(
     floor = _from_start(replayed(simulator, state, real.action), real, data)
     made = fitted.generate(policy, asked, settings.fidelity_horizon, rng.fork("generate"))
     seen = gather(simulator, state, asked, made, policy, rng)
+    assert seen.lived is not None
     yield from _compounding("policy", seen, floor, simulator, data)
+    gap = return_gap(seen.made, seen.replayed, seen.lived, seen.stepped.reward, seen.stepped_valid)
+    yield from _returns(seen, gap, keep, rng.fork("filter"))
+    yield from _bounds(seen, gap, policy, simulator, data, rng)
+    yield from _distances(seen, data, rng)
+    if critic is not None:
+        yield "values/ratio", _value_ratio(critic, made, real)
     if isinstance(fitted, ActionConditioned):
         imagined = fitted.imagine(asked, real.action, rng.fork("imagine"))
         masked = replace(imagined, valid=imagined.valid & real.valid)
@@ -76,6 +101,81 @@ def _compounding(
     for quantity, curve in curves.items():
         for step, values in enumerate(curve.unbind(-1), 1):
             yield f"compounding/{actions}/{quantity}/{step}", values
+
+
+def _returns(seen: Evidence, gap: ReturnGap, keep: Filter | None, rng: Streams) -> Values:
+    """What rollouts promise, what they are worth, and whether the filter keeps the right ones."""
+    for part in ("made", "replayed", "lived", "gap", "reward", "dynamics", "termination", "feedback", "unsplit"):
+        for step, values in enumerate(getattr(gap, part).unbind(-1), 1):
+            yield f"returns/{part}/{step}", values
+    yield "returns/used", gap.used
+    if keep is not None and keep.mode != "none":
+        valid, kept = seen.made.valid[..., 0], keep.apply(seen.made, rng).valid[..., 0]
+        both = seen.made.valid & seen.replayed.valid
+        promised, paid = (
+            x.where(on, 0.0).sum(-1) for x, on in ((seen.made.reward, seen.made.valid), (seen.replayed.reward, both))
+        )
+        sides = kept_and_dropped(promised, paid, kept, valid)
+        yield from ((f"filter/{field.name}", getattr(sides, field.name)) for field in fields(sides))
+
+
+def _bounds(
+    seen: Evidence, gap: ReturnGap, policy: Policy, simulator: Simulator, data: Dataset, rng: Streams
+) -> Values:
+    """The gap that is not the reward model's, beside what theory makes of errors of one step and of whole paths."""
+    assert seen.lived is not None
+    made, lived, scale, length = seen.made, seen.lived, data.obs_std, seen.made.action.shape[2]
+    cap = data_diameter(data.train.obs, scale)
+    moved = rollout(simulator, policy, seen.state + _NUDGE, length, rng.fork("closed"), greedy=False)
+    before = standardized_error(moved.obs[:, :, 0], lived.obs[:, :, 0], scale).double().mean(1)
+
+    def apart(one: Tensor, other: Tensor, valid: Tensor) -> Float[Tensor, "S L"]:
+        return over_starts(standardized_error(one, other, scale), valid, cap).mean
+
+    after = apart(moved.obs[:, :, 1:], lived.obs[:, :, 1:], moved.valid & lived.valid)[:, -1]
+    amplification, both = (after / before) ** (1 / length), seen.replayed.valid & lived.valid
+    distance = standardized_error(seen.replayed.obs[:, :, :-1], lived.obs[:, :, :-1], scale)
+    slope = steepness(seen.replayed.reward - lived.reward, distance, both)
+    paid = data.train.reward.double()
+    bounds = wasserstein_bounds(
+        gap.gap - gap.reward,
+        apart(made.obs[:, :, 1:], seen.stepped.next_obs, seen.stepped_valid),
+        apart(made.obs[:, :, 1:], lived.obs[:, :, 1:], made.valid & lived.valid),
+        amplification,
+        slope,
+        1.0,
+        float(paid.max().clamp(min=0) - paid.min().clamp(max=0)) / 2,
+    )
+    for name in ("gap", "autoregressive", "non_autoregressive", "trivial"):
+        for step, values in enumerate(getattr(bounds, name).unbind(-1), 1):
+            yield f"bound/{name}/{step}", values
+    yield "bound/amplification", amplification
+    yield "bound/steepness", slope
+
+
+def _distances(seen: Evidence, data: Dataset, rng: Streams) -> Values:
+    """Generated states against those the policy lives through, as distributions; and two halves of the latter."""
+    assert seen.lived is not None
+    made, lived = ((x.obs[:, :_PAIRED, 1:], x.valid[:, :_PAIRED]) for x in (seen.made, seen.lived))
+    left, right, on_left, on_right = halves(*lived)
+    pairs = {"": (made[0], lived[0], made[1], lived[1]), "_floor": (left, right, on_left, on_right)}
+    for suffix, pair in pairs.items():
+        for name, curve in (
+            ("energy", energy_distance(*pair, data.obs_std)),
+            ("wasserstein", sliced_wasserstein(*pair, data.obs_std, rng.fork("axes"))),
+        ):
+            for step, values in enumerate(curve.unbind(-1), 1):
+                yield f"distance/{name}{suffix}/{step}", values
+
+
+def _value_ratio(critic: Critic, made: Trajectories, real: Trajectories) -> Float[Tensor, " S"]:
+    """Mean size of the values that the critic gives to generated actions, in units of that of recorded ones."""
+
+    def size(rows: Trajectories) -> Float[Tensor, " S"]:
+        value = critic(rows.obs[:, :, :-1].flatten(1, 2), rows.action.flatten(1, 2)).abs().double()
+        return value.where(rows.valid.flatten(1), torch.nan).nanmean(1)
+
+    return size(made) / size(real)
 
 
 def _from_start(model: Trajectories, real: Trajectories, data: Dataset) -> Float[Tensor, "S L"]:

@@ -73,7 +73,9 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
                     break
     if generator.rollouts and records.going:
         with clock("fidelity"):
-            records.add(step, evaluate_rollouts(task, data, fitted, state.policy, settings, rng.fork("fidelity")))
+            here, keep, critic = rng.fork("fidelity"), _filter(generator), getattr(state, "action_value", None)
+            judged = evaluate_rollouts(task, data, fitted, state.policy, settings, here, keep=keep, critic=critic)
+            records.add(step, judged)
     generated = float(buffer.written.double().mean())
     costs = clock.costs(step) | {
         "generated_rows": generated,
@@ -144,8 +146,12 @@ def _generate(generator: Generator, fitted: Fitted, policy: Policy, data: Datase
     """Rollouts from states of the training data, less those that the generator's filter drops."""
     start = start_states(data, generator.rollouts, rng.fork("start"), getattr(fitted, "start_rows", None))
     rollouts = fitted.generate(policy, start, generator.rollout_length, rng)
+    return _filter(generator).apply(rollouts, rng.fork("filter"))
+
+
+def _filter(generator: Generator) -> Filter:
     chosen: Filter = getattr(generator, "filter", Filter())
-    return chosen.apply(rollouts, rng.fork("filter"))
+    return chosen
 
 
 def _refresh_due(step: int, generator: Generator) -> bool:

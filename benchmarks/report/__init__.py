@@ -1,7 +1,17 @@
 """From a results folder to tables, figures and one HTML page; everything is redrawn from the folder alone."""
 
 from benchmarks.report.collect import Results, collect
-from benchmarks.report.fidelity import COMPOUNDING, compounding, compounding_table, cost, cost_table, growth_table
+from benchmarks.report.diagnostics import diagnostics_table
+from benchmarks.report.fidelity import (
+    COMPOUNDING,
+    compounding,
+    compounding_table,
+    cost,
+    cost_table,
+    growth_table,
+    return_table,
+    returns,
+)
 from benchmarks.report.page import page
 from benchmarks.report.plots import figures
 from benchmarks.report.render import to_csv, to_latex, to_markdown, to_text
@@ -32,12 +42,15 @@ def report(store: ResultStore) -> list[str]:
         detail_table(results, final),
         compounding_table(results),
         growth_table(results),
+        return_table(results),
+        diagnostics_table(results),
         cost_table(results),
     ]
     for name, frame in (
         ("scores", evaluations(results)),
         ("aggregate", aggregate(final)),
         ("compounding", compounding(results)[COMPOUNDING]),
+        ("returns", returns(results)),
         ("cost", cost(results)),
     ):
         write_text(folder / f"{name}.csv", to_csv(frame))

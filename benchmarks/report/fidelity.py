@@ -10,7 +10,16 @@ from benchmarks.report.collect import LABELS, Results
 from benchmarks.report.tables import Table, as_number, as_text, labels, values, without_constant
 from metrics.compounding import growth_law
 
-__all__ = ["COMPOUNDING", "compounding", "compounding_table", "cost", "cost_table", "growth_table"]
+__all__ = [
+    "COMPOUNDING",
+    "compounding",
+    "compounding_table",
+    "cost",
+    "cost_table",
+    "growth_table",
+    "return_table",
+    "returns",
+]
 
 COMPOUNDING = [
     "task",
@@ -126,6 +135,52 @@ def growth_table(results: Results) -> Table:
         *("one step", "leakage", "capped", "alive", "alive in the simulator"),
     ]
     return without_constant(Table("growth", "How the error grows", caption, head, rows), "variant")
+
+
+def returns(results: Results) -> pd.DataFrame:
+    """returns.csv: one row per cell, seed, quantity and horizon; quantities without one have none."""
+    names = "returns|distance|filter|values|bound"
+    rows = results.records[results.records["metric"].str.fullmatch(rf"(?:{names})/[a-z_]+(?:/\d+)?")]
+    parts = rows["metric"].str.extract(r"^(?P<metric>.+?)(?:/(?P<horizon>\d+))?$")
+    table = rows[[*LABELS, "seed", "value"]].assign(
+        metric=parts["metric"], horizon=pd.to_numeric(parts["horizon"]).astype("Int64")
+    )
+    columns = ["task", "generator", "variant", "algorithm", "seed", "metric", "horizon", "value"]
+    return table.sort_values(columns[:-1], ignore_index=True)[columns]
+
+
+def return_table(results: Results) -> Table:
+    """What rollouts of full length promise, what they are worth, and where the difference comes from."""
+    records = results.records[results.records["metric"].str.match(r"returns/|filter/|distance/")]
+    value = records.groupby(["cell_id", "metric"])["value"].mean()
+    parts = ("made", "lived", "gap", "reward", "dynamics", "termination", "feedback", "unsplit")
+    sides = ("true_kept", "true_dropped", "rank_correlation")
+    rows = []
+    for cell in results.cells:
+        if (cell.cell_id, "returns/used") not in value.index:
+            continue
+        own = value[cell.cell_id]
+        last = max(int(name.rpartition("/")[2]) for name in own.index if name.startswith("returns/gap/"))
+        numbers = [own.get(f"returns/{part}/{last}", math.nan) for part in parts]
+        numbers += [own.get(f"filter/{side}", math.nan) for side in sides]
+        numbers += [own.get(f"distance/energy{end}/{last}", math.nan) for end in ("", "_floor")]
+        rows.append([*labels(results, cell), as_text(cell.generator), *(as_number(x, "{:.3g}") for x in numbers)])
+    caption = (
+        "Sums of rewards over the longest horizon, mean over rollouts and seeds. Promised: by the generator; lived: by "
+        "the policy in the simulator from the same starts; the gap is their difference and the sum of its parts. "
+        "Reward: generated rewards against one true step from the generated states. Dynamics: generated against "
+        "replayed states. Termination: false and missed ends. Feedback: actions replayed blindly against the policy "
+        "that sees where it is. Unsplit: reward and dynamics where the generated state determines none of the "
+        "simulator. Kept, dropped: true return of the rollouts on either side of the reward filter, and the rank "
+        "correlation of promised and true return. Energy distance: between generated states and lived ones at the last "
+        "step; floor: between two halves of the lived ones."
+    )
+    head = [
+        *("task", "algorithm", "variant", "generator", "promised", "lived", "gap"),
+        *("reward", "dynamics", "termination", "feedback", "unsplit", "kept", "dropped", "rank correlation"),
+        *("energy distance", "its floor"),
+    ]
+    return without_constant(Table("returns", "Return gap", caption, head, rows), "variant")
 
 
 def cost(results: Results) -> pd.DataFrame:

@@ -24,6 +24,8 @@ _SECTIONS = {  # id: (title, tables, figures)
     "improvement": ("Improvement over real data only", ["improvement"], []),
     "curves": ("Learning curves", [], ["learning_curves"]),
     "compounding": ("Compounding error", ["compounding", "growth"], ["compounding"]),
+    "returns": ("Return gap", ["returns"], []),
+    "diagnostics": ("Diagnostics", ["diagnostics"], []),
     "cost": ("Cost", ["cost"], []),
 }
 

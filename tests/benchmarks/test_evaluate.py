@@ -11,6 +11,7 @@ from benchmarks.evaluate import evaluate_policy, start_states
 from benchmarks.fidelity import evaluate_rollouts
 from benchmarks.spec import Settings
 from core.data import Dataset, Trajectories
+from core.filter import Filter
 from core.random import Streams
 from tasks.base import DataOptions, Task, load_task, rollout
 from tasks.toy import LinearSystem
@@ -318,3 +319,40 @@ def test_a_seed_alone_gets_the_same_values(task: Task, data: Dataset) -> None:
     together, alone = values((0, 1, 2)), values((1,))
     assert together.keys() == alone.keys()
     assert all(torch.equal(together[name][1:2], alone[name]) for name in alone)
+
+
+def test_an_exact_generator_promises_what_the_policy_lives(task: Task, data: Dataset) -> None:
+    found = curves(task, data, Told())
+    for part in ("reward", "dynamics", "termination", "unsplit"):
+        assert np.abs(found[f"returns/{part}"]).max() < 1e-4, part
+    assert np.abs(found["returns/gap"]).max() < 0.05 and (found["returns/used"] == 1).all()
+    assert (found["distance/wasserstein"] < found["distance/wasserstein_floor"]).all()  # the same starts on both sides
+    assert (found["bound/autoregressive"] < 1e-3).all() and (found["bound/amplification"] < 1.05).all()
+    assert "values/ratio" not in found and not any(name.startswith("filter") for name in found)
+
+
+def test_every_fault_shows_where_it_belongs(task: Task, data: Dataset) -> None:
+    biased, short = curves(task, data, Told((0.05,) * 4)), curves(task, data, Told(life=4))
+    assert np.abs(biased["returns/dynamics"][:, -1]).min() > 0.05 and np.abs(biased["returns/termination"]).max() < 1e-6
+    assert (biased["bound/gap"] <= biased["bound/autoregressive"]).all()
+    assert (biased["distance/wasserstein"][:, -1] > 2 * biased["distance/wasserstein_floor"][:, -1]).all()
+    assert np.abs(short["returns/dynamics"]).max() < 1e-4 and (short["returns/termination"][:, -1] < -1).all()
+    for found in (biased, short):
+        parts = sum(found[f"returns/{part}"] for part in ("reward", "dynamics", "termination", "feedback", "unsplit"))
+        assert np.allclose(parts, found["returns/gap"], atol=1e-6)
+
+
+def test_filter_and_critic_are_judged_where_there_are_any(task: Task, data: Dataset) -> None:
+    settings, shared = Settings(fidelity_starts=200, fidelity_horizon=5), {"keep": Filter(mode="hardmax", share=0.5)}
+
+    def values(scale: float) -> dict[str, torch.Tensor]:
+        def critic(obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return 1 + scale * (action + obs @ torch.from_numpy(Gain().gain).T.float()).abs().sum(-1)
+
+        return dict(evaluate_rollouts(task, data, Told(), Gain(), settings, Streams(SEEDS), critic=critic, **shared))
+
+    found = values(0.0)
+    assert torch.allclose(found["values/ratio"], torch.ones(2, dtype=torch.float64))
+    assert (values(1.0)["values/ratio"] < 1).all()  # the policy's own actions are on its line, recorded ones are not
+    assert (found["filter/rank_correlation"] > 0.99).all()
+    assert (found["filter/true_kept"] > found["filter/true_dropped"] + 0.1).all()

@@ -1,0 +1,130 @@
+"""Return gap: what rollouts promise, against what the simulator pays for them and what the policy really lives."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from core.data import Trajectories
+
+__all__ = ["KeptAndDropped", "ReturnGap", "kept_and_dropped", "rank_correlation", "return_gap"]
+
+
+@dataclass(frozen=True)
+class ReturnGap:
+    """Mean returns of the first h = 1..L steps and the parts of their difference, in units of reward; float64.
+
+    `gap` = `reward` + `dynamics` + `termination` + `feedback` + `unsplit`, up to rounding.
+    """
+
+    made: Float[Tensor, "S L"]  # what the generator says of its rollouts
+    replayed: Float[Tensor, "S L"]  # what the simulator pays for the same actions, until either of the two ends
+    lived: Float[Tensor, "S L"]  # what the policy earns in the simulator, from the same starts
+    reward: Float[Tensor, "S L"]  # generated rewards, less what one true step from the same generated states pays
+    dynamics: Float[Tensor, "S L"]  # the same actions paid at generated states, less at the states they lead to
+    termination: Float[Tensor, "S L"]  # steps counted after the true end, less steps missed after a false one
+    feedback: Float[Tensor, "S L"]  # actions replayed with eyes shut, less the policy that sees where it is
+    unsplit: Float[Tensor, "S L"]  # reward and dynamics together, where no true step can start from the generated state
+    used: Float[Tensor, " S"]  # share of the rollouts; of the others the simulator knows no reward
+
+    @property
+    def gap(self) -> Float[Tensor, "S L"]:
+        """What the rollouts promise above what the policy earns."""
+        return self.made - self.lived
+
+
+@dataclass(frozen=True)
+class KeptAndDropped:
+    """Mean returns on either side of a filter. NaN for a side without rollouts."""
+
+    made_kept: Float[Tensor, " S"]
+    made_dropped: Float[Tensor, " S"]
+    true_kept: Float[Tensor, " S"]
+    true_dropped: Float[Tensor, " S"]
+    rank_correlation: Float[Tensor, " S"]  # Spearman's, between generated and true return, both sides together
+
+
+def return_gap(
+    made: Trajectories,
+    replayed: Trajectories,
+    lived: Trajectories,
+    stepped_reward: Float[Tensor, "S B L"],
+    stepped_valid: Bool[Tensor, "S B L"],
+    discount: float = 1.0,
+) -> ReturnGap:
+    """Split the difference between generated and lived return into parts that add up to it.
+
+    Args:
+        made: generated rollouts; those without a valid step do not count, here and in the other arguments.
+        replayed: the same starts and actions in the simulator, rewarded past any end, valid until its own first end.
+        lived: the policy in the simulator from the same starts.
+        stepped_reward: what one simulator step from every generated state under the generated action pays. The reward
+            of locomotion depends on a coordinate that observations do not have, so it cannot be had otherwise.
+        stepped_valid: where the generated state determines a state of the simulator.
+        discount: gamma; 1 for plain returns.
+
+    What a generator writes behind the end of its own rollout is never read. An end is false if the replay has none up
+    to the same step; from there on `termination` is charged with what the policy earns.
+    """
+    imagined, paid, earned = (x.reward.double() for x in (made, replayed, lived))
+    counts = made.valid[..., 0] & ((paid.isfinite() | ~made.valid) & (earned.isfinite() | ~lived.valid)).all(-1)
+    alive, known = made.valid, stepped_valid & stepped_reward.isfinite()
+    confirmed = alive & replayed.valid
+    steps = alive.sum(-1, keepdim=True).clamp(max=alive.shape[-1] - 1)
+    missed = lived.valid & ~alive & replayed.valid.gather(-1, steps)  # behind an end that the replay does not have
+
+    weight = discount ** torch.arange(alive.shape[-1], dtype=torch.float64, device=alive.device)
+
+    def total(value: Tensor, where: Tensor) -> Float[Tensor, "S L"]:
+        """Mean over the rollouts that count, summed up to each step."""
+        mean = value.where(where & counts[..., None], 0.0).sum(1) / counts.sum(1, keepdim=True)
+        return (weight * mean).cumsum(-1)
+
+    return ReturnGap(
+        made=total(imagined, alive),
+        replayed=total(paid, confirmed),
+        lived=total(earned, lived.valid),
+        reward=total(imagined - stepped_reward.double(), alive & known),
+        dynamics=total(stepped_reward.double() - paid, alive & known),
+        termination=total(paid, alive & ~replayed.valid) - total(earned, missed),
+        feedback=total(paid, confirmed) - total(earned, lived.valid & ~missed),
+        unsplit=total(imagined - paid, alive & ~known),
+        used=counts.double().sum(1) / made.valid[..., 0].sum(1),
+    )
+
+
+def kept_and_dropped(
+    made: Float[Tensor, "S B"], true: Float[Tensor, "S B"], kept: Bool[Tensor, "S B"], valid: Bool[Tensor, "S B"]
+) -> KeptAndDropped:
+    """What a filter is worth: generated and true return of the rollouts that it keeps and drops.
+
+    Only `valid` rollouts with a finite true return count. A filter ranks by generated return, so what it keeps is
+    always overrated (the winner's curse); it helps as far as the true returns of the two sides differ.
+    """
+    counts = valid & true.isfinite()
+
+    def mean(value: Tensor, where: Tensor) -> Float[Tensor, " S"]:
+        return value.double().where(where, 0.0).sum(1) / where.sum(1)
+
+    on, off = counts & kept, counts & ~kept
+    ranks = rank_correlation(made, true, counts)
+    return KeptAndDropped(mean(made, on), mean(made, off), mean(true, on), mean(true, off), ranks)
+
+
+def rank_correlation(
+    x: Float[Tensor, "S B"], y: Float[Tensor, "S B"], valid: Bool[Tensor, "S B"]
+) -> Float[Tensor, " S"]:
+    """Spearman's: the correlation of the ranks, equal values sharing theirs. NaN below two rows or without spread."""
+    count = valid.sum(1, keepdim=True)
+    centred = [(_rank(v, valid) - (count + 1) / 2).where(valid, 0.0) for v in (x, y)]
+    a, b = centred
+    return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()
+
+
+def _rank(value: Float[Tensor, "S B"], valid: Bool[Tensor, "S B"]) -> Float[Tensor, "S B"]:
+    """1 for the smallest; what does not count is put last."""
+    masked = value.double().where(valid, torch.inf)
+    ordered = masked.sort(1).values
+    below, up_to = (torch.searchsorted(ordered, masked, right=right) for right in (False, True))
+    return (below + up_to + 1).double() / 2
