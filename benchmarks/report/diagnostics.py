@@ -29,9 +29,8 @@ class Signature:
 
 def _last(records: pd.Series, prefix: str) -> float:
     """The value at the longest horizon where it is defined."""
-    own = records[records.index.str.startswith(f"{prefix}/")].dropna()
-    steps = own.index.str.rpartition("/").get_level_values(2).astype(int)
-    return float(own.iloc[steps.argmax()]) if len(own) else math.nan
+    known = {str(name): x for name, x in records.dropna().items() if str(name).startswith(f"{prefix}/")}
+    return float(known[max(known, key=lambda name: int(name.rpartition("/")[2]))]) if known else math.nan
 
 
 def _against_still(records: pd.Series) -> float:
