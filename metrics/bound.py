@@ -145,7 +145,7 @@ def steepness(
 
 def _bounds(gap: Tensor, autoregressive: Tensor, non_autoregressive: Tensor, gamma: float, r_max: float) -> Bounds:
     """Sums over time of what states 1..L can contribute; the return of h steps ends with state h - 1."""
-    _range("gamma", gamma, 0 < gamma <= 1, "above 0 and at most 1")
+    _check("gamma", gamma, 0 < gamma <= 1, "above 0 and at most 1")
     worst = torch.full_like(gap, 2 * r_max, dtype=torch.float64)
     weight = gamma ** torch.arange(gap.shape[1], dtype=torch.float64, device=gap.device)
 
@@ -159,19 +159,19 @@ def _bounds(gap: Tensor, autoregressive: Tensor, non_autoregressive: Tensor, gam
 def _sums(gamma: float, horizon: int | None) -> tuple[float, float]:
     """Over 1 <= t < horizon: (sum of gamma^t, sum of t gamma^t)."""
     if horizon is None:
-        _range("gamma", gamma, 0 < gamma < 1, "strictly between 0 and 1 without a horizon")
+        _check("gamma", gamma, 0 < gamma < 1, "strictly between 0 and 1 without a horizon")
         return gamma / (1 - gamma), gamma / (1 - gamma) ** 2
-    _range("gamma", gamma, 0 < gamma <= 1, "above 0 and at most 1")
-    _range("horizon", horizon, horizon >= 1, "at least 1 step, or None")
+    _check("gamma", gamma, 0 < gamma <= 1, "above 0 and at most 1")
+    _check("horizon", horizon, horizon >= 1, "at least 1 step, or None")
     weights = [gamma**t for t in range(1, horizon)]
-    return sum(weights), sum(t * weight for t, weight in enumerate(weights, 1))
+    return float(sum(weights)), float(sum(t * weight for t, weight in enumerate(weights, 1)))
 
 
 def _fraction(name: str, value: float) -> float:
-    return _range(name, value, 0 <= value <= 1, "between 0 and 1, a total variation distance")
+    _check(name, value, 0 <= value <= 1, "between 0 and 1, a total variation distance")
+    return value
 
 
-def _range(name: str, value: float, inside: bool, rule: str) -> float:
+def _check(name: str, value: float | int | None, inside: bool, rule: str) -> None:
     if not inside:
         raise ValueError(f"{name} must be {rule}, got {value}")
-    return value

@@ -22,5 +22,12 @@ METRICS = {
     "compounding/<actions>/still/<h>": "error of the predictor that nothing moves, median",
     "compounding/leakage": "how far states move when only later actions are replaced; 0 for causal models",
     "compounding/starts_excluded": "share of held-out states that do not determine the simulator's state",
+    "returns/<part>/<h>": "promised less lived return of h steps, and the parts that add up to it",
+    "returns/used": "share of the rollouts whose rewards the simulator knows",
+    "filter/<side>": "promised and true return of rollouts that the filter keeps and drops, and their rank correlation",
+    "distance/{energy,wasserstein}/<h>": "generated states against those the policy lives through; _floor: two halves",
+    "bound/<name>/<h>": "the return gap beside its autoregressive, non-autoregressive and trivial bounds",
+    "bound/{amplification,steepness}": "measured constants of the bounds",
+    "values/ratio": "size of the critic's values of generated actions, in units of that of recorded ones",
     "cost/<name>": "seconds by activity, updates per second, generated rows, peak memory, network evaluations and FLOP",
 }

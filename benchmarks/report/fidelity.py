@@ -231,4 +231,4 @@ def _shared_fits(results: Results) -> dict[str, float]:
         if any("models" in run for run in cell.runs)
     }
     users = Counter(key for models in used.values() for key in models)
-    return {cell_id: sum(seconds / users[key] for key, seconds in own.items()) for cell_id, own in used.items()}
+    return {cell_id: sum((s / users[key] for key, s in own.items()), 0.0) for cell_id, own in used.items()}

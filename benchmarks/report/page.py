@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from benchmarks.report.collect import CellView, Results, without_folders
@@ -16,6 +17,7 @@ from benchmarks.report.tables import Table
 
 __all__ = ["page"]
 
+_METRICS = Path(__file__).parents[2] / "metrics" / "METRICS.md"
 _THEMED = {INK: "currentColor", GRID: "var(--line)", SURFACE: "var(--surface)"} | {
     colour: f"var(--c{colour[1:]})" for colour in COLOURS.values()
 }
@@ -60,8 +62,16 @@ def page(results: Results, tables: Iterable[Table], svgs: Mapping[str, str], pro
         hover=_hover(results),
         environments=_environments(results),
         palette=list(COLOURS.values()),
+        meaning=_meaning(),
         reproduce=results.suite or "SUITE",
     )
+
+
+def _meaning() -> Markup:
+    """The page on metrics, without its title, its headings one level down."""
+    text = _METRICS.read_text(encoding="utf-8").partition("\n")[2]
+    html: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text.replace("\n## ", "\n### "))
+    return Markup(html)
 
 
 def _summary(results: Results) -> list[tuple[str, str]]:

@@ -1,0 +1,250 @@
+"""Every part of the return gap on the linear system without noise, where one thing at a time is made wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from math import inf
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from core.data import Trajectories
+from core.random import Streams
+from metrics.returns import ReturnGap, kept_and_dropped, rank_correlation, return_gap
+from tasks.toy import LinearSystem
+
+SYSTEM = LinearSystem(noise=0.0)
+STEPS, ROWS = 12, 40
+PARTS = ("reward", "dynamics", "termination", "feedback", "unsplit")
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class World:
+    """The linear system with an end: beyond `limit` on the first line."""
+
+    limit: float = inf
+
+    def step(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        after, reward, _ = SYSTEM.step(state, action, None)
+        return after, reward, after[..., 0] > self.limit
+
+
+def feedback(state: Tensor) -> Tensor:
+    return (-state @ torch.from_numpy(SYSTEM.optimal_gain).T).clamp(-1, 1)
+
+
+def idle(state: Tensor) -> Tensor:
+    """A policy that looks at nothing."""
+    return torch.full_like(state[..., :2], 0.3)
+
+
+def starts(*, seeds: tuple[int, ...] = (0, 1)) -> Tensor:
+    return SYSTEM.reset(ROWS, Streams(seeds, "start"))
+
+
+def walk(step: Step, policy: Callable[[Tensor], Tensor], start: Tensor) -> Trajectories:
+    obs, action, reward, ended = [start], list[Tensor](), list[Tensor](), list[Tensor]()
+    for _ in range(STEPS):
+        action.append(policy(obs[-1]))
+        after, paid, end = step(obs[-1], action[-1])
+        obs.append(after)
+        reward.append(paid)
+        ended.append(end)
+    return Trajectories.until_terminated(*(torch.stack(x, 2) for x in (action, obs, reward, ended)))
+
+
+def judged(
+    world: World,
+    made: Trajectories,
+    policy: Callable[[Tensor], Tensor],
+    discount: float = 1.0,
+    known: Tensor | None = None,
+) -> ReturnGap:
+    states = SYSTEM.replay(made.obs[:, :, 0], made.action)
+    _, paid, ended = world.step(states[:, :, :-1], made.action)
+    before = ended.long().cumsum(-1) - ended.long() == 0
+    replayed = Trajectories(made.action, states, paid, ended, before)
+    _, stepped, _ = world.step(made.obs[:, :, :-1], made.action)
+    lived = walk(world.step, policy, made.obs[:, :, 0])
+    return return_gap(made, replayed, lived, stepped, made.valid if known is None else known, discount)
+
+
+def assert_only(found: ReturnGap, **parts: Tensor | float) -> None:
+    """The named parts, and every other one 0."""
+    for name in PARTS:
+        expected = torch.as_tensor(parts.get(name, 0.0), dtype=torch.float64).expand_as(found.gap)
+        assert torch.allclose(getattr(found, name), expected, atol=1e-9), name
+
+
+def total(found: ReturnGap) -> Tensor:
+    return torch.stack([getattr(found, name) for name in PARTS]).sum(0)
+
+
+@pytest.mark.parametrize("limit", [inf, 0.1])
+def test_the_exact_simulator_has_no_gap_and_no_parts(limit: float) -> None:
+    world = World(limit)
+    found = judged(world, walk(world.step, feedback, starts()), feedback)
+    assert_only(found)
+    assert torch.equal(found.made, found.lived) and torch.allclose(found.replayed, found.lived)
+    assert found.used.tolist() == [1, 1]
+
+
+def test_a_reward_that_is_too_high_is_a_matter_of_reward_alone() -> None:
+    world = World()
+
+    def praised(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        after, reward, ended = world.step(state, action)
+        return after, reward + 0.25, ended
+
+    assert_only(judged(world, walk(praised, feedback, starts()), feedback), reward=0.25 * torch.arange(1, STEPS + 1))
+
+
+def test_wrong_states_under_deaf_actions_are_a_matter_of_dynamics_alone() -> None:
+    """From rest without a push, the true cart stays at x and the generated one is at x + p t: r = 1 - x^2."""
+    world, shift = World(), 0.1
+
+    def drifting(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        after, reward, ended = world.step(state, action)
+        return after + shift * torch.eye(4, dtype=torch.float64)[0], reward, ended
+
+    start = torch.zeros(2, ROWS, 4, dtype=torch.float64)
+    start[..., 0] = 0.5
+    found = judged(world, walk(drifting, lambda s: torch.zeros_like(s[..., :2]), start), lambda s: 0 * s[..., :2])
+    expected = (0.5**2 - (0.5 + shift * torch.arange(STEPS).double()) ** 2).cumsum(0)
+    assert_only(found, dynamics=expected)
+
+
+def test_actions_of_another_policy_are_a_matter_of_feedback_alone() -> None:
+    world = World()
+    made = walk(world.step, idle, starts())
+    found, lived = judged(world, made, feedback), walk(world.step, feedback, starts())
+    assert_only(found, feedback=(made.reward - lived.reward).mean(1).cumsum(-1))
+
+
+def test_steps_counted_after_the_true_end_are_a_matter_of_termination_alone() -> None:
+    made, world = walk(World().step, idle, starts()), World(limit=0.1)
+    found, lived = judged(world, made, idle), walk(world.step, idle, starts())
+    assert 0 < lived.valid.double().mean() < 1
+    assert_only(found, termination=(made.reward.where(~lived.valid, 0.0)).mean(1).cumsum(-1))
+
+
+def test_steps_missed_after_a_false_end_are_a_matter_of_termination_alone() -> None:
+    world, lived = World(), walk(World().step, idle, starts())
+    made = walk(World(limit=0.1).step, idle, starts())
+    expected = -lived.reward.where(~made.valid, 0.0).mean(1).cumsum(-1)
+    assert_only(judged(world, made, idle), termination=expected)
+    # what a generator writes behind its own end is nobody's action
+    made.action[~made.valid] = -1.0
+    assert_only(judged(world, made, idle), termination=expected)
+
+
+def test_an_end_that_the_replay_confirms_is_no_error_of_termination() -> None:
+    """The policy that sees would have lived on: that is a matter of feedback."""
+    world = World(limit=0.1)
+    made, lived = walk(world.step, idle, starts()), walk(world.step, feedback, starts())
+    counted = [x.reward.where(x.valid, 0.0).mean(1).cumsum(-1) for x in (made, lived)]
+    assert_only(judged(world, made, feedback), feedback=counted[0] - counted[1])
+
+
+def test_where_no_true_step_can_start_reward_and_dynamics_stay_together() -> None:
+    world = World()
+
+    def wrong(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        after, reward, ended = world.step(state, action)
+        return 1.1 * after, reward + 0.25, ended
+
+    made = walk(wrong, idle, starts())
+    known = torch.arange(ROWS)[:, None].expand(2, -1, STEPS) % 2 == 0
+    whole, part = judged(world, made, idle), judged(world, made, idle, known=known)
+    assert torch.allclose(part.unsplit + part.reward + part.dynamics, whole.reward + whole.dynamics)
+    assert torch.allclose(part.reward, whole.reward / 2) and (part.unsplit.abs() > 0.1).any()
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.9])
+def test_parts_add_up_whatever_the_masks(discount: float) -> None:
+    rng = Streams((0, 1), "any")
+    made, replayed, lived = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
+    stepped, known = rng.normal(ROWS, STEPS), rng.uniform(ROWS, STEPS) < 0.7
+    found = return_gap(made, replayed, lived, stepped, known, discount)
+    weight = discount ** torch.arange(STEPS).double()
+    sums = [(weight * x.reward.double().where(x.valid, 0.0).mean(1)).cumsum(-1) for x in (made, lived)]
+    assert torch.allclose(found.made, sums[0]) and torch.allclose(found.lived, sums[1])
+    assert torch.allclose(total(found), found.gap, atol=1e-12, rtol=0)
+    assert all(getattr(found, name).abs().sum() > 0 for name in PARTS)
+
+
+def rollouts(rng: Streams) -> Trajectories:
+    """Rewards at every step, ends anywhere; the true simulator goes on past its end, so nothing is blanked."""
+    obs, ended = rng.normal(ROWS, STEPS + 1, 4), rng.uniform(ROWS, STEPS) < 0.15
+    valid = ended.long().cumsum(-1) - ended.long() == 0
+    return Trajectories(rng.normal(ROWS, STEPS, 2), obs, rng.normal(ROWS, STEPS), ended, valid)
+
+
+def test_what_does_not_count_may_hold_anything() -> None:
+    rng = Streams((0, 1), "any")
+    made, replayed, lived = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
+    stepped, known = rng.normal(ROWS, STEPS), torch.ones(2, ROWS, STEPS, dtype=torch.bool)
+    clean = return_gap(made, replayed, lived, stepped, known)
+    made.reward[~made.valid] = torch.nan
+    lived.reward[~lived.valid] = torch.nan
+    replayed.reward[~made.valid] = torch.nan
+    stepped[~made.valid] = torch.nan
+    dirty = return_gap(made, replayed, lived, stepped, known)
+    assert all(torch.equal(getattr(clean, entry.name), getattr(dirty, entry.name)) for entry in fields(clean))
+
+
+def test_rollouts_without_a_valid_step_or_a_true_reward_do_not_count() -> None:
+    world, start = World(), starts()
+    made = walk(world.step, idle, start)
+    made.valid[:, :10] = False  # for instance filtered out
+    kept = judged(world, made, feedback)
+    alone = judged(world, made.map(lambda x: x[:, 10:]), feedback)
+    assert torch.allclose(kept.gap, alone.gap) and kept.used.tolist() == [1, 1]
+    made.action[:, 10:25, 3] = torch.nan  # the simulator gives up
+    part, rest = judged(world, made, feedback), judged(world, made.map(lambda x: x[:, 25:]), feedback)
+    assert torch.allclose(part.feedback, rest.feedback) and part.used.tolist() == [0.5, 0.5]
+
+
+def test_no_rollout_is_nan_not_zero() -> None:
+    made = walk(World().step, idle, starts())
+    made.valid[1] = False
+    found = judged(World(), made, idle)
+    assert found.gap[0].isfinite().all() and found.gap[1].isnan().all() and total(found)[1].isnan().all()
+
+
+def test_a_seed_is_alone_in_its_numbers() -> None:
+    def wrong(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        after, reward, ended = World(limit=0.2).step(state, action)
+        return 1.1 * after, 2 * reward, ended
+
+    both, one = (judged(World(0.1), walk(wrong, idle, starts(seeds=seeds)), feedback, 0.99) for seeds in ((0, 1), (1,)))
+    assert all(torch.allclose(getattr(both, x.name)[1:], getattr(one, x.name), rtol=1e-12) for x in fields(both))
+
+
+def test_kept_and_dropped_rollouts() -> None:
+    made = torch.tensor([[5.0, 4.0, 3.0, 2.0, 9.0, 9.0]])
+    true = torch.tensor([[1.0, 3.0, 2.0, 0.0, 9.0, torch.nan]])
+    kept = torch.tensor([[True, True, False, False, True, True]])
+    valid = torch.tensor([[True, True, True, True, False, True]])
+    found = kept_and_dropped(made, true, kept, valid)
+    assert [getattr(found, x.name).item() for x in fields(found)] == pytest.approx([4.5, 2.5, 2.0, 1.0, 0.4])
+    none = kept_and_dropped(made, true, torch.ones_like(kept), valid)
+    assert none.true_dropped.isnan() and none.made_dropped.isnan() and none.true_kept.item() == 1.5
+
+
+def test_rank_correlation_is_spearmans_with_ties_and_masks() -> None:
+    rng = Streams((0, 1, 2))
+    x, y, valid = (3 * rng.normal(50)).round(), rng.normal(50), rng.uniform(50) < 0.8
+    y = (y + x).round()
+    expected = [spearmanr(a[on], b[on]).statistic for a, b, on in zip(x, y, valid, strict=True)]
+    assert rank_correlation(x, y, valid).tolist() == pytest.approx(expected)
+    wild = x.masked_fill(~valid, torch.nan)
+    assert torch.equal(rank_correlation(wild, y, valid), rank_correlation(x, y, valid))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_no_spread_has_no_rank_correlation(rows: int) -> None:
+    valid = (torch.arange(4) < rows)[None]
+    assert rank_correlation(torch.ones(1, 4), torch.arange(4.0)[None], valid).isnan().all()
