@@ -79,7 +79,7 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
     generated = float(buffer.written.double().mean())
     costs = clock.costs(step) | {
         "generated_rows": generated,
-        "model_seconds": sum(model["seconds"] for model in models.used.values()),
+        "model_seconds": sum((model["seconds"] for model in models.used.values()), 0.0),
         "peak_memory_mib": peak_memory_mib(device),
     }
     if generated:

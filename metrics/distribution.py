@@ -72,7 +72,10 @@ def sliced_wasserstein(
 def halves(
     obs: Float[Tensor, "S B L O"], valid: Bool[Tensor, "S B L"]
 ) -> tuple[Tensor, Tensor, Bool[Tensor, "S b L"], Bool[Tensor, "S b L"]]:
-    """Two sets out of one, every other rollout: what a distance says of equal distributions and different starts."""
+    """Two sets out of one, every other rollout: what a distance says of equal distributions and different starts.
+
+    Too high a floor for sets that share their starts: there, compare the policy with a second life of its own.
+    """
     even = obs.shape[1] // 2 * 2
     return obs[:, 0:even:2], obs[:, 1:even:2], valid[:, 0:even:2], valid[:, 1:even:2]
 
