@@ -2,16 +2,24 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from scipy.stats import trim_mean
+from scipy.stats import nct, norm, trim_mean, ttest_1samp
+from scipy.stats import t as student
 
+from metrics import statistics
 from metrics.statistics import (
+    holm,
     iqm,
     mean,
     median,
     optimality_gap,
+    paired_t_test,
+    performance_profile,
+    power,
     probability_of_improvement,
+    seeds_needed,
     stratified_bootstrap,
     t_interval,
     trimmed_t_interval,
@@ -135,3 +143,140 @@ def test_statistics_share_resamples_by_stacking() -> None:
 def test_bootstrap_refuses_what_is_not_finite() -> None:
     with pytest.raises(ValueError, match="finite, got 1 that are not"):
         stratified_bootstrap(torch.tensor([[1.0, math.nan], [1.0, 2.0]]), mean, 10, seeded())
+
+
+def test_bootstrap_does_not_depend_on_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = normal(5, 4)
+    whole = stratified_bootstrap(scores, iqm, 999, seeded())
+    monkeypatch.setattr(statistics, "_CHUNK", 100)
+    assert stratified_bootstrap(scores, iqm, 999, seeded()) == whole
+
+
+def test_bootstrap_takes_numpys_quantiles() -> None:
+    """Of the resampled values themselves, which a statistic can write down on its way."""
+    for reps in (1, 2, 40, 999):
+        seen = []
+
+        def noted(x: torch.Tensor, seen: list[torch.Tensor] = seen) -> torch.Tensor:
+            seen.append(torch.stack([mean(x), iqm(x)], -1))
+            return seen[-1]
+
+        low, high = stratified_bootstrap(normal(5, 4), noted, reps, seeded())
+        expected = np.quantile(torch.cat(seen).numpy(), [0.025, 0.975], axis=0)
+        np.testing.assert_allclose(torch.stack([low, high]).numpy(), expected, rtol=1e-13)
+
+
+def test_performance_profile() -> None:
+    """By the definition, threshold by threshold; a score at the threshold is not above it."""
+    thresholds = torch.tensor([-1.0, 0.0, 2.0, 10.0, 50.0, 200.0], dtype=torch.float64)
+    assert performance_profile(SCORES, thresholds).tolist() == [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 0]
+    many, unordered = normal(4, 5, 3), thresholds.flip(0) / 100
+    expected = (many.unsqueeze(-1) > unordered).double().mean((-3, -2))
+    torch.testing.assert_close(performance_profile(many, unordered), expected, rtol=0, atol=1e-12)
+
+
+def test_band_of_a_profile() -> None:
+    """One task, threshold at the median: the share above it is binomial; 3 runs of 10 below or above at 95 %."""
+    scores = torch.arange(10, dtype=torch.float64)[:, None]
+    thresholds = torch.tensor([-1.0, 4.5, 9.0], dtype=torch.float64)
+    low, high = stratified_bootstrap(scores, lambda x: performance_profile(x, thresholds), 4000, seeded())
+    assert low.tolist() == pytest.approx([1, 0.2, 0])
+    assert high.tolist() == pytest.approx([1, 0.8, 0])
+
+
+def test_paired_t_test_is_scipys() -> None:
+    x = normal(3, 4, 6) + 0.5
+    np.testing.assert_allclose(paired_t_test(x).numpy(), ttest_1samp(x.numpy(), 0, axis=-1).pvalue, rtol=1e-12)
+
+
+def test_paired_t_test_agrees_with_its_interval() -> None:
+    """p < 5 % where the 95 % interval does not contain zero."""
+    x = normal(500, 4) + 0.8
+    low, high = t_interval(x)
+    assert torch.equal(paired_t_test(x) < 0.05, (low > 0) | (high < 0))
+
+
+def test_paired_t_test_without_spread_or_without_pairs() -> None:
+    x = torch.tensor([[2.0, 2.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    assert paired_t_test(x).tolist() == [0, 1]
+    assert paired_t_test(x[:, :1]).isnan().all()
+
+
+def test_holm_by_hand() -> None:
+    """Ordered: 4 x 0.005, 3 x 0.01, 2 x 0.03, and 1 x 0.04 = 0.04, which may not fall below the 0.06 before it."""
+    p = torch.tensor([[0.01, 0.04, 0.03, 0.005], [0.9, 0.6, 0.5, 0.02]], dtype=torch.float64)
+    expected = torch.tensor([[0.03, 0.06, 0.06, 0.02], [1.0, 1.0, 1.0, 0.08]], dtype=torch.float64)
+    torch.testing.assert_close(holm(p), expected)
+    assert holm(p[0, :1]) == p[0, :1]
+    assert holm(p[0, :0]).shape == (0,)
+
+
+def test_holm_keeps_its_promise() -> None:
+    """Of 2000 families of 8 true null hypotheses about 5 % have a p below 5 %; without adjustment it is a third."""
+    p = paired_t_test(normal(2000, 8, 5))
+    assert (p < 0.05).any(-1).double().mean() > 0.28
+    assert (holm(p) < 0.05).any(-1).double().mean().item() == pytest.approx(0.05, abs=0.015)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, -0.1, 1.1])
+def test_holm_refuses_what_is_no_p(wrong: float) -> None:
+    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\], got"):
+        holm(torch.tensor([0.5, wrong]))
+
+
+@pytest.mark.parametrize(
+    ("effect", "unpaired", "pairs"),
+    [(0.2, 394, 199), (0.5, 64, 34), (0.8, 26, 15), (1.0, 17, 10), (2.0, 6, 5), (5.0, 3, 3), (1000.0, 2, 2)],
+)
+def test_seeds_needed_are_the_tabulated_ones(effect: float, unpaired: int, pairs: int) -> None:
+    """Cohen's tables: 80 % power, two-sided 5 %. The scale of the scores and the sign do not matter."""
+    assert seeds_needed(effect, 1.0, paired=False) == unpaired
+    assert seeds_needed(-7 * effect, 7.0, paired=True) == pairs
+
+
+def test_seeds_needed_is_the_first_number_with_enough_power() -> None:
+    for std in (0.5, 3.0, 20.0):
+        for paired in (True, False):
+            seeds = seeds_needed(5.0, std, paired=paired, chance=0.9, level=0.01)
+            assert power(5.0, std, seeds, paired=paired, level=0.01) >= 0.9
+            assert seeds == 2 or power(5.0, std, seeds - 1, paired=paired, level=0.01) < 0.9
+    assert seeds_needed(5.0, 0.0, paired=True) == 2
+    many = ((norm.ppf(0.975) + norm.ppf(0.8)) / 0.01) ** 2 + norm.ppf(0.975) ** 2 / 2  # known to hold for many seeds
+    assert seeds_needed(0.01, 1.0, paired=True) == math.ceil(many) == 78491
+
+
+def test_power_is_that_of_the_noncentral_t() -> None:
+    for effect in (0.1, 1.0, 3.0):
+        for seeds in (2, 5, 20):
+            critical, shift = student.ppf(0.975, seeds - 1), effect * math.sqrt(seeds)
+            tails = nct.sf(critical, seeds - 1, shift) + nct.cdf(-critical, seeds - 1, shift)
+            assert power(effect, 1.0, seeds, paired=True) == pytest.approx(tails, abs=1e-12)
+
+
+def test_power_by_simulation() -> None:
+    """20 000 experiments of five pairs, difference 1.5 deviations: the standard error is 0.3 points."""
+    seen = (paired_t_test(normal(20_000, 5) + 1.5) < 0.05).double().mean().item()
+    assert power(1.5, 1.0, 5, paired=True) == pytest.approx(seen, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("difference must be finite and not 0, got 0.0", (0.0, 1.0, 5)),
+        ("difference must be finite and not 0, got nan", (math.nan, 1.0, 5)),
+        ("std must be finite and at least 0, got -1.0", (1.0, -1.0, 5)),
+        ("std must be finite and at least 0, got inf", (1.0, math.inf, 5)),
+        ("seeds must be at least 2", (1.0, 1.0, 1)),
+    ],
+)
+def test_power_refuses_what_makes_no_sense(message: str, arguments: tuple[float, float, int]) -> None:
+    with pytest.raises(ValueError, match=message):
+        power(*arguments, paired=True)
+
+
+def test_seeds_needed_refuses_a_chance_that_is_none() -> None:
+    for chance in (0.05, 1.0, math.nan):
+        with pytest.raises(ValueError, match="chance must lie in"):
+            seeds_needed(1.0, 1.0, paired=True, chance=chance)
+    with pytest.raises(ValueError, match=r"level must lie in \(0, 1\), got -0.5"):
+        seeds_needed(1.0, 1.0, paired=True, level=-0.5)
