@@ -5,12 +5,14 @@ with two threads, and a number does not depend on how many cells ran at once.
 """
 
 import multiprocessing
+import os
+import threading
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +88,16 @@ def run_missing(
 
 
 def _side_by_side(todo: list[_Job], store: ResultStore, jobs: int) -> int:
-    context = multiprocessing.get_context("spawn")
+    context, environment = _context(), dict(os.environ)
     channel: Channel = context.SimpleQueue()
     waiting, failed = todo[::-1], 0
-    running: dict[Any, tuple[SpawnProcess, _Job, datetime]] = {}  # by sentinel
+    running: dict[Any, tuple[BaseProcess, _Job, datetime]] = {}  # by sentinel
     with showing(channel):
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
                     job = waiting.pop()
-                    process = context.Process(target=_work, args=(job, channel), daemon=True)
+                    process = context.Process(target=_work, args=(job, channel, environment), daemon=True)
                     process.start()
                     running[process.sentinel] = process, job, datetime.now(UTC)
                 for sentinel in wait(list(running)):
@@ -111,10 +113,26 @@ def _side_by_side(todo: list[_Job], store: ResultStore, jobs: int) -> int:
     return failed
 
 
+def _context() -> Any:
+    """New processes are copies of a server that has imported everything once, but has done nothing else.
+
+    Where there is no such server (Windows), every process imports for itself.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTS)
+    return context
+
+
+_IMPORTS = [__name__, "tasks.mujoco", "torch._dynamo"]  # what takes seconds; optimisers want the last one
 _FAILED = 17  # the exit code of a process that has recorded its cell's failure itself
 
 
-def _work(job: _Job, channel: Channel) -> None:
+def _work(job: _Job, channel: Channel, environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)  # the server's is that of the first time it was needed
+    threading.Thread(target=_follow_parent, daemon=True).start()
     relay(channel)
     if job.device.type == "cpu":
         torch.set_num_threads(1)
@@ -123,3 +141,11 @@ def _work(job: _Job, channel: Channel) -> None:
     except KeyboardInterrupt:  # the parent has been told, too, and says so
         raise SystemExit(130) from None
     raise SystemExit(0 if done else _FAILED)
+
+
+def _follow_parent() -> None:
+    """End with the process that wanted the cell; it may be killed without a chance to say so."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(_FAILED)

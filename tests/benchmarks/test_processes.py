@@ -1,10 +1,15 @@
 """Cells side by side in processes of their own."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+import run_bench
 from benchmarks import matrix
 from benchmarks.spec import RunSpec, cells, load_suite
 from benchmarks.store import ResultStore
@@ -20,6 +25,20 @@ class Dying(RealOnly):
 
     def fit(self, task, data, models, rng):
         os._exit(9)
+"""
+BEATING = """
+import os
+import time
+from pathlib import Path
+from generators.none import RealOnly
+
+class Beating(RealOnly):
+    "Never ends, and shows that it is alive."
+
+    def fit(self, task, data, models, rng):
+        while True:
+            Path({folder!r}, f"{{os.getpid()}}.beat").touch()
+            time.sleep(0.05)
 """
 
 
@@ -51,3 +70,24 @@ def test_a_cell_whose_process_dies_is_recorded_and_the_others_go_on(
     assert dead.error == "the cell's process ended with exit code 9\n"
     assert dead.runs[-1]["status"] == "failed"
     assert alive.done == (0,)
+
+
+def test_cells_end_with_the_process_that_wanted_them(tmp_path: Path) -> None:
+    """Killed, it has no chance to say so."""
+    (tmp_path / "beating_example.py").write_text(BEATING.format(folder=str(tmp_path)), encoding="utf-8")
+    command = ["run", "smoke", "--jobs", "2", "--out", str(tmp_path / "out")]
+    wanted = ["--set", 'generators=["beating_example:Beating"]', 'algorithms=["td3bc", "bc"]']
+    launcher = subprocess.Popen(
+        [sys.executable, run_bench.__file__, *command, *wanted], env=os.environ | {"PYTHONPATH": str(tmp_path)}
+    )
+    while len(beats := list(tmp_path.glob("*.beat"))) < 2:
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    launcher.kill()
+    launcher.wait()
+    for _ in range(100):
+        before = {beat: beat.stat().st_mtime_ns for beat in beats}
+        time.sleep(0.2)  # four beats
+        if before == {beat: beat.stat().st_mtime_ns for beat in beats}:
+            return
+    pytest.fail("cells still run 20 s after their launcher was killed")
