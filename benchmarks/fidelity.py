@@ -11,13 +11,25 @@ from benchmarks.evidence import Evidence, gather, replayed
 from benchmarks.spec import Settings
 from core.data import Dataset, Trajectories
 from core.filter import Filter
-from core.policy import Policy
+from core.policy import GaussianPolicy, ImplicitPolicy, Policy
 from core.random import Streams
 from generators.base import ActionConditioned, Fitted
 from metrics.bound import steepness, wasserstein_bounds
 from metrics.compounding import data_diameter, leakage, over_starts, standardized_error
+from metrics.consistency import (
+    SMOOTHING,
+    action_distance,
+    excess_cross_entropy,
+    excess_energy,
+    knn_kl,
+    masked_mean,
+    nearest,
+    smoothed_kl,
+)
 from metrics.distribution import energy_distance, halves, sliced_wasserstein
 from metrics.returns import ReturnGap, kept_and_dropped, return_gap
+from models.behaviour import BehaviourConfig
+from models.cache import ModelCache
 from tasks.base import Simulator, Task, rollout
 
 __all__ = ["evaluate_rollouts"]
@@ -26,6 +38,9 @@ Values = Iterator[tuple[str, Float[Tensor, " S"]]]
 
 
 _NUDGE = 1e-4  # added to every entry of the simulator's state, to see how fast two lives of a policy part
+_JUDGED = 500  # rows of a seed that are compared with the data ...
+_REFERENCE = 10_000  # ... by looking at no more of its rows than this
+_SAMPLES = 64  # drawn from policies without a density in every state
 _PAIRED = 256  # rollouts that distances between distributions look at: their cost is quadratic
 Critic = Callable[[Tensor, Tensor], Tensor]  # (obs [S, B, O], action [S, B, A]) -> value [S, B]
 
@@ -61,6 +76,8 @@ def evaluate_rollouts(
     yield from _returns(seen, gap, keep, rng.fork("filter"))
     yield from _bounds(seen, gap, policy, simulator, data, rng)
     yield from _distances(seen, data, rng)
+    yield from _consistency(seen, policy, rng.fork("consistency"))
+    yield from _shift(seen, real, task, data, rng.fork("shift"))
     if critic is not None:
         yield "values/ratio", _value_ratio(critic, made, real)
     if isinstance(fitted, ActionConditioned):
@@ -166,6 +183,56 @@ def _distances(seen: Evidence, data: Dataset, rng: Streams) -> Values:
         ):
             for step, values in enumerate(curve.unbind(-1), 1):
                 yield f"distance/{name}{suffix}/{step}", values
+
+
+def _consistency(seen: Evidence, policy: Policy, rng: Streams) -> Values:
+    """Are the generated actions those of the learning policy in the generated states?"""
+    rows, valid = seen.made.transitions()
+    own = policy.act(rows.obs, None)
+    yield "consistency/distance", action_distance(rows.action, own, valid)
+    match policy:
+        case GaussianPolicy():
+            yield "consistency/kl", excess_cross_entropy(policy.noise_of(rows.obs, rows.action), valid)
+        case ImplicitPolicy():
+            few = slice(None, None, -(-valid.shape[1] // _JUDGED))
+            samples = policy.sample(rows.obs[:, few], _SAMPLES, rng)
+            yield "consistency/energy", excess_energy(rows.action[:, few], samples, valid[:, few])
+        case _:
+            yield "consistency/kl", smoothed_kl(rows.action, own, valid)
+
+
+def _shift(seen: Evidence, real: Trajectories, task: Task, data: Dataset, rng: Streams) -> Values:
+    """How far from the data are generated rows, those the policy lives through, and unseen rows of the data itself?"""
+    assert seen.lived is not None
+    device, noise = data.train.obs.device, rng.normal(_JUDGED, data.train.action.shape[-1])
+    judge = task.behaviour
+    if judge is None:
+        models = ModelCache(Streams((0,), "behaviour", device))  # one judge for all seeds
+        judge = models.get(BehaviourConfig(SMOOTHING), data)  # a BehaviourModel
+    every = -(-len(data.train.obs) // _REFERENCE)
+    known = _features(data.train.obs[::every], data.train.action[::every], data)
+    unseen = None
+    for name, rollouts in (("heldout", real), ("made", seen.made), ("lived", seen.lived)):
+        rows, valid = rollouts.transitions()
+        few = torch.linspace(0, valid.shape[1] - 1, min(_JUDGED, valid.shape[1]), device=device).long()
+        obs, action, valid = rows.obs[:, few], rows.action[:, few], valid[:, few]
+        features = _features(obs, action, data)
+        near = nearest(features, known)[..., 0].where(valid, torch.nan)
+        yield f"behaviour/nearest/{name}", near.nanmedian(1).values
+        yield f"behaviour/knn_kl/{name}", knn_kl(features, known, valid)
+        blurred = action + SMOOTHING * noise[:, : len(few)]
+        density = judge.smoothed_log_prob(obs.flatten(0, 1)[None], blurred.flatten(0, 1)[None], SMOOTHING)
+        surprise = masked_mean(-density.view(valid.shape), valid)
+        if unseen is None:
+            unseen = surprise
+        else:
+            yield f"behaviour/excess/{name}", surprise - unseen
+
+
+def _features(obs: Tensor, action: Tensor, data: Dataset) -> Tensor:
+    """States and actions in deviations of the data; what never moves is left out."""
+    moving, scale = data.obs_std > 0, data.train.action.std(0)
+    return torch.cat([obs[..., moving] / data.obs_std[moving], action[..., scale > 0] / scale[scale > 0]], -1)
 
 
 def _value_ratio(critic: Critic, made: Trajectories, real: Trajectories) -> Float[Tensor, " S"]:

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from core.random import Streams
 
-__all__ = ["Policy", "UniformPolicy"]
+__all__ = ["GaussianPolicy", "ImplicitPolicy", "Policy", "UniformPolicy"]
 
 
 @runtime_checkable
@@ -17,6 +18,22 @@ class Policy(Protocol):
 
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
         """`rng=None` asks for the greedy action."""
+
+
+@runtime_checkable
+class GaussianPolicy(Policy, Protocol):
+    """A policy that turns standard normal numbers into actions, each in its own dimension."""
+
+    def noise_of(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B A"]:
+        """The standard normal numbers that would have led to these actions; finite for any action in the box."""
+
+
+@runtime_checkable
+class ImplicitPolicy(Policy, Protocol):
+    """A policy that can be sampled from and nothing more."""
+
+    def sample(self, obs: Float[Tensor, "S B O"], count: int, rng: Streams) -> Float[Tensor, "S n B A"]:
+        """Independent actions for every state."""
 
 
 @dataclass(frozen=True)
@@ -30,3 +47,10 @@ class UniformPolicy:
         if rng is None:
             raise ValueError("UniformPolicy.act needs rng: a uniformly random policy has no greedy action")
         return 2 * rng.uniform(obs.shape[1], self.action_dim) - 1
+
+    def smoothed_log_prob(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], std: float
+    ) -> Float[Tensor, "S B"]:
+        """Log-density of an action to which N(0, std^2 I) was added."""
+        inside = [torch.special.ndtr((edge - action.double()) / std) for edge in (-1, 1)]
+        return ((inside[1] - inside[0]) / 2).log().sum(-1)

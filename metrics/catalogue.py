@@ -28,6 +28,13 @@ METRICS = {
     "distance/{energy,wasserstein}/<h>": "generated states against those the policy lives through; _floor: two halves",
     "bound/<name>/<h>": "the return gap beside its autoregressive, non-autoregressive and trivial bounds",
     "bound/{amplification,steepness}": "measured constants of the bounds",
+    "consistency/distance": "root mean square of the difference between generated actions and the policy's there",
+    "consistency/kl": "KL between them: smoothed for deterministic policies, excess cross-entropy for Gaussian ones",
+    "consistency/energy": "the same for policies that can only be sampled: excess energy distance",
+    "behaviour/excess/<rows>": "nats by which actions surprise the behaviour policy more than the data's own do; "
+    "<rows>: made (generated), lived (by the policy in the simulator) or heldout (of the data)",
+    "behaviour/nearest/<rows>": "median distance in state and action to the nearest training row, in deviations",
+    "behaviour/knn_kl/<rows>": "KL between these rows and the training rows by nearest neighbours, nats",
     "values/ratio": "size of the critic's values of generated actions, in units of that of recorded ones",
     "cost/<name>": "seconds by activity, updates per second, generated rows, peak memory, network evaluations and FLOP",
 }

@@ -72,6 +72,12 @@ class GaussianActor(nn.Module):
         """Log-density of the Gaussian before it is cut, with gradients."""
         return gaussian_log_prob(action, *self.moments(obs))
 
+    @torch.no_grad()
+    def noise_of(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B A"]:
+        """(a - mean) / std; an action that was cut is taken as it is."""
+        mean, log_std = self.moments(obs)
+        return (action - mean) * (-log_std).exp()
+
     def moments(self, obs: Float[Tensor, "S B O"]) -> tuple[Float[Tensor, "S B A"], Float[Tensor, "S B A"]]:
         """(mean, log-deviation) of the Gaussian."""
         mean = self.net(self.normaliser(obs)).tanh()
@@ -136,6 +142,12 @@ class TanhGaussianActor(nn.Module):
         """Log-density of any action, with gradients; finite, because |a| > 1 - 1e-6 is taken to be 1 - 1e-6."""
         u = action.clamp(-_EDGE, _EDGE).atanh()
         return gaussian_log_prob(u, *self.moments(obs)) - tanh_log_det(u)
+
+    @torch.no_grad()
+    def noise_of(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B A"]:
+        """(atanh a - mean) / std; |a| > 1 - 1e-6 is taken to be 1 - 1e-6."""
+        mean, log_std = self.moments(obs)
+        return (action.clamp(-_EDGE, _EDGE).atanh() - mean) * (-log_std).exp()
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:

@@ -19,7 +19,17 @@ from core.policy import Policy
 from core.random import Streams
 from tasks.layout import Rows, View, build
 
-__all__ = ["SOURCES", "DataOptions", "Simulator", "Task", "load_task", "require_task", "rollout", "task_names"]
+__all__ = [
+    "SOURCES",
+    "Behaviour",
+    "DataOptions",
+    "Simulator",
+    "Task",
+    "load_task",
+    "require_task",
+    "rollout",
+    "task_names",
+]
 
 SOURCES = ("d4rl", "local", "minari", "toy")
 
@@ -66,6 +76,16 @@ class Simulator(Protocol):
         """The environment's own rule, on observations (any device): what models that roll out are allowed to know."""
 
 
+@runtime_checkable
+class Behaviour(Protocol):
+    """The policy behind a dataset, as far as metrics want to know it."""
+
+    def smoothed_log_prob(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], std: float
+    ) -> Float[Tensor, "S B"]:
+        """Log-density of its action plus noise of deviation `std` in every dimension."""
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """How a dataset is found, made and read; a part of every run's specification (except the folder)."""
@@ -93,6 +113,7 @@ class Task:
     score_range: tuple[float, float] | None  # None: nobody has declared reference returns
     rows: Callable[[], tuple[Rows, str]]  # makes, downloads or reads; returns the rows and their sha256
     options: DataOptions
+    behaviour: Behaviour | None = None  # the policy that made the rows, where it is one and known
 
     def dataset(self) -> tuple[Dataset, dict[str, Any]]:
         """Training rows, held-out episodes, and the statistics of the split.

@@ -53,6 +53,17 @@ class LinearPolicy:
         """Log-density of N(centre, sigma^2 I) at `action`; clipping plays no part in it."""
         return self._log_density(action - self.centre(obs))
 
+    def smoothed_log_prob(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], std: float
+    ) -> Float[Tensor, "S B"]:
+        """Log-density of a clipped action to which N(0, std^2 I) was added, for a single policy.
+
+        That of N(clip(centre), (sigma^2 + std^2) I): exact where nothing is clipped, and close where sigma is small
+        beside std.
+        """
+        wide = replace(self, sigma=(self.sigma**2 + std**2) ** 0.5)
+        return wide._log_density(action - self.centre(obs).clamp(-1, 1))
+
     def centre(self, obs: Float[Tensor, "P B O"]) -> Float[Tensor, "P B A"]:
         """The action before noise and clipping; far outside [-1, 1] where a policy is as good as bang-bang."""
         return ((obs - self.mean.unsqueeze(1)) / self.std.unsqueeze(1)) @ self.weight.mT

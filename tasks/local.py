@@ -7,6 +7,7 @@ in it really earn. Scores are D4RL's scale, the data are not D4RL's: do not put 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from core.files import cache_dir, sha256, write_json
 from core.progress import say
 from core.random import Streams
 from tasks import layout, locomotion
-from tasks.base import DataOptions, Simulator, Task
+from tasks.base import Behaviour, DataOptions, Simulator, Task
 from tasks.d4rl import reference
 from tasks.layout import Rows
 from tasks.maze import HORIZONS, MAPS, Maze
@@ -43,6 +44,7 @@ class Recipe:
     horizon: int
     scored_as: str  # the D4RL dataset whose reference returns count as 0 and 100
     collect: Callable[[int, Streams], tuple[Rows, dict[str, Any]]]  # rows, and what the card should say of them
+    behaviour: Callable[[], Behaviour | None] = lambda: None  # the policy that acts, where it is one
 
 
 def _maze2d(name: str) -> Recipe:
@@ -87,7 +89,8 @@ def _locomotion(env: str, level: locomotion.Level) -> Recipe:
         "infos/action_log_probs is the density of the action before clipping."
     )
     world = simulator(locomotion.ENV_IDS[env])
-    return Recipe(text, 1, world, locomotion.HORIZON, f"{env}-{level}-v2", collect_level)
+    behaviour = partial(locomotion.behaviour, env, level)
+    return Recipe(text, 1, world, locomotion.HORIZON, f"{env}-{level}-v2", collect_level, behaviour)
 
 
 RECIPES = {f"maze2d-{name}": _maze2d(name) for name in MAPS} | {  # a new set is a new entry here
@@ -109,7 +112,9 @@ def load(dataset: str, options: DataOptions) -> Task:
         path = make(dataset, options)
         return layout.read(path), str(card(path)["sha256"])
 
-    return Task(f"local/{dataset}", recipe.simulator, recipe.horizon, (scale.ref_min, scale.ref_max), rows, options)
+    score_range = scale.ref_min, scale.ref_max
+    behaviour = recipe.behaviour()
+    return Task(f"local/{dataset}", recipe.simulator, recipe.horizon, score_range, rows, options, behaviour)
 
 
 def location(dataset: str, options: DataOptions) -> Path:

@@ -14,14 +14,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from core.policy import UniformPolicy
 from core.progress import progress
 from core.random import Streams
-from tasks.base import Simulator
+from tasks.base import Behaviour, Simulator
 from tasks.behaviour import LinearPolicy, Policies, load_policies
 from tasks.layout import Rows
 from tasks.mujoco import simulator
 
-__all__ = ["ENV_IDS", "HORIZON", "LEVELS", "SIGMA", "Level", "collect", "expert", "medium", "replay_rows"]
+__all__ = ["ENV_IDS", "HORIZON", "LEVELS", "SIGMA", "Level", "behaviour", "collect", "expert", "medium", "replay_rows"]
 
 Level = Literal["random", "medium", "medium-replay", "expert", "medium-expert"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -52,8 +53,7 @@ def collect(env: str, level: Level, size: int, rng: Streams) -> tuple[Rows, dict
     with progress(f"{env}-{level}", size) as advance:
         made = []
         for part in parts:
-            policy = None if part.checkpoint is None else shipped.policy.pick([part.checkpoint]).noisy(SIGMA)
-            made.append(_episodes(world, policy, part.size, rng.fork(part.label), advance))
+            made.append(_episodes(world, _policy(shipped, part), part.size, rng.fork(part.label), advance))
     for rows in made[:-1]:
         rows.timeout[-1] |= not rows.terminal[-1]
     used = [_described(shipped, part) for part in parts if part.checkpoint is not None]
@@ -69,6 +69,16 @@ def medium(policies: Policies) -> int:
     """The first checkpoint whose mean return on the card is at least a third of the best one's."""
     pay = _card_returns(policies)
     return int(np.argmax(pay >= pay.max() / 3))
+
+
+def behaviour(env: str, level: Level) -> Behaviour | None:
+    """The policy behind a set; None where there are several."""
+    shipped = load_policies(env)
+    parts = _parts(shipped, level, size=1)
+    if len(parts) > 1:
+        return None
+    policy = _policy(shipped, parts[0])
+    return UniformPolicy(simulator(ENV_IDS[env]).action_dim) if policy is None else policy
 
 
 def replay_rows(policies: Policies, size: int) -> Int[np.ndarray, " M"]:
@@ -97,6 +107,10 @@ def _parts(policies: Policies, level: Level, size: int) -> list[_Part]:
             ]
         case "medium-replay":
             return [_Part(index, int(rows), f"{index}") for index, rows in enumerate(replay_rows(policies, size))]
+
+
+def _policy(policies: Policies, part: _Part) -> LinearPolicy | None:
+    return None if part.checkpoint is None else policies.policy.pick([part.checkpoint]).noisy(SIGMA)
 
 
 def _card_returns(policies: Policies) -> Float[np.ndarray, " P"]:

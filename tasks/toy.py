@@ -18,6 +18,7 @@ from torch import Tensor
 from core.errors import unknown
 from core.random import Streams
 from tasks.base import DataOptions, Task
+from tasks.behaviour import LinearPolicy
 from tasks.layout import Rows
 
 __all__ = ["LinearSystem", "find", "load", "names"]
@@ -127,11 +128,22 @@ def load(dataset: str, options: DataOptions) -> Task:
     random = system.expected_return(np.zeros((2, 4)), 3**-0.5)  # a uniform action on [-1, 1] has variance 1/3
     optimal = system.expected_return(system.optimal_gain, 0.0)
     return Task(
-        f"toy/{dataset}", system, HORIZON, (random, optimal), lambda: _behaviour(system, dataset, options.size), options
+        f"toy/{dataset}",
+        system,
+        HORIZON,
+        (random, optimal),
+        lambda: _rows(system, dataset, options.size),
+        options,
+        LinearPolicy(
+            torch.from_numpy(-BEHAVIOUR_GAIN * system.optimal_gain).float()[None],
+            torch.zeros(1, 4),
+            torch.ones(1, 4),
+            BEHAVIOUR_STD,
+        ),
     )
 
 
-def _behaviour(system: LinearSystem, dataset: str, size: int) -> tuple[Rows, str]:
+def _rows(system: LinearSystem, dataset: str, size: int) -> tuple[Rows, str]:
     episodes = -(-size // HORIZON)
     rng = Streams((_RECIPE_SEED,), f"toy/{dataset}")
     gain = torch.from_numpy(BEHAVIOUR_GAIN * system.optimal_gain)

@@ -1,6 +1,7 @@
 """From a results folder to tables, figures and one HTML page; everything is redrawn from the folder alone."""
 
 from benchmarks.report.collect import Results, collect
+from benchmarks.report.consistency import consistency, consistency_table, shift_table
 from benchmarks.report.diagnostics import diagnostics_table
 from benchmarks.report.fidelity import (
     COMPOUNDING,
@@ -15,7 +16,7 @@ from benchmarks.report.fidelity import (
 from benchmarks.report.page import page
 from benchmarks.report.plots import figures
 from benchmarks.report.render import to_csv, to_latex, to_markdown, to_text
-from benchmarks.report.scores import aggregate, evaluations, finals
+from benchmarks.report.scores import aggregate, comparisons, evaluations, finals
 from benchmarks.report.style import save
 from benchmarks.report.tables import aggregate_table, detail_table, improvement_table, score_table
 from benchmarks.store import ResultStore
@@ -42,6 +43,8 @@ def report(store: ResultStore) -> list[str]:
         detail_table(results, final),
         compounding_table(results),
         growth_table(results),
+        consistency_table(results),
+        shift_table(results),
         return_table(results),
         diagnostics_table(results),
         cost_table(results),
@@ -49,7 +52,9 @@ def report(store: ResultStore) -> list[str]:
     for name, frame in (
         ("scores", evaluations(results)),
         ("aggregate", aggregate(final)),
+        ("improvements", comparisons(results, final)),
         ("compounding", compounding(results)[COMPOUNDING]),
+        ("consistency", consistency(results)),
         ("returns", returns(results)),
         ("cost", cost(results)),
     ):

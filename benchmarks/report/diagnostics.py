@@ -53,6 +53,12 @@ def _distance(records: pd.Series) -> float:
     return _last(records, "distance/wasserstein") / (_last(records, "distance/wasserstein_floor") or math.nan)
 
 
+def _beside_unseen(records: pd.Series, rows: str) -> float:
+    """Distance to the nearest training row, in multiples of that of unseen rows of the data."""
+    unseen = records.get("behaviour/nearest/heldout", math.nan) or math.nan
+    return float(records.get(f"behaviour/nearest/{rows}", math.nan) / unseen)
+
+
 SIGNATURES = (
     Signature(
         "nothing learned",
@@ -68,6 +74,28 @@ SIGNATURES = (
         True,
         "Generated states are {:.2g} times as far from those the policy lives through as two halves of these are "
         "from each other.",
+    ),
+    Signature(
+        "not the policy's actions",
+        lambda records: float(records.get("consistency/kl", math.nan)),
+        1.0,
+        True,
+        "Generated actions are {:.2g} nats away from those that the learning policy would take in the same states.",
+    ),
+    Signature(
+        "off the data",
+        lambda records: _beside_unseen(records, "made"),
+        3.0,
+        True,
+        "Generated rows are {:.2g} times as far from the training data as unseen rows of the data are.",
+    ),
+    Signature(
+        "narrow data",
+        lambda records: _beside_unseen(records, "lived"),
+        3.0,
+        True,
+        "What the policy does in the simulator is {:.2g} times as far from the training data as unseen rows of the "
+        "data are: no model was taught there.",
     ),
     Signature(
         "wrong ends",

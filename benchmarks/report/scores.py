@@ -1,5 +1,6 @@
 """From evaluations to the numbers of a table: one final score per seed, then intervals over seeds and over tasks."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
@@ -7,10 +8,14 @@ import torch
 
 from benchmarks.report.collect import LABELS, Results
 from metrics.statistics import (
+    holm,
     iqm,
     mean,
     median,
     optimality_gap,
+    paired_t_test,
+    probability_of_improvement,
+    seeds_needed,
     stratified_bootstrap,
     t_interval,
     trimmed_t_interval,
@@ -20,16 +25,19 @@ __all__ = [
     "AGGREGATES",
     "DIVERGENCE",
     "FEW_SEEDS",
+    "LEVEL",
     "RULE",
     "aggregate",
+    "comparisons",
     "estimates",
     "evaluations",
     "finals",
-    "improvements",
     "judged",
+    "resolution",
 ]
 
 FEW_SEEDS = 5  # below, a cell is marked and never bold
+LEVEL = 0.05  # chance of calling any of the comparisons of an algorithm different when none is
 WINDOW = 10
 RULE = (
     f"Score of a seed: mean over its last {WINDOW} evaluations; over the last half of them where there are fewer than "
@@ -101,24 +109,48 @@ def estimates(frame: pd.DataFrame, column: str = "final") -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["n", "mean", "low", "high"])
 
 
-def improvements(results: Results, final: pd.DataFrame) -> pd.DataFrame:
-    """`estimates` of each cell's score minus that of generator `none`, seed by seed.
+def comparisons(results: Results, final: pd.DataFrame) -> pd.DataFrame:
+    """improvements.csv: each cell's score minus that of generator `none`, seed by seed; indexed by cell.
 
     The partner is the cell of equal task, algorithm and settings; cells without one are left out.
+
+    n, mean, low, high: `estimates` of the gain. std: of the gains, over seeds. better: probability that a run beats a
+    run of generator `none`, ties count half. p: two-sided paired t-test. p_holm: adjusted within the algorithm, over
+    all tasks, generators and variants that are compared. NaN where fewer than two pairs are left.
     """
+    pairs = _pairs(results, final).dropna(subset="gain")
+    rows = {}
+    for cell_id, group in pairs.groupby("cell_id"):
+        ours, none, gain = (
+            torch.tensor(group[column].to_numpy(), dtype=torch.float64) for column in ("final", "final_none", "gain")
+        )
+        std = gain.std().item() if len(gain) > 1 else math.nan
+        better = probability_of_improvement(ours[:, None], none[:, None]).item()
+        rows[cell_id] = [*group[[*LABELS, "unit"]].iloc[0], std, better, paired_t_test(gain).item()]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*LABELS, "unit", "std", "better", "p"])
+    table = table.join(estimates(pairs, "gain")).assign(p_holm=math.nan)
+    for _, family in table.dropna(subset="p").groupby("algorithm"):
+        adjusted = holm(torch.tensor(family["p"].to_numpy(), dtype=torch.float64))
+        table.loc[family.index, "p_holm"] = adjusted.numpy()
+    return table[[*LABELS, "unit", "n", "mean", "low", "high", "std", "better", "p", "p_holm"]]
 
-    def context(spec: object) -> str:
-        return repr([spec[key] for key in ("task", "algorithm", "settings")])  # type: ignore[index]
 
-    baselines = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
-    partner = {cell.cell_id: baselines.get(context(cell.spec)) for cell in results.cells if cell.generator != "none"}
-    pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
-        final[["cell_id", "seed", "final"]],
-        left_on=["partner", "seed"],
-        right_on=["cell_id", "seed"],
-        suffixes=("", "_none"),
+def resolution(compared: pd.DataFrame, points: float = 5.0) -> str:
+    """One line under `comparisons`: how many seeds would show a difference of `points`. Empty where there is no spread.
+
+    Pairs of tasks with reference returns only: elsewhere a point has no meaning.
+    """
+    pairs = compared[(compared["unit"] == "score") & compared["std"].notna()]
+    if pairs.empty:
+        return ""
+    needed = pd.Series([seeds_needed(points, std, paired=True) for std in pairs["std"]])
+    fewest, most = (int(count) for count in (pairs["n"].min(), pairs["n"].max()))
+    return (
+        f"With the spread seen here, {math.ceil(needed.median())} seeds per cell would show a difference of {points:g} "
+        f"points with power 80 % (paired by seed, two-sided 5 %, without Holm's correction; median over {len(pairs)} "
+        f"pair{'s' * (len(pairs) > 1)}; worst {needed.max()}). The spread was estimated from {fewest}"
+        f"{'' if fewest == most else f' to {most}'} seeds."
     )
-    return estimates(pairs.assign(gain=pairs["final"] - pairs["final_none"]), "gain")
 
 
 def aggregate(final: pd.DataFrame) -> pd.DataFrame:
@@ -137,6 +169,23 @@ def aggregate(final: pd.DataFrame) -> pd.DataFrame:
             rows.append([generator, algorithm, metric, *numbers, *scores.shape, variant])
     columns = ["generator", "algorithm", "metric", "value", "low", "high", "n_seeds", "n_tasks", "variant"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _pairs(results: Results, final: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `final` whose cell has a partner with the same seed: `final_none` and `gain` beside `final`."""
+
+    def context(spec: object) -> str:
+        return repr([spec[key] for key in ("task", "algorithm", "settings")])  # type: ignore[index]
+
+    baselines = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
+    partner = {cell.cell_id: baselines.get(context(cell.spec)) for cell in results.cells if cell.generator != "none"}
+    pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
+        final[["cell_id", "seed", "final"]],
+        left_on=["partner", "seed"],
+        right_on=["cell_id", "seed"],
+        suffixes=("", "_none"),
+    )
+    return pairs.assign(gain=pairs["final"] - pairs["final_none"])
 
 
 def _evaluated(settings: Mapping[str, int]) -> list[int]:

@@ -8,7 +8,17 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.report.collect import CellView, Results, natural
-from benchmarks.report.scores import AGGREGATES, DIVERGENCE, FEW_SEEDS, RULE, aggregate, estimates, improvements
+from benchmarks.report.scores import (
+    AGGREGATES,
+    DIVERGENCE,
+    FEW_SEEDS,
+    LEVEL,
+    RULE,
+    aggregate,
+    comparisons,
+    estimates,
+    resolution,
+)
 
 __all__ = [
     "Entry",
@@ -65,17 +75,19 @@ def score_table(results: Results, final: pd.DataFrame) -> Table:
 
 def improvement_table(results: Results, final: pd.DataFrame) -> Table:
     """The same rows; every generator minus `none`, seed by seed."""
-    estimate = improvements(results, final)
+    compared = comparisons(results, final)
     caption = (
-        f"Score minus that of generator none with the same seed, algorithm and settings. {RULE} {INTERVAL} "
-        f"Bold: at least {FEW_SEEDS} seeds and an interval that does not contain zero. {DAGGER} {_notes(results)}"
+        f"Score minus that of generator none with the same seed, algorithm and settings. {RULE} {INTERVAL} P: "
+        "probability that a run beats one of generator none, ties count half. Bold: at least "
+        f"{FEW_SEEDS} seeds and p < {LEVEL} in a paired t-test, after Holm's correction for all comparisons of the "
+        f"algorithm. {resolution(compared)} {DAGGER} {_notes(results)}"
     )
     return _by_generator(
         results,
         "improvement",
         "Improvement over real data only",
         caption,
-        lambda row: _scores(row, estimate, _nonzero, sign="+"),
+        lambda row: _scores(row, compared, _nonzero, sign="+"),
         skip="none",
     )
 
@@ -147,7 +159,7 @@ def _by_generator(
 def _scores(
     row: Sequence[CellView | None], estimate: pd.DataFrame, bold: Callable[[pd.DataFrame], set[str]], sign: str = ""
 ) -> list[Entry]:
-    """The entries of one row: `mean ± half-width, n`, or why there is no number."""
+    """The entries of one row: `mean ± half-width, n` and `better` if it is known, or why there is no number."""
     known = estimate[estimate.index.isin([cell.cell_id for cell in row if cell is not None]) & (estimate["n"] > 0)]
     strong = bold(known)
     entries = []
@@ -158,14 +170,15 @@ def _scores(
             why = "diverged" if cell.diverged else "failed" if cell.failed else "missing" if cell.missing else "—"
             entries.append(Entry(why, value=-math.inf, cell_id=cell.cell_id))
         else:
-            n, mean, low, high = values(known.loc[cell.cell_id])
+            n, mean, low, high = values(known.loc[cell.cell_id, ["n", "mean", "low", "high"]])
             width = 0.0 if math.isnan(low) else (high - low) / 2
             digits = _digits(max(abs(mean), width))
             half = "" if math.isnan(low) else f" ± {width:.{digits}f}"
             of = "" if n == cell.seeds else f"/{cell.seeds}"
             few = "†" if n < FEW_SEEDS else ""
             lost = f", {len(cell.diverged)} diverged" if cell.diverged else ""
-            text = f"{mean:{sign}.{digits}f}{half} (n={int(n)}{of}{lost}){few}"
+            better = f", P={float(known['better'][cell.cell_id]):.2f}" if "better" in known else ""
+            text = f"{mean:{sign}.{digits}f}{half} (n={int(n)}{of}{lost}{better}){few}"
             entries.append(Entry(text, cell.cell_id in strong, mean, cell.cell_id))
     return entries
 
@@ -181,8 +194,8 @@ def _separate(row: pd.DataFrame) -> set[str]:
 
 
 def _nonzero(row: pd.DataFrame) -> set[str]:
-    """The cells whose interval does not contain zero."""
-    return set(row.index[(row["n"] >= FEW_SEEDS) & ((row["low"] > 0) | (row["high"] < 0))])
+    """The cells that differ from generator none by more than chance."""
+    return set(row.index[(row["n"] >= FEW_SEEDS) & (row["p_holm"] < LEVEL)])
 
 
 def labels(results: Results, cell: CellView) -> list[Entry]:

@@ -14,6 +14,7 @@ from scipy.stats import kstest
 from algorithms.dql import DQL, hashed_uniform
 from benchmarks.spec import method
 from core.data import Batch, Dataset
+from core.policy import ImplicitPolicy
 from core.random import Streams
 from models.actors import reverse_chain, vp_betas
 from models.nn import anneal, clip_per_seed
@@ -211,6 +212,7 @@ def test_selection_rules(toy: Dataset, hand: SimpleNamespace) -> None:
     assert (best >= q(replace(PLAIN, select="sample"))).float().mean() > 0.9 and best.mean() > few.mean()
     cold, hot = (q(replace(PLAIN, select="q-softmax", softmax_temperature=t)) for t in (1e-9, 1e9))
     assert torch.equal(cold, best)
+    assert isinstance(state.policy, ImplicitPolicy)
     plain = state.value(state.target_critic, obs, state.policy.sample(obs, 8, Streams(SEEDS))).amin(1)
     assert abs(hot.mean() - plain.mean()) < 0.3 * plain.std() and hot.mean() < best.mean()
 

@@ -1,5 +1,6 @@
 """Evaluation on the linear system, where every expected number is a closed form."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.random import Streams
 from tasks.base import DataOptions, Task, load_task, rollout
+from tasks.behaviour import LinearPolicy
 from tasks.toy import LinearSystem
 
 SYSTEM = LinearSystem()
@@ -356,3 +358,66 @@ def test_filter_and_critic_are_judged_where_there_are_any(task: Task, data: Data
     assert (values(1.0)["values/ratio"] < 1).all()  # the policy's own actions are on its line, recorded ones are not
     assert (found["filter/rank_correlation"] > 0.99).all()
     assert (found["filter/true_kept"] > found["filter/true_dropped"] + 0.1).all()
+
+
+def test_a_shifted_action_costs_what_the_formulas_say(task: Task, data: Dataset) -> None:
+    """The toy's behaviour policy is known, so the surprise about a shift by delta is delta^2 / (2 (std^2 + .2^2))."""
+    known, shift = task.behaviour, 0.1
+    assert isinstance(known, LinearPolicy)
+
+    @dataclass(frozen=True)
+    class Behaviour:
+        def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
+            return known.centre(obs) if rng is None else known.act(obs, rng)
+
+    @dataclass(frozen=True)
+    class Shifted(Told):
+        def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
+            made = super().generate(policy, start, length, rng)
+            return replace(made, action=known.act(made.obs[:, :, :-1].flatten(1, 2), rng).view_as(made.action) + shift)
+
+    settings = Settings(fidelity_starts=2000, fidelity_horizon=HORIZON)
+    found = dict(evaluate_rollouts(task, data, Shifted(), Behaviour(), settings, Streams(SEEDS)))
+    noise = known.sigma**2
+    assert found["consistency/kl"].tolist() == pytest.approx([2 * (shift**2 + noise) / (2 * 0.2**2)] * 2, rel=0.03)
+    excess = 2 * shift**2 / (2 * (noise + 0.2**2))
+    assert found["behaviour/excess/made"].tolist() == pytest.approx([excess] * 2, abs=0.15)
+    assert found["behaviour/excess/lived"].tolist() == pytest.approx([0, 0], abs=0.15)
+    for name in ("made", "lived"):
+        assert (found[f"behaviour/nearest/{name}"] / found["behaviour/nearest/heldout"]).sub(1).abs().max() < 0.3
+    assert "consistency/energy" not in found
+
+
+def test_every_kind_of_policy_is_compared_in_its_own_way(task: Task, data: Dataset) -> None:
+    @dataclass(frozen=True)
+    class Gaussian(Gain):
+        def noise_of(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return (action - self.act(obs, None)) / 0.5
+
+    @dataclass(frozen=True)
+    class Implicit(Gain):
+        def sample(self, obs: torch.Tensor, count: int, rng: Streams) -> torch.Tensor:
+            return self.act(obs, None)[:, None] + 0.5 * rng.normal(count, *obs.shape[1:-1], 2)
+
+    settings = Settings(fidelity_starts=50, fidelity_horizon=5)
+    greedy = [
+        dict(evaluate_rollouts(task, data, Told(), policy, settings, Streams(SEEDS)))
+        for policy in (Gain(), Gaussian(), Implicit())
+    ]
+    for found in greedy:  # the generator takes the mean
+        assert found["consistency/distance"].abs().max() < 1e-6
+    assert greedy[0]["consistency/kl"].abs().max() < 1e-6
+    assert greedy[1]["consistency/kl"].tolist() == pytest.approx([-1, -1], abs=1e-6)
+    middle = 2 * 0.5 * ((math.pi / 2) ** 0.5 - math.pi**0.5)  # E|x|, E|x - x'| of two-dimensional normals
+    assert greedy[2]["consistency/energy"].tolist() == pytest.approx([middle] * 2, abs=0.02)
+    assert "consistency/kl" not in greedy[2]
+
+
+def test_where_the_behaviour_is_not_known_a_fitted_density_says_nearly_the_same(task: Task, data: Dataset) -> None:
+    settings = Settings(fidelity_starts=200, fidelity_horizon=5)
+    blind = replace(task, behaviour=None)
+    known, fitted = (
+        dict(evaluate_rollouts(which, data, Told(), Gain(), settings, Streams(SEEDS))) for which in (task, blind)
+    )
+    for rows in ("made", "lived"):
+        assert (known[f"behaviour/excess/{rows}"] - fitted[f"behaviour/excess/{rows}"]).abs().max() < 0.1

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from benchmarks.report import report, score_text
 from benchmarks.report.collect import collect
-from benchmarks.report.scores import aggregate, estimates, finals, improvements
+from benchmarks.report.scores import aggregate, comparisons, estimates, finals, resolution
 from benchmarks.report.tables import detail_table, score_table, values
 from benchmarks.spec import Method, RunSpec, Settings
 from benchmarks.store import Record, ResultStore
@@ -292,8 +292,8 @@ def test_intervals_and_improvement(store: ResultStore) -> None:
     n, mean, _, high = values(estimates(final).loc[mopo])
     assert (n, mean) == (6, 47.5)
     assert high - mean == pytest.approx(2.5705818366147395 * 3.5**0.5 / 6**0.5)  # t(0.975, 5) s / sqrt(n)
-    gain = values(improvements(results, final).loc[mopo])
-    assert gain == [6, 20, 20, 20]  # paired: the seeds' spread cancels
+    gain = comparisons(results, final).loc[mopo]
+    assert values(gain[["n", "mean", "low", "high", "std", "better", "p"]]) == [6, 20, 20, 20, 0, 1, 0]  # paired
     total = aggregate(final).set_index(["generator", "metric"])
     assert values(total.loc[("mopo", "mean"), ["value", "n_seeds", "n_tasks"]]) == [47.5, 6, 1]
     assert total.loc[("mopo", "optimality_gap"), "value"] == pytest.approx(0.525)
@@ -392,3 +392,46 @@ def test_an_empty_folder_makes_an_empty_report(tmp_path: Path) -> None:
     assert not list((tmp_path / "report").glob("*.svg"))
     assert len(rows(tmp_path / "report" / "scores.csv")) == 2
     Page((tmp_path / "report" / "index.html").read_text())
+
+
+def test_comparisons_with_none(tmp_path: Path) -> None:
+    """Gains by hand; Holm's families are the algorithms: bc compares two pairs, iql one."""
+    store = ResultStore(tmp_path)
+
+    def finish(task: str, generator: str, algorithm: str, scores: list[float]) -> None:
+        cell = spec(task, generator, len(scores))
+        cell = replace(cell, algorithm=Method(algorithm, Nothing()))
+        store.finish(cell, {}, [Record(s, 100, "normalized_score", score) for s, score in enumerate(scores)])
+
+    for task, algorithm, gains in (("a", "bc", [1, 2, 3]), ("b", "bc", [9, 11, 10]), ("a", "iql", [1, 2, 3])):
+        finish(f"toy/{task}", "none", algorithm, [0.0, 2.0, 4.0])
+        finish(
+            f"toy/{task}", "mopo", algorithm, [gain + none for gain, none in zip(gains, (0.0, 2.0, 4.0), strict=True)]
+        )
+    results = collect(store)
+    found = comparisons(results, finals(results)).set_index(["task", "algorithm"])
+    a, b, alone = (found.loc[key] for key in (("toy/a", "bc"), ("toy/b", "bc"), ("toy/a", "iql")))
+    assert values(a[["n", "mean", "std"]]) == [3, 2, 1]
+    assert a["better"] == pytest.approx(6.5 / 9)  # of 1, 4, 7 against 0, 2, 4: 1 + 2.5 + 3
+    assert a["p"] == pytest.approx(0.0741799)  # t = 2 sqrt(3) with 2 degrees of freedom: 1 - sqrt(6/7)
+    assert b["p"] == pytest.approx(0.0033, rel=0.02)
+    assert (b["p_holm"], a["p_holm"]) == pytest.approx((2 * b["p"], a["p"]))
+    assert alone["p_holm"] == alone["p"]
+    assert resolution(found).startswith(
+        "With the spread seen here, 3 seeds per cell would show a difference of 5 points with power 80 % (paired by "
+        "seed, two-sided 5 %, without Holm's correction; median over 3 pairs; worst 3). The spread was estimated from "
+        "3 seeds."
+    )
+
+
+def test_comparisons_say_nothing_where_there_is_nothing_to_compare(store: ResultStore, tmp_path: Path) -> None:
+    """Equal gains have no spread: two seeds would do. Returns without a reference are compared, but not in points."""
+    results = collect(store)
+    compared = comparisons(results, finals(results))
+    assert compared["p"].tolist() == compared["p_holm"].tolist()
+    assert set(compared["task"]) == {"toy/linear", "local/hopper-medium"}
+    assert "2 seeds per cell" in resolution(compared)
+    assert resolution(compared.assign(unit="return")) == ""
+    nothing = collect(ResultStore(tmp_path / "empty"))
+    assert comparisons(nothing, finals(nothing)).empty
+    assert resolution(comparisons(nothing, finals(nothing))) == ""

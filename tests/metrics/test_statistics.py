@@ -118,6 +118,51 @@ def test_bootstrap_covers_with_many_runs_and_tasks() -> None:
     assert 0.885 < inside / 300 < 0.98
 
 
+def collapsing(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Runs of which one in five learns nothing."""
+    lost = torch.rand(*shape, generator=seeded(seed + 1), dtype=torch.float64) < 0.2
+    return 80 + 5 * normal(*shape, seed=seed) - 60 * lost
+
+
+def collapsing_iqm() -> float:
+    """Of the distribution itself: its quartiles lie within the runs that do not collapse (to 1e-20)."""
+    low, high = norm.ppf(0.05 / 0.8), norm.ppf(0.55 / 0.8)
+    return float(80 - 5 * (norm.pdf(high) - norm.pdf(low)) * 0.8 / 0.5)
+
+
+COVERAGE = {  # (scores, tasks): per cent for 3, 5, 10 runs of mean, of IQM; the table in METRICS.md
+    ("normal", 1): ([95.1, 95.0, 95.1], [95.1, 92.7, 93.6]),
+    ("normal", 3): ([82.8, 88.3, 92.6], [84.5, 91.1, 93.3]),
+    ("normal", 5): ([85.0, 91.0, 93.2], [86.9, 92.0, 93.8]),
+    ("normal", 12): ([88.8, 90.9, 94.4], [88.0, 91.5, 94.1]),
+    ("collapsing", 1): ([69.1, 67.5, 88.8], [95.7, 93.7, 95.0]),
+    ("collapsing", 3): ([82.2, 87.4, 92.0], [87.3, 88.8, 93.7]),
+    ("collapsing", 5): ([83.0, 88.9, 92.7], [84.9, 91.7, 94.9]),
+    ("collapsing", 12): ([87.2, 90.0, 93.2], [89.7, 92.1, 94.1]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "tasks"), COVERAGE)
+def test_coverage_is_what_we_say(kind: str, tasks: int) -> None:
+    """1000 experiments, 20 000 of one task: three standard errors of both sides are at most 5 points and 1 point."""
+    draw, truth = (normal, (0.0, 0.0)) if kind == "normal" else (collapsing, (68.0, collapsing_iqm()))
+    target = torch.tensor(truth, dtype=torch.float64)
+    for i, runs in enumerate((3, 5, 10)):
+        if tasks == 1:
+            x = draw(20_000, runs, seed=1000 + runs)
+            low, high = (torch.stack(ends, -1) for ends in zip(t_interval(x), trimmed_t_interval(x), strict=True))
+        else:
+            found = [
+                stratified_bootstrap(x, lambda s: torch.stack([mean(s), iqm(s)], -1), 500, seeded(experiment))
+                for experiment, x in enumerate(draw(1000, runs, tasks, seed=1000 + runs))
+            ]
+            low, high = (torch.stack(ends) for ends in zip(*found, strict=True))
+        seen = 100 * ((low <= target) & (target <= high)).double().mean(0)
+        expected = [column[i] for column in COVERAGE[kind, tasks]]
+        assert seen.tolist() == pytest.approx(expected, abs=1.0 if tasks == 1 else 5.0), runs
+
+
 def test_bootstrap_resamples_within_tasks() -> None:
     """Tasks of very different level but no spread over runs: nothing is left to vary."""
     scores = torch.tensor([[0.0, 100.0, 1000.0]], dtype=torch.float64).expand(5, 3)
@@ -240,7 +285,8 @@ def test_seeds_needed_is_the_first_number_with_enough_power() -> None:
             seeds = seeds_needed(5.0, std, paired=paired, chance=0.9, level=0.01)
             assert power(5.0, std, seeds, paired=paired, level=0.01) >= 0.9
             assert seeds == 2 or power(5.0, std, seeds - 1, paired=paired, level=0.01) < 0.9
-    assert seeds_needed(5.0, 0.0, paired=True) == 2
+    for hardly_any in (0.0, 1e-300, 1e-15, 0.001):
+        assert seeds_needed(5.0, hardly_any, paired=True) == 2
     many = ((norm.ppf(0.975) + norm.ppf(0.8)) / 0.01) ** 2 + norm.ppf(0.975) ** 2 / 2  # known to hold for many seeds
     assert seeds_needed(0.01, 1.0, paired=True) == math.ceil(many) == 78491
 

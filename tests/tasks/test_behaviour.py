@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from core.errors import SpecError
-from core.policy import Policy
+from core.policy import Policy, UniformPolicy
 from core.random import Streams
+from tasks.base import DataOptions, load_task
 from tasks.behaviour import FOLDER, LinearPolicy, load_policies
 from tasks.mujoco import simulator
 from tasks.recipes.train_policies import EPISODES, METHODS, SHIPPED
@@ -96,3 +97,31 @@ def test_shipped_policies_span_the_returns(name: str) -> None:
     assert shipped.steps[0] == 0 and (shipped.policy.weight[0] == 0).all()
     assert max(pay) == max(pay[-2:])
     assert any(0.2 < value / max(pay) < 0.6 for value in pay)
+
+
+def test_smoothed_density_is_a_wider_gaussian_around_the_clipped_centre() -> None:
+    policy = random_policies(1, 0.3)
+    obs = Streams((5, 6)).normal(40, 5)
+    action = Streams((7, 8)).normal(40, 3)
+    centre = policy.centre(obs).clamp(-1, 1)
+    expected = torch.distributions.Normal(centre, 0.5).log_prob(action).sum(-1)
+    torch.testing.assert_close(policy.smoothed_log_prob(obs, action, 0.4), expected)
+
+
+def test_smoothed_density_of_uniform_actions_integrates_to_one() -> None:
+    grid = torch.linspace(-3, 3, 3001)[None, :, None]
+    density = UniformPolicy(1).smoothed_log_prob(grid, grid, 0.2).exp()[0]
+    assert torch.trapezoid(density, grid[0, :, 0].double()).item() == pytest.approx(1, abs=1e-6)
+    assert density[1500].item() == pytest.approx(0.5)  # in the middle nothing is lost
+
+
+def test_only_sets_of_one_policy_have_a_known_behaviour() -> None:
+    def kind(name: str) -> str:
+        return type(load_task(f"local/{name}", DataOptions(size=100)).behaviour).__name__
+
+    assert [kind(f"hopper-{level}") for level in ("random", "medium", "expert")] == [
+        "UniformPolicy",
+        "LinearPolicy",
+        "LinearPolicy",
+    ]
+    assert {kind("hopper-medium-replay"), kind("hopper-medium-expert"), kind("maze2d-umaze")} == {"NoneType"}

@@ -1,0 +1,1 @@
+"""Speed beside the usual tools, measured in the same run: ratios, not times."""
