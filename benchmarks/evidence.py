@@ -58,7 +58,7 @@ def gather(
 def replayed(simulator: Simulator, state: Float64[Tensor, "S B X"], action: Float[Tensor, "S B L A"]) -> Trajectories:
     """The simulator under a string of actions. It goes on past an end; the steps behind the first are not valid."""
     states = simulator.replay(state, action.cpu())
-    _, reward, ended = simulator.step(states[:, :, :-1], action.cpu(), None)
+    reward, ended = simulator.outcome(states[:, :, :-1], action.cpu(), states[:, :, 1:])
     before = ended.long().cumsum(-1) - ended.long() == 0
     obs = simulator.observe(states).float()
     return Trajectories(action.cpu(), obs, reward.float(), ended, before).map(lambda x: x.to(action.device))

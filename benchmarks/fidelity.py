@@ -97,6 +97,7 @@ def _compounding(
     made, truth, scale = seen.made, seen.replayed.obs, data.obs_std
     cap = data_diameter(data.train.obs, scale)
     nudged = torch.nextafter(seen.state.float(), torch.full((), torch.inf)).double()  # one float32 ulp away
+    chaotic = simulator.observe(simulator.replay(nudged, made.action.cpu()))
 
     def error(model: Tensor, other: Tensor) -> Tensor:
         return standardized_error(model[:, :, 1:], other[:, :, 1:], scale)
@@ -109,7 +110,7 @@ def _compounding(
     curves = {name: getattr(open_loop, name) for name in ("median", "mean", "q10", "q90", "alive", "capped")} | {
         "local": median(inconsistency, seen.stepped_valid),
         "floor": floor,
-        "chaos": median(error(replayed(simulator, nudged, made.action).obs, truth), made.valid),
+        "chaos": median(error(chaotic.to(truth), truth), made.valid),
         "still": median(error(truth[:, :, :1].expand_as(truth), truth), made.valid),
     }
     if seen.lived is not None:

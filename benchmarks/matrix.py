@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks import runner
+from benchmarks.planning import pretrained
 from benchmarks.provenance import provenance
 from benchmarks.spec import RunSpec
 from benchmarks.store import DIVERGED, ResultStore
@@ -90,19 +91,20 @@ def run_missing(
 def _side_by_side(todo: list[_Job], store: ResultStore, jobs: int) -> int:
     context, environment = _context(), dict(os.environ)
     channel: Channel = context.SimpleQueue()
-    waiting, failed = todo[::-1], 0
+    waiting, failed, made = list(todo), 0, set[str]()
     running: dict[Any, tuple[BaseProcess, _Job, datetime]] = {}  # by sentinel
     with showing(channel):
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    job = waiting.pop()
+                    job = waiting.pop(_next(waiting, [other for _, other, _ in running.values()], made))
                     process = context.Process(target=_work, args=(job, channel, environment), daemon=True)
                     process.start()
                     running[process.sentinel] = process, job, datetime.now(UTC)
                 for sentinel in wait(list(running)):
                     process, job, started = running.pop(sentinel)
                     process.join()
+                    made |= _makes(job)
                     failed += process.exitcode != 0
                     if process.exitcode not in (0, _FAILED):
                         job.fail(store, started, f"the cell's process ended with exit code {process.exitcode}\n")
@@ -111,6 +113,17 @@ def _side_by_side(todo: list[_Job], store: ResultStore, jobs: int) -> int:
             for process, *_ in running.values():
                 process.terminate()
     return failed
+
+
+def _next(waiting: list[_Job], running: list[_Job], made: set[str]) -> int:
+    """The first job that has not to wait for what a running one is making; if there is none, the first."""
+    in_the_making = {thing for job in running for thing in _makes(job)} - made
+    return next((index for index, job in enumerate(waiting) if not _makes(job) & in_the_making), 0)
+
+
+def _makes(job: _Job) -> set[str]:
+    """What other jobs may want, too: the data of the task and pretrained models."""
+    return {job.spec.task} | pretrained(job.spec)
 
 
 def _context() -> Any:

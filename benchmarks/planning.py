@@ -13,7 +13,7 @@ from benchmarks.store import ResultStore
 from core.files import canonical_json
 from models.cache import ModelConfig, describe_model
 
-__all__ = ["describe"]
+__all__ = ["describe", "pretrained"]
 
 
 def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
@@ -39,15 +39,24 @@ def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
     return "\n".join(lines)
 
 
+def pretrained(spec: RunSpec) -> set[str]:
+    """The pretrained models that a cell needs, those that they build on included; equal names are equal models."""
+    configs = (getattr(spec.generator.config, field.name) for field in fields(spec.generator.config))
+    models = [
+        model
+        for config in configs
+        if isinstance(config, ModelConfig)
+        for model in (config, *getattr(config, "needs", ()))
+    ]
+    return {canonical_json([spec.task, describe_model(model)]) for model in models}
+
+
 def _models(specs: list[RunSpec]) -> list[list[Any]]:
     """Models by what determines them; one fit per seed unless the suite shares one."""
     users: dict[str, list[RunSpec]] = defaultdict(list)
     for spec in specs:
-        for field in fields(spec.generator.config):
-            config = getattr(spec.generator.config, field.name)
-            for model in [config, *getattr(config, "needs", ())] if isinstance(config, ModelConfig) else []:
-                cells = users[canonical_json([spec.task, describe_model(model)])]
-                cells += [spec] if spec not in cells else []
+        for model in sorted(pretrained(spec)):
+            users[model].append(spec)
     rows = []
     for key, cells in users.items():
         task, model = json.loads(key)

@@ -67,6 +67,11 @@ class Simulator(Protocol):
     ) -> tuple[Float64[Tensor, "*N X"], Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
         """(next state, reward, terminated); actions are clipped to [-1, 1] first. `rng` None: without process noise."""
 
+    def outcome(
+        self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
+    ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
+        """(reward, terminated) of a step that led to `after`; without simulating it."""
+
     def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
         """Open loop: the states that a string of actions leads through, past any termination; no process noise."""
 

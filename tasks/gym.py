@@ -81,6 +81,12 @@ class GymSimulator:
         after = state + torch.tensor([0.0, 1.0], dtype=torch.float64)
         return after, reward.view(state.shape[:-1]), ended.view(state.shape[:-1])
 
+    def outcome(
+        self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
+    ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
+        """Impossible. Raises: DataError."""
+        raise DataError(f"only {self.spec.id} itself knows what a step pays, and only when it is made")
+
     def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
         """Impossible. Raises: DataError."""
         raise DataError(f"the state of {self.spec.id} cannot be set, so nothing can be replayed in it")

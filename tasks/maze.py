@@ -91,7 +91,13 @@ class Maze:
         slowed = torch.cat([state[..., :2], state[..., 2:].clamp(-MAX_SPEED, MAX_SPEED)], -1)
         control = action.double().cpu().clamp(-1, 1).unsqueeze(-2)
         after = advance(load_maze(self.name), slowed, control, frame_skip=1).squeeze(-2)
-        return after, self.reward(after), torch.zeros(after.shape[:-1], dtype=torch.bool)
+        return after, *self.outcome(state, action, after)
+
+    def outcome(
+        self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
+    ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
+        """The reward of where it led; there is no end."""
+        return self.reward(after), torch.zeros(after.shape[:-1], dtype=torch.bool)
 
     def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
         """Step by step, since velocities are clipped in between."""

@@ -82,12 +82,19 @@ class Locomotion:
         Where MuJoCo gives up on a row (`tasks.stepping.advance`), the next state and the reward are NaN and the row is
         terminated; gymnasium would go on from the default pose.
         """
-        action = action.double().cpu().clamp(-1, 1)
-        after = advance(self._model, state, action.unsqueeze(-2), self.frame_skip).squeeze(-2)
+        control = action.double().cpu().clamp(-1, 1).unsqueeze(-2)
+        after = advance(self._model, state, control, self.frame_skip).squeeze(-2)
+        return after, *self.outcome(state, action, after)
+
+    def outcome(
+        self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
+    ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
+        """Speed and a bonus for standing, less the cost of control."""
         ended = self._fallen(after[..., 1:])
         forward = (after[..., 0] - state[..., 0]) / (self._model.opt.timestep * self.frame_skip)
         bonus = self.alive_bonus * (1.0 if self.bonus_when_falling else (~ended).double())
-        return after, forward + bonus - self.control_cost * action.square().sum(-1), ended
+        effort = action.double().cpu().clamp(-1, 1).square().sum(-1)
+        return forward + bonus - self.control_cost * effort, ended
 
     def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
         """The whole string in one call, warm start carried along; NaN from where MuJoCo gives up."""

@@ -83,13 +83,20 @@ class LinearSystem:
         self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], rng: Streams | None
     ) -> tuple[Float64[Tensor, "*N X"], Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
         """One step of the equation above."""
-        a, b, q, r = (torch.from_numpy(matrix) for matrix in (*self.matrices, *self.costs))
-        action = action.double().clamp(-1, 1)
-        reward = 1 - (state @ q * state).sum(-1) - (action @ r * action).sum(-1)
-        after = state @ a.T + action @ b.T
+        a, b = (torch.from_numpy(matrix) for matrix in self.matrices)
+        after = state @ a.T + action.double().clamp(-1, 1) @ b.T
         if rng is not None:
             after = after + self.noise * rng.normal(*after.shape[1:]).double().cpu()
-        return after, reward, torch.zeros(reward.shape, dtype=torch.bool)
+        return after, *self.outcome(state, action, after)
+
+    def outcome(
+        self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
+    ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
+        """Quadratic costs of state and action; there is no end."""
+        q, r = (torch.from_numpy(matrix) for matrix in self.costs)
+        action = action.double().clamp(-1, 1)
+        reward = 1 - (state @ q * state).sum(-1) - (action @ r * action).sum(-1)
+        return reward, torch.zeros(reward.shape, dtype=torch.bool)
 
     def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
         """The mean path: process noise is not repeatable, so it is this task's replay floor."""

@@ -58,6 +58,22 @@ def test_numbers_do_not_depend_on_how_many_run_at_once(tmp_path: Path) -> None:
     assert one == two
 
 
+def test_nobody_waits_for_a_model_while_there_is_other_work() -> None:
+    """ensemble and mopo share a model; all of them share the task's data."""
+    jobs = {
+        (task, generator): matrix._Job("", spec, Path(), CPU, None)
+        for task in ("toy/linear", "local/maze2d-umaze")
+        for generator in ("ensemble", "mopo", "none")
+        for spec in specs(f'generators=["{generator}"]', f'tasks=["{task}"]', "mopo.dynamics.max_updates=40")
+    }
+    ensemble, mopo, none, *_, elsewhere = jobs.values()
+    assert matrix._next([ensemble, mopo, none], [], set()) == 0
+    assert matrix._next([mopo, none, elsewhere], [ensemble], set()) == 2  # the data is being made, too
+    assert matrix._next([mopo, none, elsewhere], [ensemble], {"toy/linear"}) == 1
+    assert matrix._next([mopo], [ensemble], {"toy/linear"}) == 0  # nothing else to do
+    assert matrix._next([mopo, none], [ensemble], matrix._makes(ensemble)) == 0
+
+
 def test_a_cell_whose_process_dies_is_recorded_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
