@@ -57,7 +57,7 @@ class ARDiffusion:
             **{name: DyDiff.presets["small"][name] for name in _SHARED},
             "model": {
                 "denoiser": {"dim": 32, "multipliers": [1], "blocks": 2},
-                "updates": 600,
+                "updates": 500,
                 "batch_size": 128,
                 "learning_rate": 3e-3,
             },

@@ -81,7 +81,7 @@ class DyDiff:
             "model": {
                 "rows": 16,
                 "denoiser": {"dim": 32, "multipliers": [1, 2], "blocks": 1},
-                "updates": 600,
+                "updates": 500,
                 "learning_rate": 3e-3,
             },
             "dynamics": Ensemble.presets["small"]["dynamics"],

@@ -53,7 +53,7 @@ class Ensemble:
                 "elites": 3,
                 "width": 100,
                 "weight_decay": [2.5e-5, 5e-5, 1e-4],
-                "max_updates": 2500,
+                "max_updates": 1500,
                 "check_every": 250,
             },
         },

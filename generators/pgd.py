@@ -52,7 +52,7 @@ class PGD:
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": Trajectory.presets["smoke"],  # these share its model
-        "small": {**Trajectory.presets["small"], "coefficient": 0.25, "sampler": {"steps": 9}},
+        "small": {**Trajectory.presets["small"], "coefficient": 0.2, "sampler": {"steps": 9}},
         "free": {"model": {"given": "nothing", "base": "zero"}},
     }
 

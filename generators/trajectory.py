@@ -51,7 +51,7 @@ class Trajectory:
         "smoke": {name: DyDiff.presets["smoke"][name] for name in _SHARED},
         "small": {  # actions are to be learned, too
             **{name: DyDiff.presets["small"][name] for name in _SHARED},
-            "model": {**DyDiff.presets["small"]["model"], "updates": 900},
+            "model": {**DyDiff.presets["small"]["model"], "updates": 1000},
         },
         "dydiff_net": {
             **{name: DyDiff.presets["faithful"][name] for name in ("rollouts", "rollout_length", "sampler")},

@@ -33,7 +33,7 @@ class BehaviourConfig:
     holdout_rows: Count = 2000
     patience: Count = 3
     check_every: Count = 250
-    max_updates: Count = 1500
+    max_updates: Count = 1000
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "BehaviourModel":
         """An untrained model."""
