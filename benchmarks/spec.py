@@ -107,17 +107,7 @@ def load_suite(name: str, overrides: Iterable[str] = (), seeds: int | None = Non
     Raises:
         SpecError: the suite, a key or a value is not valid.
     """
-    path = Path(name) if name.endswith(".toml") else SUITES / f"{name}.toml"
-    if not path.is_file():
-        raise (
-            SpecError(f"suite file {name} does not exist")
-            if name.endswith(".toml")
-            else unknown("suite", name, suite_names())
-        )
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"suite {name} is not valid TOML: {error}") from None
+    table = _read(name)
     for override in overrides:
         _override(table, override)
     if seeds is not None:
@@ -145,6 +135,27 @@ def cells(suite: Suite, data_dir: Path | None = None) -> list[RunSpec]:
             spec = _cell(suite, task, generator, algorithm, choice)
             found.setdefault(spec.cell_id, spec)
     return list(found.values())
+
+
+def _read(name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The suite's table on top of the one it `extends`, table by table; lists are replaced."""
+    path = Path(name) if name.endswith(".toml") else SUITES / f"{name}.toml"
+    if not path.is_file():
+        raise (
+            SpecError(f"suite file {name} does not exist")
+            if name.endswith(".toml")
+            else unknown("suite", name, suite_names())
+        )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"suite {name} is not valid TOML: {error}") from None
+    parent = table.pop("extends", None)
+    if parent is None:
+        return table
+    if not isinstance(parent, str) or parent in (line := (*children, name)):
+        raise SpecError(f"extends must name another suite that does not extend this one, got {parent!r} in {name}")
+    return _merged(_read(parent, line), table)
 
 
 def _suite(table: dict[str, Any]) -> Suite:

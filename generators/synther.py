@@ -55,7 +55,7 @@ class SynthER:
         },
         "small": {  # a minute on a CPU
             "rollouts": 20_000,
-            "model": {"denoiser": {"width": 128, "blocks": 4}, "updates": 1500, "learning_rate": 1e-3},
+            "model": {"denoiser": {"width": 128, "blocks": 4}, "updates": 2500, "learning_rate": 2e-3},
         },
         "faithful": {
             "rollouts": 5_000_000,

@@ -1,5 +1,6 @@
 """From a results folder to tables, figures and one HTML page; everything is redrawn from the folder alone."""
 
+from benchmarks.report.ablation import ablation
 from benchmarks.report.collect import Results, collect
 from benchmarks.report.consistency import consistency, consistency_table, shift_table
 from benchmarks.report.diagnostics import diagnostics_table
@@ -52,6 +53,7 @@ def report(store: ResultStore) -> list[str]:
     for name, frame in (
         ("scores", evaluations(results)),
         ("aggregate", aggregate(final)),
+        ("ablation", ablation(results, final).drop(columns="cell_id")),
         ("improvements", comparisons(results, final)),
         ("compounding", compounding(results)[COMPOUNDING]),
         ("consistency", consistency(results)),

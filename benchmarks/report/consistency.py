@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from benchmarks.report.collect import LABELS, Results
+from benchmarks.report.collect import Results
 from benchmarks.report.tables import Table, as_number, as_text, labels, without_constant
 
-__all__ = ["consistency", "consistency_table", "shift_table"]
+__all__ = ["consistency", "consistency_table", "lags", "shift_table"]
 
 # What collections of offline data call the policies behind them; longer names first.
 _LEVELS = ("medium-replay", "medium-expert", "full-replay", "random", "medium", "expert", "simple", "human", "cloned")
@@ -76,14 +76,18 @@ _SHIFT = (
 )
 
 
-def _rows(results: Results) -> pd.DataFrame:
-    """Records of this family, and how far actions moved in the last round of the last call (`consistency/lag`)."""
+def lags(results: Results) -> pd.DataFrame:
+    """How far actions moved in the last round of the last call, as records `consistency/lag`."""
     records = results.records
     moved = records[records["metric"].str.fullmatch(r"generate/residual/\d+")]
-    last = moved.assign(round=moved["metric"].str.extract(r"(\d+)$")[0].astype(int))
-    last = last.sort_values(["step", "round"]).groupby(["cell_id", *LABELS, "seed"]).tail(1)
-    own = records[records["metric"].str.match("(?:consistency|behaviour)/")]
-    return pd.concat([own, last.assign(metric="consistency/lag")])
+    rounds = moved.assign(round=moved["metric"].str.extract(r"(\d+)$")[0].astype(int))
+    last = rounds.sort_values(["step", "round"]).groupby(["cell_id", "seed"]).tail(1)
+    return last.drop(columns="round").assign(metric="consistency/lag")
+
+
+def _rows(results: Results) -> pd.DataFrame:
+    records = results.records
+    return pd.concat([records[records["metric"].str.match("(?:consistency|behaviour)/")], lags(results)])
 
 
 def _means(results: Results) -> dict[str, dict[str, float]]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchmarks.report.ablation import ablations, curves_figure, heat_figure
 from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.fidelity import compounding
 from benchmarks.report.scores import FEW_SEEDS, estimates, finals, judged
@@ -22,6 +23,9 @@ CAPTIONS = {
     "scores": f"Points: seeds. Marker and bar: mean and 95 % Student-t interval; hollow below {FEW_SEEDS} seeds.",
     "learning_curves": f"Line: mean over seeds. Band: 95 % Student-t interval; below {FEW_SEEDS} seeds thin lines, one "
     "per seed.",
+    "ablation": "Cells that differ in one field. Marker and bar: mean and 95 % Student-t interval over seeds; hollow "
+    f"below {FEW_SEEDS} seeds. Residual: how far actions moved in the last round of the generator's last call.",
+    "heat": "Cells that differ in two fields: means over seeds.",
     "compounding": "Median error of generated states over rollouts. Line: median over seeds; band: all seeds. "
     "Open loop: against the generated actions replayed in the true simulator; closed loop: against the "
     "policy's own roll-out. Only rollouts that are still valid count.",
@@ -37,6 +41,10 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
     curves = _curves(results)
     for name, tasks in _pages("learning_curves", _ordered(results, curves), _PAGE):
         yield name, draw(_learning, results, looks, curves, tasks)
+    groups = ablations(results)
+    for name, figure_of, of_fields in (("ablation", curves_figure, 1), ("heat", heat_figure, 2)):
+        for page, some in _pages(name, [group for group in groups if len(group.fields) == of_fields], _PAGE):
+            yield page, draw(figure_of, results, looks, rows, some)
     errors = compounding(results)
     errors = errors[errors[["median", "closed"]].notna().any(axis=1)]
     pairs = [

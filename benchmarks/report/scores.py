@@ -33,6 +33,7 @@ __all__ = [
     "evaluations",
     "finals",
     "judged",
+    "partners",
     "resolution",
 ]
 
@@ -171,14 +172,20 @@ def aggregate(final: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _pairs(results: Results, final: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `final` whose cell has a partner with the same seed: `final_none` and `gain` beside `final`."""
+def partners(results: Results) -> dict[str, str]:
+    """By cell, the cell of generator `none` with equal task, algorithm and settings; without cells that have none."""
 
     def context(spec: object) -> str:
         return repr([spec[key] for key in ("task", "algorithm", "settings")])  # type: ignore[index]
 
-    baselines = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
-    partner = {cell.cell_id: baselines.get(context(cell.spec)) for cell in results.cells if cell.generator != "none"}
+    none = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
+    others = {cell.cell_id: context(cell.spec) for cell in results.cells if cell.generator != "none"}
+    return {cell_id: none[key] for cell_id, key in others.items() if key in none}
+
+
+def _pairs(results: Results, final: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `final` whose cell has a partner with the same seed: `final_none` and `gain` beside `final`."""
+    partner = partners(results)
     pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
         final[["cell_id", "seed", "final"]],
         left_on=["partner", "seed"],

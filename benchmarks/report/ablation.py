@@ -1,0 +1,230 @@
+"""What a suite varied: one csv frame, curves over one field, heat maps over two."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from benchmarks.report.collect import CellView, Results, natural
+from benchmarks.report.consistency import lags
+from benchmarks.report.scores import FEW_SEEDS, comparisons, estimates, partners
+from benchmarks.report.style import BASELINE, INK, Looks, panels, plain
+
+__all__ = ["Ablation", "ablation", "ablations", "curves_figure", "heat_figure"]
+
+_ROBUST, _FAILURE = "#009e73", "#d55e00"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Cells of one task, generator and algorithm that differ in one field or two."""
+
+    task: str
+    generator: str
+    algorithm: str
+    fields: tuple[str, ...]
+    cells: Mapping[tuple[Any, ...], CellView]  # by the values of these fields, ascending
+    baseline: str | None  # cell of generator none with the same algorithm and settings
+
+    def axis(self, place: int) -> list[Any]:
+        """The values of a field, ascending."""
+        return sorted({values[place] for values in self.cells}, key=lambda value: natural(str(value)))
+
+
+def ablations(results: Results) -> list[Ablation]:
+    """Every group of cells that differ in at most two fields, each with one value at least twice different."""
+    groups: dict[tuple[str, str, str], list[CellView]] = {}
+    for cell in results.cells:
+        if cell.done:
+            groups.setdefault((cell.task, cell.generator, cell.algorithm), []).append(cell)
+    none, found = partners(results), []
+    for (task, generator, algorithm), cells in groups.items():
+        flat = [dict(_flat(cell.spec)) for cell in cells]
+        names = dict.fromkeys(name for spec in flat for name in spec)
+        varied = _free([name for name in names if len({str(spec.get(name)) for spec in flat}) > 1], flat)
+        if not 1 <= len(varied) <= 2:
+            continue
+        by_value = {tuple(spec.get(name) for name in varied): cell for spec, cell in zip(flat, cells, strict=True)}
+        ordered = dict(sorted(by_value.items(), key=lambda item: [natural(str(value)) for value in item[0]]))
+        short = tuple(name.partition(".")[2] for name in varied)
+        found.append(Ablation(task, generator, algorithm, short, ordered, none.get(cells[0].cell_id)))
+    return found
+
+
+def ablation(results: Results, final: pd.DataFrame) -> pd.DataFrame:
+    """ablation.csv: one row per varied cell: score and gain over `none` with intervals, error, last residual.
+
+    `robust`: not worse than the best of its group by more than chance; `failure`: worse than generator none by more.
+    """
+    score, gain, error = estimates(final), comparisons(results, final), _errors(results)
+    residual = lags(results).groupby("cell_id")["value"].mean()
+    rows = []
+    for group in ablations(results):
+        own = score.loc[[cell.cell_id for cell in group.cells.values() if cell.cell_id in score.index]]
+        best = own["low"].max()
+        for values, cell in group.cells.items():
+            if cell.cell_id not in own.index:
+                continue
+            gained = gain.reindex([cell.cell_id]).iloc[0]
+            row = own.loc[cell.cell_id].to_dict() | {f"gain_{name}": gained[name] for name in ("mean", "low", "high")}
+            rows.append(
+                row
+                | {
+                    "task": group.task,
+                    "generator": group.generator,
+                    "algorithm": group.algorithm,
+                    "fields": " x ".join(group.fields),
+                    "values": " x ".join(str(value) for value in values),
+                    "error": error.get(cell.cell_id, math.nan),
+                    "residual": residual.get(cell.cell_id, math.nan),
+                    "robust": bool(row["high"] >= best),
+                    "failure": bool(gained["high"] < 0),
+                    "cell_id": cell.cell_id,
+                }
+            )
+    columns = ["task", "generator", "algorithm", "fields", "values", "n", "mean", "low", "high"]
+    columns += ["gain_mean", "gain_low", "gain_high", "error", "residual", "robust", "failure", "cell_id"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: list[Ablation]) -> Figure:
+    """Rows: task x generator x algorithm; columns: score, open-loop error, residual of the last round."""
+    table = ablation(results, final).set_index("cell_id")
+    baseline = estimates(final)
+    figure, grid = panels(len(groups), 3, height=2.8)
+    for line, group in zip(grid, groups, strict=True):
+        own = table.loc[[cell.cell_id for cell in group.cells.values() if cell.cell_id in table.index]]
+        ticks = [str(values[0]) for values, cell in group.cells.items() if cell.cell_id in table.index]
+        colour = looks[group.generator, next(iter(group.cells.values())).variant][1]
+        x = range(len(ticks))
+        few = own["n"] < FEW_SEEDS
+        low, high = own["low"].fillna(own["mean"]), own["high"].fillna(own["mean"])
+        line[0].errorbar(x, own["mean"], yerr=[own["mean"] - low, high - own["mean"]], color=colour, capsize=3, fmt="-")
+        for place, (mean, hollow) in enumerate(zip(own["mean"], few, strict=True)):
+            line[0].plot(place, mean, "o", color=colour, markerfacecolor="none" if hollow else colour)
+        _mark(line[0], own)
+        if group.baseline is not None and group.baseline in baseline.index:
+            line[0].axhline(baseline["mean"][group.baseline], color=BASELINE, linestyle="--", linewidth=1.4)
+        for ax, column in ((line[1], "error"), (line[2], "residual")):
+            if own[column].notna().any():
+                ax.plot(x, own[column], "o-", color=colour)
+                ax.set_ylim(bottom=0)
+            else:
+                ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=BASELINE)
+        names = ("score", "open-loop error at the last step", "residual of the last round")
+        for ax, name in zip(line, names, strict=True):
+            ax.set(
+                title=f"{plain(f'{group.task} · {group.generator} · {group.algorithm}', 36)}\n{name}",
+                xticks=list(x),
+                xticklabels=[plain(tick, 12) for tick in ticks],
+                xlabel=plain(group.fields[0], 36),
+            )
+    handles: list[Any] = [
+        Patch(color=_ROBUST, alpha=0.15, label="robust: not worse than the best by more than chance"),
+        Patch(color=_FAILURE, alpha=0.2, label="failure: worse than generator none by more than chance"),
+        Line2D([], [], color=BASELINE, linestyle="--", label="generator none"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def heat_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: list[Ablation]) -> Figure:
+    """One panel pair per group: mean score and open-loop error over two fields."""
+    table = ablation(results, final).set_index("cell_id")
+    figure, grid = panels(len(groups), 2, height=3.4)
+    for line, group in zip(grid, groups, strict=True):
+        down, across = group.axis(0), group.axis(1)
+        for ax, column, palette in ((line[0], "mean", "cividis"), (line[1], "error", "cividis_r")):
+            own = [
+                [_entry(table, group.cells.get((row, column_value)), column) for column_value in across] for row in down
+            ]
+            image = ax.imshow(own, cmap=palette, aspect="auto")
+            for i, row in enumerate(down):
+                for j, value in enumerate(across):
+                    _annotate(ax, i, j, own[i][j], table, group.cells.get((row, value)), image)
+            ax.set(
+                title=f"{plain(f'{group.task} · {group.generator} · {group.algorithm}', 52)}\n"
+                + ("mean score" if column == "mean" else "open-loop error at the last step"),
+                xticks=range(len(across)),
+                xticklabels=[plain(str(value), 10) for value in across],
+                yticks=range(len(down)),
+                yticklabels=[plain(str(value), 10) for value in down],
+                xlabel=plain(group.fields[1], 40),
+                ylabel=plain(group.fields[0], 30),
+            )
+            ax.grid(visible=False)
+    handles: list[Any] = [
+        Line2D([], [], color=INK, marker="s", markerfacecolor="none", linestyle="", label="boxed: robust"),
+        Line2D([], [], color=INK, marker="x", linestyle="", label="crossed: failure"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _free(varied: list[str], specs: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Without the fields whose value follows from one that is kept."""
+    kept: list[str] = []
+    for name in sorted(varied, key="generator.rollouts".__eq__):  # how many rollouts: follows from anything else
+        follows = any(
+            len({(str(spec.get(other)), str(spec.get(name))) for spec in specs})
+            == len({str(spec.get(other)) for spec in specs})
+            for other in kept
+        )
+        if not follows:
+            kept.append(name)
+    return tuple(kept)
+
+
+def _mark(ax: Axes, own: pd.DataFrame) -> None:
+    """Shade the values that are robust, and those that fail."""
+    for place, (robust, failure) in enumerate(zip(own["robust"], own["failure"], strict=True)):
+        if failure or robust:
+            colour, alpha = (_FAILURE, 0.2) if failure else (_ROBUST, 0.15)
+            ax.axvspan(place - 0.5, place + 0.5, color=colour, alpha=alpha, linewidth=0)
+    ax.set_xlim(-0.5, len(own) - 0.5)
+    ax.grid(axis="x", visible=False)
+
+
+def _entry(table: pd.DataFrame, cell: CellView | None, column: str) -> float:
+    return math.nan if cell is None or cell.cell_id not in table.index else float(table[column][cell.cell_id])
+
+
+def _annotate(
+    ax: Axes, row: int, column: int, value: float, table: pd.DataFrame, cell: CellView | None, image: Any
+) -> None:
+    if cell is None or math.isnan(value):
+        ax.text(column, row, "—", ha="center", va="center", color=BASELINE)
+        return
+    dark = image.cmap(image.norm(value))[:3]
+    ink = "white" if sum(dark) < 1.5 else "black"
+    ax.text(column, row, f"{value:.3g}", ha="center", va="center", color=ink, fontsize=9)
+    if table["failure"][cell.cell_id]:
+        ax.plot(column + 0.36, row - 0.3, "x", color=ink, markersize=6)
+    elif table["robust"][cell.cell_id]:
+        corner = column - 0.46, row - 0.44
+        ax.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=ink, linewidth=1.3))
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field of a specification by its dotted name; lists are values."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _errors(results: Results) -> dict[str, float]:
+    """Median open-loop error on policy actions at the last step where it is defined, by cell."""
+    records = results.records
+    rows = records[records["metric"].str.startswith("compounding/policy/median/")].dropna(subset="value")
+    rows = rows.assign(horizon=rows["metric"].str.extract(r"(\d+)$")[0].astype(int))
+    by_step = rows.groupby(["cell_id", "horizon"])["value"].median().reset_index().sort_values("horizon")
+    last = by_step.groupby("cell_id")["value"].last()
+    return {str(cell_id): float(value) for cell_id, value in last.items()}
