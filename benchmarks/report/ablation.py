@@ -30,7 +30,6 @@ class Ablation:
     algorithm: str
     fields: tuple[str, ...]
     cells: Mapping[tuple[Any, ...], CellView]  # by the values of these fields, ascending
-    baseline: str | None  # cell of generator none with the same algorithm and settings
 
     def axis(self, place: int) -> list[Any]:
         """The values of a field, ascending."""
@@ -43,7 +42,7 @@ def ablations(results: Results) -> list[Ablation]:
     for cell in results.cells:
         if cell.done:
             groups.setdefault((cell.task, cell.generator, cell.algorithm), []).append(cell)
-    none, found = partners(results), []
+    found = []
     for (task, generator, algorithm), cells in groups.items():
         flat = [dict(_flat(cell.spec)) for cell in cells]
         names = dict.fromkeys(name for spec in flat for name in spec)
@@ -53,7 +52,7 @@ def ablations(results: Results) -> list[Ablation]:
         by_value = {tuple(spec.get(name) for name in varied): cell for spec, cell in zip(flat, cells, strict=True)}
         ordered = dict(sorted(by_value.items(), key=lambda item: [natural(str(value)) for value in item[0]]))
         short = tuple(name.partition(".")[2] for name in varied)
-        found.append(Ablation(task, generator, algorithm, short, ordered, none.get(cells[0].cell_id)))
+        found.append(Ablation(task, generator, algorithm, short, ordered))
     return found
 
 
@@ -96,7 +95,7 @@ def ablation(results: Results, final: pd.DataFrame) -> pd.DataFrame:
 def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: list[Ablation]) -> Figure:
     """Rows: task x generator x algorithm; columns: score, open-loop error, residual of the last round."""
     table = ablation(results, final).set_index("cell_id")
-    baseline = estimates(final)
+    baseline, none = estimates(final), partners(results)
     figure, grid = panels(len(groups), 3, height=2.8)
     for line, group in zip(grid, groups, strict=True):
         own = table.loc[[cell.cell_id for cell in group.cells.values() if cell.cell_id in table.index]]
@@ -109,8 +108,8 @@ def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: l
         for place, (mean, hollow) in enumerate(zip(own["mean"], few, strict=True)):
             line[0].plot(place, mean, "o", color=colour, markerfacecolor="none" if hollow else colour)
         _mark(line[0], own)
-        if group.baseline is not None and group.baseline in baseline.index:
-            line[0].axhline(baseline["mean"][group.baseline], color=BASELINE, linestyle="--", linewidth=1.4)
+        real_only = [baseline["mean"].get(none.get(str(cell_id), ""), math.nan) for cell_id in own.index]
+        line[0].plot(x, real_only, color=BASELINE, linestyle="--", linewidth=1.4)
         for ax, column in ((line[1], "error"), (line[2], "residual")):
             if own[column].notna().any():
                 ax.plot(x, own[column], "o-", color=colour)
@@ -120,6 +119,7 @@ def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: l
         names = ("score", "open-loop error at the last step", "residual of the last round")
         for ax, name in zip(line, names, strict=True):
             ax.set(
+                xlim=(-0.5, len(ticks) - 0.5),
                 title=f"{plain(f'{group.task} · {group.generator} · {group.algorithm}', 36)}\n{name}",
                 xticks=list(x),
                 xticklabels=[plain(tick, 12) for tick in ticks],
@@ -147,7 +147,10 @@ def heat_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: lis
             image = ax.imshow(own, cmap=palette, aspect="auto")
             for i, row in enumerate(down):
                 for j, value in enumerate(across):
-                    _annotate(ax, i, j, own[i][j], table, group.cells.get((row, value)), image)
+                    cell = group.cells.get((row, value))
+                    _annotate(ax, i, j, own[i][j], image)
+                    if column == "mean" and cell is not None and cell.cell_id in table.index:
+                        _judge(ax, i, j, table["robust"][cell.cell_id], table["failure"][cell.cell_id])
             ax.set(
                 title=f"{plain(f'{group.task} · {group.generator} · {group.algorithm}', 52)}\n"
                 + ("mean score" if column == "mean" else "open-loop error at the last step"),
@@ -170,7 +173,7 @@ def heat_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: lis
 def _free(varied: list[str], specs: list[dict[str, Any]]) -> tuple[str, ...]:
     """Without the fields whose value follows from one that is kept."""
     kept: list[str] = []
-    for name in sorted(varied, key="generator.rollouts".__eq__):  # how many rollouts: follows from anything else
+    for name in varied:
         follows = any(
             len({(str(spec.get(other)), str(spec.get(name))) for spec in specs})
             == len({str(spec.get(other)) for spec in specs})
@@ -187,7 +190,6 @@ def _mark(ax: Axes, own: pd.DataFrame) -> None:
         if failure or robust:
             colour, alpha = (_FAILURE, 0.2) if failure else (_ROBUST, 0.15)
             ax.axvspan(place - 0.5, place + 0.5, color=colour, alpha=alpha, linewidth=0)
-    ax.set_xlim(-0.5, len(own) - 0.5)
     ax.grid(axis="x", visible=False)
 
 
@@ -195,20 +197,20 @@ def _entry(table: pd.DataFrame, cell: CellView | None, column: str) -> float:
     return math.nan if cell is None or cell.cell_id not in table.index else float(table[column][cell.cell_id])
 
 
-def _annotate(
-    ax: Axes, row: int, column: int, value: float, table: pd.DataFrame, cell: CellView | None, image: Any
-) -> None:
-    if cell is None or math.isnan(value):
+def _annotate(ax: Axes, row: int, column: int, value: float, image: Any) -> None:
+    if math.isnan(value):
         ax.text(column, row, "—", ha="center", va="center", color=BASELINE)
         return
-    dark = image.cmap(image.norm(value))[:3]
-    ink = "white" if sum(dark) < 1.5 else "black"
-    ax.text(column, row, f"{value:.3g}", ha="center", va="center", color=ink, fontsize=9)
-    if table["failure"][cell.cell_id]:
-        ax.plot(column + 0.36, row - 0.3, "x", color=ink, markersize=6)
-    elif table["robust"][cell.cell_id]:
+    dark = sum(image.cmap(image.norm(value))[:3]) < 1.5
+    ax.text(column, row, f"{value:.3g}", ha="center", va="center", color="white" if dark else "black", fontsize=9)
+
+
+def _judge(ax: Axes, row: int, column: int, robust: bool, failure: bool) -> None:
+    if failure:
+        ax.plot(column + 0.36, row - 0.3, "x", color="white", markersize=7, markeredgewidth=2)
+    elif robust:
         corner = column - 0.46, row - 0.44
-        ax.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=ink, linewidth=1.3))
+        ax.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor="white", linewidth=2))
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -131,9 +131,10 @@ def collect(store: ResultStore) -> Results:
     return Results(suite, tuple(views), records)
 
 
-def natural(text: str) -> list[str | int]:
-    """Sort key that puts iterations=10 after iterations=2."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
+def natural(text: str) -> list[str | float]:
+    """Sort key that puts iterations=10 after iterations=2, and share=0.5 after share=0.25."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)  # text and numbers in turn
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, Any] | None) -> CellView:

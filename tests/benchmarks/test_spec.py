@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.planning import pretrained
 from benchmarks.spec import RunSpec, cells, load_suite, method, suite_names
 from core.errors import SpecError
 
@@ -324,3 +325,31 @@ def test_malformed_toml_is_named(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(SpecError, match=r"suite .*broken\.toml is not valid TOML: "):
         load_suite(str(path))
+
+
+def test_a_suite_extends_another_table_by_table(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "smoke"\nupdates = 7\ngenerators = ["mopo"]\n[mopo]\nrollouts = 3\n')
+    suite, parent = load_suite(str(tmp_path / "mine.toml")), load_suite("smoke")
+    assert suite.generators == ["mopo"] and suite.tasks == parent.tasks
+    assert suite.settings == parent.settings.model_copy(update={"updates": 7})
+    assert suite.methods["mopo"] == {"preset": "smoke", "rollouts": 3}
+
+
+def test_a_suite_cannot_extend_itself_or_nothing(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text(f'extends = "{two}"\n')
+    two.write_text(f'extends = "{one}"\n')
+    with pytest.raises(SpecError, match="extends must name another suite that does not extend this one"):
+        load_suite(str(one))
+    one.write_text("extends = 3\n")
+    with pytest.raises(SpecError, match=r"extends must name another suite .* got 3"):
+        load_suite(str(one))
+    one.write_text('extends = "smok"\n')
+    with pytest.raises(SpecError, match="smoke"):
+        load_suite(str(one))
+
+
+def test_one_diffusion_model_serves_every_m_and_eta() -> None:
+    for suite in ("iterations_M", "keep_fraction_eta", "M_by_eta", "relax", "filter", "rollout_length_L", "M_by_L"):
+        models = set().union(*(pretrained(spec) for spec in cells(load_suite(f"ablation/{suite}"))))
+        assert len([name for name in models if "TrajectoryDiffusion" in name and "maze2d" in name]) == 1, suite
