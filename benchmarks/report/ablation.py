@@ -148,9 +148,9 @@ def heat_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: lis
             for i, row in enumerate(down):
                 for j, value in enumerate(across):
                     cell = group.cells.get((row, value))
-                    _annotate(ax, i, j, own[i][j], image)
+                    ink = _annotate(ax, i, j, own[i][j], image)
                     if column == "mean" and cell is not None and cell.cell_id in table.index:
-                        _judge(ax, i, j, table["robust"][cell.cell_id], table["failure"][cell.cell_id])
+                        _judge(ax, i, j, ink, table.loc[cell.cell_id].to_dict())
             ax.set(
                 title=f"{plain(f'{group.task} · {group.generator} · {group.algorithm}', 52)}\n"
                 + ("mean score" if column == "mean" else "open-loop error at the last step"),
@@ -197,20 +197,22 @@ def _entry(table: pd.DataFrame, cell: CellView | None, column: str) -> float:
     return math.nan if cell is None or cell.cell_id not in table.index else float(table[column][cell.cell_id])
 
 
-def _annotate(ax: Axes, row: int, column: int, value: float, image: Any) -> None:
+def _annotate(ax: Axes, row: int, column: int, value: float, image: Any) -> str:
+    """Write the number, and return the colour that can be read there."""
     if math.isnan(value):
         ax.text(column, row, "—", ha="center", va="center", color=BASELINE)
-        return
-    dark = sum(image.cmap(image.norm(value))[:3]) < 1.5
-    ax.text(column, row, f"{value:.3g}", ha="center", va="center", color="white" if dark else "black", fontsize=9)
+        return BASELINE
+    ink = "white" if sum(image.cmap(image.norm(value))[:3]) < 1.5 else "black"
+    ax.text(column, row, f"{value:.3g}", ha="center", va="center", color=ink, fontsize=9)
+    return ink
 
 
-def _judge(ax: Axes, row: int, column: int, robust: bool, failure: bool) -> None:
-    if failure:
-        ax.plot(column + 0.36, row - 0.3, "x", color="white", markersize=7, markeredgewidth=2)
-    elif robust:
+def _judge(ax: Axes, row: int, column: int, ink: str, judged: Mapping[str, Any]) -> None:
+    if judged["failure"]:
+        ax.plot(column + 0.36, row - 0.3, "x", color=ink, markersize=7, markeredgewidth=1.6)
+    elif judged["robust"]:
         corner = column - 0.46, row - 0.44
-        ax.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor="white", linewidth=2))
+        ax.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=ink, linewidth=1.3))
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
