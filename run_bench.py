@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,9 +12,10 @@ from tyro.conf import Positional, UseAppendAction, arg
 from tyro.extras import SubcommandApp
 
 from benchmarks import matrix, planning
+from benchmarks import reproduce as reproduction
 from benchmarks.report import report as write_report
 from benchmarks.report import score_text
-from benchmarks.spec import cells, load_suite, suite_names
+from benchmarks.spec import RunSpec, cells, load_suite, suite_names
 from benchmarks.store import ResultStore
 from core import registry
 from core.errors import DataError, SpecError
@@ -45,6 +47,15 @@ def run(
     seeds: Seeds = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], arg(help="auto takes a GPU where there is one")] = "auto",
     jobs: Annotated[int | None, arg(metavar="N", help="cells at a time; all cores on a CPU, one cell on a GPU")] = None,
+    only_failed: Annotated[bool, arg(help="cells whose last run failed, nothing else")] = False,
+    some: Annotated[
+        str | None,
+        arg(
+            name="cells",
+            metavar="PATTERN",
+            help="cells whose 'task generator algorithm variant' matches, e.g. '*dydiff*'",
+        ),
+    ] = None,
     data_dir: DataDir = None,
     out: Out = None,
 ) -> int:
@@ -56,6 +67,10 @@ def run(
     specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
     at_a_time, store = _jobs(jobs, place), _store(out, suite)
     store.plan(suite, specs)
+    if some is not None:
+        specs = _matching(specs, some)
+    if only_failed:
+        specs = [spec for spec in specs if store.failed(spec)]
     failed = matrix.run_missing(specs, store, place, data_dir, at_a_time)
     return _report(store) or int(failed > 0)
 
@@ -68,6 +83,21 @@ def plan(
     specs = cells(load_suite(suite, overrides, seeds), data_dir)
     print(planning.describe(specs, _store(out, suite)))
     return 0
+
+
+@app.command
+def reproduce(
+    cell: Annotated[Positional[Path], arg(metavar="CELL", help="the folder of a finished cell, DIR/<cell_id>")],
+    device: Annotated[Literal["auto", "cpu", "cuda"], arg(help="auto takes a GPU where there is one")] = "auto",
+    data_dir: DataDir = None,
+) -> int:
+    """Run a finished cell once more, write nothing, and say which numbers differ. Exit code 0 when none does."""
+    place = _device(device)
+    if place.type == "cpu":
+        torch.set_num_threads(1)  # as cells have
+    text, equal = reproduction.reproduce(cell, place, data_dir)
+    print(text)
+    return int(not equal)
 
 
 @app.command
@@ -138,6 +168,14 @@ def _repeated(arguments: list[str]) -> Iterator[str]:
             yield "--set"
         yield argument
         previous = argument
+
+
+def _matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:
+    names = [f"{spec.task} {spec.generator.name} {spec.algorithm.name} {spec.variant}" for spec in specs]
+    found = [spec for spec, name in zip(specs, names, strict=True) if fnmatchcase(name, pattern)]
+    if not found:
+        raise SpecError(f"--cells must match at least one cell ({names[0]!r}, ...), got {pattern!r}")
+    return found
 
 
 def _report(store: ResultStore) -> int:

@@ -17,7 +17,7 @@ from core.files import canonical_json
 from tasks.base import DataOptions, require_task
 from tasks.layout import View
 
-__all__ = ["Method", "RunSpec", "Settings", "Suite", "cells", "load_suite", "method", "suite_names"]
+__all__ = ["Method", "RunSpec", "Settings", "Suite", "cells", "load_suite", "method", "restore", "suite_names"]
 
 SUITES = Path(__file__).parent / "suites"
 _FOLDERS = ("generators", "algorithms")
@@ -94,6 +94,20 @@ class RunSpec:
         digest = hashlib.sha256(canonical_json(self.describe()).encode()).hexdigest()[:12]
         words = (self.task, self.generator.name, self.algorithm.name)
         return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in word) for word in (*words, digest))
+
+
+def restore(described: Mapping[str, Any], seeds: Iterable[int], variant: str) -> RunSpec:
+    """The opposite of `RunSpec.describe`.
+
+    Raises:
+        SpecError: a method or a field does not exist in this version.
+    """
+    methods = {}
+    for folder, kind in (("generators", "generator"), ("algorithms", "algorithm")):
+        name, fields = described[kind]["name"], {k: v for k, v in described[kind].items() if k != "name"}
+        methods[kind] = Method(name, method(folder, name, fields))
+    settings = build_config(Settings, described["settings"], "")
+    return RunSpec(described["task"], methods["generator"], methods["algorithm"], settings, tuple(seeds), variant)
 
 
 def suite_names() -> list[str]:

@@ -32,6 +32,11 @@ class Record(NamedTuple):
     metric: str
     value: float | None  # None: not defined here
 
+    @classmethod
+    def parse(cls, line: str) -> "Record":
+        """The opposite of `line`."""
+        return cls(**json.loads(line))
+
     def line(self) -> str:
         """As a line of records.jsonl."""
         value = self.value if self.value is None or math.isfinite(self.value) else None
@@ -79,6 +84,10 @@ class ResultStore:
         done = self._lines(self.root / spec.cell_id)
         return tuple(seed for seed in spec.seeds if seed not in done)
 
+    def failed(self, spec: RunSpec) -> bool:
+        """Whether the cell's last run failed."""
+        return (self.root / spec.cell_id / "error.txt").exists()
+
     def finish(self, spec: RunSpec, provenance: Mapping[str, Any], records: Iterable[Record]) -> None:
         """Add the finished seeds of one run to the cell."""
         folder = self.root / spec.cell_id
@@ -110,7 +119,7 @@ class ResultStore:
             lines = self._lines(folder)
         except DataError as error:
             lines, reason = {}, str(error)
-        records = [Record(**json.loads(line)) for seed in sorted(lines) for line in lines[seed]]
+        records = [Record.parse(line) for seed in sorted(lines) for line in lines[seed]]
         done = tuple(sorted(lines))
         return Cell(folder.name, described["spec"], described["variant"], described["runs"], records, done, reason)
 

@@ -349,3 +349,48 @@ def test_a_users_own_file_runs_end_to_end(
         assert cell.runs[-1]["physics"].startswith("Hopper") and cell.runs[-1]["dataset"]["terminals"] == 20
     assert "compounding/logged/mean/1" in {record.metric for cell in cells for record in cell.records}
     assert task in capsys.readouterr().out
+
+
+def test_some_cells_or_only_those_that_failed(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(elsewhere))
+    (elsewhere / "fragile_example.py").write_text(FRAGILE, encoding="utf-8")
+    command = ["run", "smoke", "--set", *TINY[1:], "--jobs", "1", "--out", "out"]
+    all_three = ["--set", 'generators=["none","ensemble","fragile_example:Fragile"]']
+    assert run_bench.main([*command, *all_three, "--cells", "* ensemble *"]) == 1
+    assert [cell.spec["generator"]["name"] for cell in ResultStore(elsewhere / "out").cells()] == ["ensemble"]
+    assert "missing: toy/linear / none" in capsys.readouterr().err
+    assert run_bench.main([*command, *all_three, "--cells", "*fragile*"]) == 1
+    capsys.readouterr()
+    assert run_bench.main([*command, *all_three, "--only-failed"]) == 1
+    again = capsys.readouterr().err
+    assert again.count("td3bc (default): seeds 0, 1") == 1 and "FAILED: ArithmeticError" in again
+    assert run_bench.main([*command, *all_three, "--cells", "* mopo *"]) == 2
+    assert "--cells must match at least one cell ('toy/linear none td3bc default', ...), got '* mopo *'" in (
+        capsys.readouterr().err
+    )
+
+
+def test_reproduce_runs_a_cell_again_and_names_what_differs(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_bench.main(["run", "smoke", "--set", *TINY, "--jobs", "1", "--out", "out"]) == 0
+    cell = ResultStore(elsewhere / "out").cells()[0]
+    before = {path: path.read_bytes() for path in (elsewhere / "out").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 0
+    assert re.search(r"\d+ numbers of seeds 0, 1, 0 differ", capsys.readouterr().out)
+    right = runner.run
+
+    def wrong(*arguments: Any) -> Any:
+        records, origin = right(*arguments)
+        return [record._replace(value=5.0) if record.metric == "return" else record for record in records], origin
+
+    monkeypatch.setattr(runner, "run", wrong)
+    assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 1
+    told = capsys.readouterr().out
+    assert "4 differ" in told and "return" in told
+    assert {path: path.read_bytes() for path in (elsewhere / "out").rglob("*") if path.is_file()} == before
+    assert run_bench.main(["reproduce", "out/nothing"]) == 2
+    assert "CELL must be the folder of a finished cell (DIR/<cell_id>), got out/nothing" in capsys.readouterr().err

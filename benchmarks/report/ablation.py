@@ -207,7 +207,7 @@ def _annotate(ax: Axes, row: int, column: int, value: float, image: Any) -> str:
     return ink
 
 
-def _judge(ax: Axes, row: int, column: int, ink: str, judged: Mapping[str, Any]) -> None:
+def _judge(ax: Axes, row: int, column: int, ink: str, judged: Mapping[Any, Any]) -> None:
     if judged["failure"]:
         ax.plot(column + 0.36, row - 0.3, "x", color=ink, markersize=7, markeredgewidth=1.6)
     elif judged["robust"]:
