@@ -100,7 +100,7 @@ def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: l
     for line, group in zip(grid, groups, strict=True):
         own = table.loc[[cell.cell_id for cell in group.cells.values() if cell.cell_id in table.index]]
         ticks = [str(values[0]) for values, cell in group.cells.items() if cell.cell_id in table.index]
-        colour = looks[group.generator, next(iter(group.cells.values())).variant][1]
+        colour = looks[group.generator, next(iter(group.cells.values())).variant].colour
         x = range(len(ticks))
         few = own["n"] < FEW_SEEDS
         low, high = own["low"].fillna(own["mean"]), own["high"].fillna(own["mean"])
@@ -113,14 +113,15 @@ def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: l
         for ax, column in ((line[1], "error"), (line[2], "residual")):
             if own[column].notna().any():
                 ax.plot(x, own[column], "o-", color=colour)
-                ax.set_ylim(bottom=0)
+                ax.set_ylim(0, 1.08 * own[column].max() or 1)
             else:
                 ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=BASELINE)
         names = ("score", "open-loop error at the last step", "residual of the last round")
         for ax, name in zip(line, names, strict=True):
             ax.set(
                 xlim=(-0.5, len(ticks) - 0.5),
-                title=f"{plain(f'{group.task} · {group.generator} · {group.algorithm}', 36)}\n{name}",
+                title=f"{plain(group.task, 40)}\n{plain(f'{group.generator} · {group.algorithm}', 40)}",
+                ylabel=name,
                 xticks=list(x),
                 xticklabels=[plain(tick, 12) for tick in ticks],
                 xlabel=plain(group.fields[0], 36),

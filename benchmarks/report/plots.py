@@ -68,9 +68,9 @@ def _scores(results: Results, looks: Looks, rows: pd.DataFrame, tasks: list[str]
         for cell in results.cells:
             own = rows.loc[rows["cell_id"] == cell.cell_id, "final"].tolist()
             if cell.task == task and own:
-                place, (_, colour) = (
+                place, colour = (
                     list(looks).index((cell.generator, cell.variant)),
-                    looks[cell.generator, cell.variant],
+                    looks[cell.generator, cell.variant].colour,
                 )
                 x = algorithms.index(cell.algorithm) + 0.8 * ((place + 0.5) / len(looks) - 0.5)
                 _one_score(ax, x, own, estimate.loc[cell.cell_id].to_dict(), colour)
@@ -115,7 +115,8 @@ def _learning(results: Results, looks: Looks, curves: pd.DataFrame, tasks: list[
     for (i, task), (j, algorithm) in ((a, b) for a in enumerate(tasks) for b in enumerate(algorithms)):
         ax = grid[i][j]
         for cell in _cells(results, task, algorithm):
-            colour, own = looks[cell.generator, cell.variant][1], curves[curves["cell_id"] == cell.cell_id]
+            look, own = looks[cell.generator, cell.variant], curves[curves["cell_id"] == cell.cell_id]
+            colour = look.colour
             estimate = estimates(own.assign(cell_id=own["step"]), "score")
             few = estimate["n"] < FEW_SEEDS
             if few.any():
@@ -124,7 +125,7 @@ def _learning(results: Results, looks: Looks, curves: pd.DataFrame, tasks: list[
             ax.fill_between(
                 estimate.index, estimate["low"], estimate["high"], where=~few, color=colour, alpha=0.18, linewidth=0
             )
-            ax.plot(estimate.index, estimate["mean"], color=colour)
+            ax.plot(estimate.index, estimate["mean"], color=colour, linestyle=look.dash)
         width = 100 // len(algorithms)
         ax.set_title(f"{plain(task, width)}\n{plain(algorithm, width)}")
         ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
@@ -158,14 +159,14 @@ def _compounding(results: Results, looks: Looks, errors: pd.DataFrame, pairs: li
         exact = []
         for cell in _cells(results, task, algorithm):
             by_horizon = drawn[drawn["cell_id"] == cell.cell_id].groupby("horizon")[quantity]
-            colour = looks[cell.generator, cell.variant][1]
+            label, colour, dash = looks[cell.generator, cell.variant]
             spread = by_horizon.agg(["median", "min", "max"]).dropna()
             if spread["max"].max() < lowest / 10:
-                exact.append(f"{looks[cell.generator, cell.variant][0]} < {1.1 * spread['max'].max():.0e}")
+                exact.append(f"{label} < {1.1 * spread['max'].max():.0e}")
                 continue
             ax.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.15, linewidth=0)
             alone = "o" if len(spread) == 1 else None  # single transitions have no line
-            ax.plot(spread.index, spread["median"], color=colour, marker=alone)
+            ax.plot(spread.index, spread["median"], color=colour, linestyle=dash, marker=alone)
         if quantity == "median":
             drawn_too |= _references(ax, drawn, exact, bottom=lowest / 10)
         ax.set(yscale="log", title=plain(f"{task} · {algorithm}", 46) + f"\n{title}")

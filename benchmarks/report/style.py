@@ -4,7 +4,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
@@ -22,6 +22,7 @@ __all__ = [
     "GRID",
     "INK",
     "SURFACE",
+    "Look",
     "Looks",
     "draw",
     "legend",
@@ -75,7 +76,18 @@ _STYLE: Any = {
     "axes.titlepad": 7,
 }
 
-Looks = dict[tuple[str, str], tuple[str, str]]  # (generator, variant) -> (label, colour), in the order of legends
+
+class Look(NamedTuple):
+    """How a generator's variant is drawn."""
+
+    label: str
+    colour: str
+    dash: Any  # of lines
+
+
+Looks = dict[tuple[str, str], Look]  # by (generator, variant), in the order of legends
+_DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1)), (0, (6, 1.5, 1, 1.5, 1, 1.5))]
+_LEGEND = 125  # characters in a row of a legend, the handle counting as eight
 
 
 def draw(figure_of: Any, *arguments: Any) -> Figure:
@@ -95,7 +107,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def make_looks(results: Results) -> Looks:
-    """One colour per generator, the same in every report; its variants are shades of it."""
+    """One colour per generator, the same in every report; its variants are shades of it, with a dash of their own."""
     found: dict[str, set[str]] = {}
     for cell in results.cells:
         found.setdefault(cell.generator, set()).add(cell.variant)
@@ -107,7 +119,8 @@ def make_looks(results: Results) -> Looks:
         shade = sns.light_palette(colours[generator], as_cmap=True)
         for place, variant in enumerate(variants):
             label = generator if variants == ["default"] else f"{generator} · {variant}"
-            looks[generator, variant] = (plain(label, 48), mpl.colors.to_hex(shade(1 - 0.6 * place / len(variants))))
+            colour = mpl.colors.to_hex(shade(1 - 0.6 * place / len(variants)))
+            looks[generator, variant] = Look(plain(label, 48), colour, _DASHES[place % len(_DASHES)])
     return looks
 
 
@@ -121,9 +134,16 @@ def legend(figure: Figure, looks: Looks, rows: pd.DataFrame, extra: Sequence[Lin
     """Below the panels: the generators and variants that `rows` has, and `extra`."""
     there = set(zip(rows["generator"], rows["variant"], strict=True))
     handles = [
-        Line2D([], [], color=colour, label=label, **line) for key, (label, colour) in looks.items() if key in there
+        Line2D([], [], **{"color": look.colour, "label": look.label, "linestyle": look.dash} | line)
+        for key, look in looks.items()
+        if key in there
     ]
-    figure.legend(handles=[*handles, *extra], loc="outside lower center", ncols=min(len(handles) + len(extra), 6))
+    handles += extra
+    longest = max((len(part) for handle in handles for part in str(handle.get_label()).split("\n")), default=0)
+    columns = max(1, min(len(handles), 6, _LEGEND // (longest + 8)))
+    more = max(0, -(-len(handles) // columns) - 2)  # rows that `panels` has not left room for
+    figure.set_figheight(figure.get_figheight() + 0.22 * more)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def plain(text: str, width: int) -> str:
