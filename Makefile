@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ORACLE := .venv-d4rl
 PYTEST := $(BIN)/python -m pytest -n 2 --durations=5
 
-.PHONY: demo test test-all lint smoke report oracles clean
+.PHONY: demo test test-all lint smoke report oracles bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed                # the README's first command: a small comparison with tables, plots, a page
@@ -31,6 +31,11 @@ lint: $(VENV)/installed-dev
 oracles: $(VENV)/installed-dev $(ORACLE)/installed   # compare with d4rl, in an environment of its own, and with rliable
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[oracles]"
 	ROLLOUTBENCH_ORACLES=$(abspath $(ORACLE)/bin/python) $(BIN)/python -m pytest tests/oracles
+
+bench: $(VENV)/installed-dev           # speed beside rliable and gymnasium, as ratios of one run; minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[oracles]"
+	$(BIN)/python -m benchmarks.perf.intervals --out results/perf/intervals.json
+	$(BIN)/python -m benchmarks.perf.replay --out results/perf/replay.json
 
 clean:                                 # keeps results/ and the user's cache
 	rm -rf $(VENV) $(ORACLE) *.egg-info .pytest_cache .mypy_cache .ruff_cache

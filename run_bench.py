@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.extras import SubcommandApp
 
+from benchmarks import check as checking
 from benchmarks import matrix, planning
 from benchmarks import reproduce as reproduction
 from benchmarks.report import report as write_report
@@ -21,6 +23,7 @@ from core import registry
 from core.errors import DataError, SpecError
 from core.progress import say
 from metrics.catalogue import METRICS
+from models.cache import fresh_models
 from tasks import catalogue
 from tasks.base import DataOptions, task_names
 
@@ -98,6 +101,29 @@ def reproduce(
     text, equal = reproduction.reproduce(cell, place, data_dir)
     print(text)
     return int(not equal)
+
+
+@app.command
+def check(
+    suite: Suite,
+    update: Annotated[bool, arg(help="keep what is found as the baseline, and say what changed")] = False,
+) -> int:
+    """Run a suite afresh and compare quality, speed and memory with its baseline. Exit code 1 when something is worse.
+
+    Always on the CPU, one cell at a time; data are taken from the cache, pretrained models are fitted again.
+    """
+    specs = cells(load_suite(suite))
+    baseline = checking.load(suite)
+    if baseline is None and not update:
+        raise SpecError(f"suite {suite!r} must have a baseline to be checked: make one with --update")
+    with fresh_models(), tempfile.TemporaryDirectory() as folder:
+        found = checking.snapshot(specs, Path(folder))
+    verdicts = checking.compare(baseline, found) if baseline else []
+    print(checking.table(verdicts) if verdicts else f"first baseline of {suite}")
+    if update:
+        checking.update(suite, found)
+        return 0
+    return int(not all(verdict.passed for verdict in verdicts))
 
 
 @app.command

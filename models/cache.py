@@ -7,7 +7,10 @@ invalidated by hand. Seeds that are there are loaded, the others are fitted toge
 
 import hashlib
 import json
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -25,7 +28,7 @@ from core.files import atomic, cache_dir, canonical_json, write_json
 from core.progress import say
 from core.random import Streams
 
-__all__ = ["ModelCache", "ModelConfig", "describe_model"]
+__all__ = ["ModelCache", "ModelConfig", "describe_model", "fresh_models"]
 
 
 @runtime_checkable
@@ -50,13 +53,27 @@ def describe_model(config: ModelConfig) -> dict[str, Any]:
     return {"model": f"{kind.__module__}.{kind.__qualname__}", "config": fields}
 
 
+@contextmanager
+def fresh_models() -> Iterator[None]:
+    """Until the end of the block nothing is taken from the cache of this machine, and nothing is left there."""
+    with tempfile.TemporaryDirectory() as folder:
+        _elsewhere.append(Path(folder))
+        try:
+            yield
+        finally:
+            _elsewhere.pop()
+
+
+_elsewhere: list[Path] = []
+
+
 class ModelCache:
     """Models for the seeds of one run."""
 
     def __init__(self, rng: Streams, folder: Path | None = None, *, shared: bool = False) -> None:
         self._rng = rng.only(rng.seeds[:1]) if shared else rng
         self._copies = len(rng.seeds) if shared else 1  # a shared model is the first seed's, for all
-        self._folder = folder or cache_dir("models")
+        self._folder = folder or (_elsewhere[-1] if _elsewhere else cache_dir("models"))
         self.used: dict[str, dict[str, Any]] = {}  # by key: kind of model, seconds of its fit (per seed)
 
     def get(self, config: ModelConfig, data: Dataset) -> Any:
