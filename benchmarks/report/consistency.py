@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from benchmarks.report.collect import Results
-from benchmarks.report.tables import Table, as_number, as_text, labels, without_constant
+from benchmarks.report.tables import Table, as_number, as_text, labels, without_blank, without_constant
 
 __all__ = ["consistency", "consistency_table", "lags", "shift_table"]
 
@@ -38,9 +38,8 @@ def consistency_table(results: Results) -> Table:
         f"of single steps from generated states. {_SHIFT}"
     )
     head = ["task", "algorithm", "variant", "generator", *_COLUMNS]
-    return without_constant(
-        Table("consistency", "Policy consistency and distance to the data", caption, head, rows), "variant"
-    )
+    table = Table("consistency", "Policy consistency and distance to the data", caption, head, rows)
+    return without_blank(without_constant(table, "variant"))
 
 
 def shift_table(results: Results) -> Table:
@@ -56,13 +55,8 @@ def shift_table(results: Results) -> Table:
         cells = as_number(float(len(numbers)), "{:.0f}")
         rows.append([as_text(level), as_text(generator), cells, *(as_number(x, "{:.3g}") for x in average)])
     caption = f"The table above by type of dataset: means over its cells, all algorithms and variants. {_SHIFT}"
-    return Table(
-        "shift",
-        "Distribution shift by type of dataset",
-        caption,
-        ["dataset type", "generator", "cells", *_COLUMNS],
-        rows,
-    )
+    head = ["dataset type", "generator", "cells", *_COLUMNS]
+    return without_blank(Table("shift", "Distribution shift by type of dataset", caption, head, rows))
 
 
 _COLUMNS = [

@@ -31,6 +31,7 @@ __all__ = [
     "labels",
     "score_table",
     "values",
+    "without_blank",
     "without_constant",
 ]
 
@@ -222,6 +223,12 @@ def without_constant(table: Table, column: str) -> Table:
         return table
     rows = [[entry for i, entry in enumerate(row) if i != where] for row in table.rows]
     return replace(table, head=[name for i, name in enumerate(table.head) if i != where], rows=rows)
+
+
+def without_blank(table: Table) -> Table:
+    """Without the columns in which nothing is defined."""
+    kept = [i for i in range(len(table.head)) if not table.rows or any(row[i].text != "—" for row in table.rows)]
+    return replace(table, head=[table.head[i] for i in kept], rows=[[row[i] for i in kept] for row in table.rows])
 
 
 def as_text(text: str) -> Entry:

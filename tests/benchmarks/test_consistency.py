@@ -22,7 +22,7 @@ VALUES = {
     "compounding/policy/local/1": 0.01,
     "compounding/policy/local/2": 0.03,
 }
-ROW = ["0.1", "2", "—", "0.02", "0.02", "3", "4", "2", "1.5", "5", "6"]
+ROW = ["0.1", "2", "0.02", "0.02", "3", "4", "2", "1.5", "5", "6"]  # energy is not defined anywhere: no column
 
 
 def fill(folder: Path) -> ResultStore:
