@@ -1,9 +1,12 @@
 """The scripts that measure speed run, and compare equal things; their ratios are for people to read, not for a test."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from benchmarks.perf import intervals, replay
+from benchmarks.perf import hotpaths, intervals, replay
+from core import registry
 from tasks.mujoco import Locomotion
 
 
@@ -26,3 +29,11 @@ def test_intervals_can_be_timed_without_rliable(monkeypatch: pytest.MonkeyPatch)
     assert [tuple(x.shape) for x in matrices] == [(10, 12)] * 5
     low, high = intervals.ours(matrices, lambda x: x.mean((-2, -1)), 100, seed=0).unbind(1)
     assert (low < high).all()
+
+
+def test_every_hot_path_is_timed_beside_the_reference(tmp_path: Path) -> None:
+    paths = dict(hotpaths.hot_paths(tmp_path))
+    assert {"generate dydiff", "update td3bc", "update dql", "bootstrap", "replay"} <= paths.keys()
+    assert {f"update {name}" for name in registry.available("algorithms")} <= paths.keys()
+    ratios = hotpaths.measure(repeats=1)
+    assert ratios.keys() == paths.keys() and min(ratios.values()) > 0
