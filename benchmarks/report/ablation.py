@@ -13,6 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.consistency import lags
+from benchmarks.report.fidelity import last_errors
 from benchmarks.report.scores import FEW_SEEDS, comparisons, estimates, partners
 from benchmarks.report.style import BASELINE, INK, Looks, panels, plain
 
@@ -61,7 +62,7 @@ def ablation(results: Results, final: pd.DataFrame) -> pd.DataFrame:
 
     `robust`: not worse than the best of its group by more than chance; `failure`: worse than generator none by more.
     """
-    score, gain, error = estimates(final), comparisons(results, final), _errors(results)
+    score, gain, error = estimates(final), comparisons(results, final), last_errors(results)
     residual = lags(results).groupby("cell_id")["value"].mean()
     rows = []
     for group in ablations(results):
@@ -116,7 +117,7 @@ def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: l
                 ax.set_ylim(0, 1.08 * own[column].max() or 1)
             else:
                 ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=BASELINE)
-        names = ("score", "open-loop error at the last step", "residual of the last round")
+        names = ("score", "open-loop error, last step", "residual, last round")
         for ax, name in zip(line, names, strict=True):
             ax.set(
                 xlim=(-0.5, len(ticks) - 0.5),
@@ -223,13 +224,3 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def _errors(results: Results) -> dict[str, float]:
-    """Median open-loop error on policy actions at the last step where it is defined, by cell."""
-    records = results.records
-    rows = records[records["metric"].str.startswith("compounding/policy/median/")].dropna(subset="value")
-    rows = rows.assign(horizon=rows["metric"].str.extract(r"(\d+)$")[0].astype(int))
-    by_step = rows.groupby(["cell_id", "horizon"])["value"].median().reset_index().sort_values("horizon")
-    last = by_step.groupby("cell_id")["value"].last()
-    return {str(cell_id): float(value) for cell_id, value in last.items()}

@@ -27,10 +27,10 @@ _SECTIONS = {  # id: (title, tables, figures)
     "curves": ("Learning curves", [], ["learning_curves"]),
     "ablation": ("What was varied", [], ["ablation", "heat"]),
     "compounding": ("Compounding error", ["compounding", "growth"], ["compounding"]),
-    "consistency": ("Policy consistency and distance to the data", ["consistency", "shift"], []),
+    "consistency": ("Policy consistency and distance to the data", ["consistency", "shift"], ["frontier"]),
     "returns": ("Return gap", ["returns"], []),
     "diagnostics": ("Diagnostics", ["diagnostics"], []),
-    "cost": ("Cost", ["cost"], []),
+    "cost": ("Cost", ["cost"], ["price"]),
 }
 
 

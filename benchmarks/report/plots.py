@@ -15,6 +15,7 @@ from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.fidelity import compounding
 from benchmarks.report.scores import FEW_SEEDS, estimates, finals, judged
 from benchmarks.report.style import BASELINE, GRID, SURFACE, Looks, draw, legend, make_looks, panels, plain
+from benchmarks.report.tradeoffs import frontier_figure, frontiers, price_figure, prices
 
 __all__ = ["CAPTIONS", "figures"]
 
@@ -25,6 +26,10 @@ CAPTIONS = {
     "per seed.",
     "ablation": "Cells that differ in one field. Marker and bar: mean and 95 % Student-t interval over seeds; hollow "
     f"below {FEW_SEEDS} seeds. Residual: how far actions moved in the last round of the generator's last call.",
+    "frontier": "One point per cell, means over seeds: root mean square distance of generated actions to the learning "
+    "policy's in the same states, against the median open-loop error at the longest horizon. Lower left is better.",
+    "price": "One point per cell: mean score against the wall-clock seconds of its updates and generation, all seeds "
+    "together, and of the fits of its pretrained models, whoever made them. Dashed: real data only.",
     "heat": "Cells that differ in two fields: means over seeds.",
     "compounding": "Median error of generated states over rollouts. Line: median over seeds; band: all seeds. "
     "Open loop: against the generated actions replayed in the true simulator; closed loop: against the "
@@ -45,6 +50,13 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
     for name, figure_of, of_fields in (("ablation", curves_figure, 1), ("heat", heat_figure, 2)):
         for page, some in _pages(name, [group for group in groups if len(group.fields) == of_fields], _PAGE):
             yield page, draw(figure_of, results, looks, rows, some)
+    for name, draw_points, points in (
+        ("frontier", frontier_figure, frontiers(results)),
+        ("price", price_figure, prices(results, rows)),
+    ):
+        there = list(dict.fromkeys(zip(points["task"], points["algorithm"], strict=True)))
+        for page, part in _pages(name, there, 2 * _PAGE):
+            yield page, draw(draw_points, results, looks, points, part)
     errors = compounding(results)
     errors = errors[errors[["median", "closed"]].notna().any(axis=1)]
     pairs = [

@@ -8,6 +8,7 @@ from benchmarks.report import report
 from benchmarks.report.ablation import ablation, ablations
 from benchmarks.report.collect import collect
 from benchmarks.report.scores import finals
+from benchmarks.report.tradeoffs import frontiers, prices
 from benchmarks.spec import RunSpec, cells, load_suite
 from benchmarks.store import Record, ResultStore
 
@@ -80,3 +81,31 @@ def test_settings_can_be_varied_for_all(tmp_path: Path) -> None:
 
 def test_nothing_varied_is_no_ablation(tmp_path: Path) -> None:
     assert ablations(collect(fill(tmp_path, "updates = [200]", {1: 1.0, 2: 1.0}))) == []
+
+
+def test_points_of_the_trade_offs(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    for generator, full in (("none", False), ("mopo", True), ("synther", False)):
+        (spec,) = cells(load_suite("smoke", [f'generators=["{generator}"]'], seeds=2))
+        records = [
+            Record(seed, 100, metric, value)
+            for seed in spec.seeds
+            for metric, value in (
+                ("return", 5.0 + seed),
+                ("cost/update_seconds", 3.0),
+                ("cost/evaluate_seconds", 100.0),
+                ("cost/model_seconds", 2.0),
+                ("consistency/distance", 0.1 * (1 + seed)),
+                ("compounding/policy/median/1", 0.5),
+                *([("compounding/policy/median/2", 0.7 + 0.2 * seed)] if full else []),
+            )
+        ]
+        store.finish(spec, {"seeds": [0, 1], "status": "ok"}, records)
+    results = collect(store)
+    front = frontiers(results)
+    assert front["generator"].tolist() == ["mopo"]  # the others have no rollout of full length
+    assert front[["distance", "error"]].iloc[0].tolist() == pytest.approx([0.15, 0.8])
+    price = prices(results, finals(results)).set_index("generator")
+    assert price.loc["mopo", ["seconds", "score"]].tolist() == [5.0, 5.5]
+    assert report(store) == []
+    assert {path.name for path in (tmp_path / "report").glob("*.png")} >= {"frontier.png", "price.png"}
