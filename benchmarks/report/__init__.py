@@ -16,6 +16,7 @@ from benchmarks.report.fidelity import (
 )
 from benchmarks.report.page import page
 from benchmarks.report.plots import figures
+from benchmarks.report.published import published_table
 from benchmarks.report.render import to_csv, to_latex, to_markdown, to_text
 from benchmarks.report.scores import aggregate, comparisons, evaluations, finals
 from benchmarks.report.style import save
@@ -40,6 +41,7 @@ def report(store: ResultStore) -> list[str]:
     written = [
         score_table(results, final),
         improvement_table(results, final),
+        published_table(results, final),
         aggregate_table(final),
         detail_table(results, final),
         compounding_table(results),

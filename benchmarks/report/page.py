@@ -24,6 +24,7 @@ _THEMED = {INK: "currentColor", GRID: "var(--line)", SURFACE: "var(--surface)"} 
 _SECTIONS = {  # id: (title, tables, figures)
     "scores": ("Scores", ["scores", "aggregate", "selection"], ["scores"]),
     "improvement": ("Improvement over real data only", ["improvement"], []),
+    "published": ("Published scores", ["published"], []),
     "curves": ("Learning curves", [], ["learning_curves"]),
     "ablation": ("What was varied", [], ["ablation", "heat"]),
     "compounding": ("Compounding error", ["compounding", "growth"], ["compounding"]),

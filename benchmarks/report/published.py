@@ -1,0 +1,61 @@
+"""Published scores on the same D4RL files beside ours; never used for anything but to be read."""
+
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.report.collect import Results
+from benchmarks.report.scores import RULE, estimates
+from benchmarks.report.tables import Entry, Table, as_number, as_text
+
+__all__ = ["published_table"]
+
+_FILE = Path(__file__).with_name("published_scores.csv")
+_NAMES = {"td3bc": ["TD3+BC"], "cql": ["CQL"], "iql": ["IQL"], "bc": ["BC", "10% BC"]}  # ours -> theirs
+_METHODS = {"mopo": ["MOPO", "COMBO", "MOBILE", "RAMBO"], "trajectory": ["Diffuser"]}  # generators of ours
+
+
+def published_table(results: Results, final: pd.DataFrame) -> Table:
+    """One row per cell on a d4rl/ task, and one per published score of its algorithm or generator on the same file."""
+    estimate, known, rows = estimates(final), _published(), []
+    for task in dict.fromkeys(cell.task for cell in results.cells if cell.task.startswith("d4rl/")):
+        cells = [cell for cell in results.cells if cell.task == task and cell.cell_id in estimate.index]
+        for cell in cells:
+            n, mean, low, high = (float(estimate[name][cell.cell_id]) for name in ("n", "mean", "low", "high"))
+            what = f"{cell.generator} + {cell.algorithm}" + ("" if cell.variant == "default" else f" ({cell.variant})")
+            spread = "" if low != low else f" ± {(high - low) / 2:.1f}"
+            score = Entry(f"{mean:.1f}{spread}", value=mean, cell_id=cell.cell_id)
+            rows.append(
+                [as_text(task), as_text(what), as_text("this run"), score, as_number(n, "{:.0f}"), as_text("ours")]
+            )
+        wanted = {
+            name for cell in cells for name in (*_NAMES.get(cell.algorithm, []), *_METHODS.get(cell.generator, []))
+        }
+        theirs = known[(known["dataset"] == task.partition("/")[2]) & known["short"].isin(sorted(wanted))]
+        for row in theirs.to_dict("records"):
+            spread = "" if row["std"] != row["std"] else f" (std {row['std']:.1f})"
+            rows.append(
+                [
+                    as_text(task),
+                    as_text(row["short"]),
+                    as_text(row["source"]),
+                    Entry(f"{row['mean']:.1f}{spread}", value=row["mean"]),
+                    as_number(row["n_seeds"], "{:.0f}"),
+                    as_text(row["rule"]),
+                ]
+            )
+    caption = (
+        f"Ours: mean and half the 95 % interval. {RULE} Theirs: as published, with the standard deviation over seeds "
+        "where it was stated; rule: which evaluations count (last, best of training, or not stated). The dataset's "
+        "version is part of its name. Budgets, evaluation and physics differ, so differences of several "
+        "points mean little; scores of the best evaluation are not comparable with the last ones."
+    )
+    head = ["task", "method", "source", "score", "seeds", "rule"]
+    return Table("published", "Published scores on the same data", caption, head, rows)
+
+
+@cache
+def _published() -> pd.DataFrame:
+    table = pd.read_csv(_FILE)
+    return table.assign(short=table["algorithm"].str.rpartition("/ ")[2].str.replace(r" \(.*", "", regex=True))
