@@ -4,7 +4,8 @@ import hashlib
 import itertools
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -260,7 +261,13 @@ def method(folder: str, name: str, fields: dict[str, Any]) -> Any:
         if preset not in presets:
             raise unknown(f"{name}.preset", str(preset), presets)
         fields = _merged(presets[preset], fields)
-    return build_config(kind, fields, name)
+    return build_config(kind, _merged(_tables(kind), fields), name)
+
+
+def _tables(kind: type[Any]) -> dict[str, Any]:
+    """The default of every field that is a table itself: who names one of its fields leaves the others as they are."""
+    defaults = {field.name: field.default for field in dataclass_fields(kind) if is_dataclass(field.default)}
+    return {name: TypeAdapter(type(default)).dump_python(default, mode="json") for name, default in defaults.items()}
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

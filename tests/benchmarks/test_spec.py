@@ -353,3 +353,15 @@ def test_one_diffusion_model_serves_every_m_and_eta() -> None:
     for suite in ("iterations_M", "keep_fraction_eta", "M_by_eta", "relax", "filter", "rollout_length_L", "M_by_L"):
         models = set().union(*(pretrained(spec) for spec in cells(load_suite(f"ablation/{suite}"))))
         assert len([name for name in models if "TrajectoryDiffusion" in name and "maze2d" in name]) == 1, suite
+
+
+def test_naming_one_field_of_a_table_leaves_its_others_as_they_are() -> None:
+    """dydiff filters by softmax; who varies the share that is kept does not turn the filter off."""
+    plain = method("generators", "dydiff", {})
+    assert plain.filter.mode == "softmax"
+    varied = method("generators", "dydiff", {"filter": {"share": 0.1}})
+    assert varied == replace(plain, filter=replace(plain.filter, share=0.1))
+    faithful = method("generators", "dydiff", {"preset": "faithful", "filter": {"share": 0.1}})
+    assert faithful.filter.mode == "softmax_floor" and not faithful.filter.masked and faithful.filter.share == 0.1
+    for spec in cells(load_suite("ablation/keep_fraction_eta")):
+        assert spec.generator.name == "none" or spec.generator.config.filter.mode == "softmax"
