@@ -31,13 +31,10 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     task = load_task(spec.task, spec.settings.data_options(data_dir))
     records, origin = runner.run(spec, task, device)
     old, new = _values(cell.records), _values(records)
-    rows = [
-        [seed, step, metric, old.get(key), new.get(key)]
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key, key) != new.get(key, key)
-        for seed, step, metric in [key]
-    ]
+    rows = [[*key, value, new.get(key)] for key, value in sorted(old.items()) if new.get(key, key) != value]
     lines = [f"{cell.cell_id}: {len(old)} numbers of seeds {', '.join(map(str, cell.done))}, {len(rows)} differ"]
+    if more := len(new.keys() - old.keys()):
+        lines.append(f"{more} more numbers are measured now and were not kept")
     last = cell.runs[-1]
     lines += [f"{name}: was {last.get(name)}, is {origin[name]}" for name in _ORIGIN if last.get(name) != origin[name]]
     if rows:
