@@ -9,10 +9,10 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field
 
 from core import registry
-from core.config import STRICT, Count, Inner, Share, build_config
+from core.config import STRICT, Count, Inner, Share, adapter, build_config
 from core.errors import SpecError, unknown
 from core.files import canonical_json
 from tasks.base import DataOptions, require_task
@@ -65,7 +65,7 @@ class Method:
 
     def describe(self) -> dict[str, Any]:
         """As JSON: the name and every field, defaults written out."""
-        fields: dict[str, Any] = TypeAdapter(type(self.config)).dump_python(self.config, mode="json")
+        fields: dict[str, Any] = adapter(type(self.config)).dump_python(self.config, mode="json")
         return {"name": self.name, **fields}
 
 
@@ -267,7 +267,7 @@ def method(folder: str, name: str, fields: dict[str, Any]) -> Any:
 def _tables(kind: type[Any]) -> dict[str, Any]:
     """The default of every field that is a table itself: who names one of its fields leaves the others as they are."""
     defaults = {field.name: field.default for field in dataclass_fields(kind) if is_dataclass(field.default)}
-    return {name: TypeAdapter(type(default)).dump_python(default, mode="json") for name, default in defaults.items()}
+    return {name: adapter(type(default)).dump_python(default, mode="json") for name, default in defaults.items()}
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.errors import SpecError, unknown
 
-__all__ = ["STRICT", "Count", "Inner", "Natural", "NonNegative", "Positive", "Rate", "Share", "build_config"]
+__all__ = ["STRICT", "Count", "Inner", "Natural", "NonNegative", "Positive", "Rate", "Share", "adapter", "build_config"]
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -20,6 +20,16 @@ Inner = Annotated[float, Field(gt=0, lt=1)]
 STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
+_ADAPTERS: dict[type[Any], Any] = {}
+
+
+def adapter(kind: type[Any]) -> Any:
+    """Pydantic's `TypeAdapter` of a kind of configuration; slow to make, so it is made once."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
 def build_config(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     """`kind(**values)` for a pydantic dataclass or model, with nested tables and lists as TOML gives them.
 
@@ -27,7 +37,7 @@ def build_config(kind: type[Any], values: dict[str, Any], where: str) -> Any:
         SpecError: names the key (prefixed by `where`), the rule and the value.
     """
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))  # as JSON: strict, yet tables nest
+        return adapter(kind).validate_json(json.dumps(values, default=str))  # as JSON: strict, yet tables nest
     except ValidationError as error:
         raise SpecError(_explain(error, where, kind)) from None
 

@@ -3,8 +3,9 @@
 A plug-in outside the tree is named by `module:Class`, or by an entry point in the group `rolloutbench.<folder>`.
 """
 
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ _NOT_METHODS = {"__init__", "base"}
 def available(folder: str) -> list[str]:
     """Names that `load` knows in `generators` or `algorithms`, plug-ins among them."""
     files = {path.stem for path in (_ROOT / folder).glob("*.py")} - _NOT_METHODS
-    return sorted(files | {entry.name for entry in entry_points(group=f"rolloutbench.{folder}")})
+    return sorted(files | {entry.name for entry in _plugins(folder)})
 
 
 def load(folder: str, name: str) -> type[Any]:
@@ -37,10 +38,17 @@ def load(folder: str, name: str) -> type[Any]:
         return _checked(folder, name, found)
     if name not in available(folder):
         raise unknown(folder.removesuffix("s"), name, available(folder))
-    for entry in entry_points(group=f"rolloutbench.{folder}", name=name):
-        return _checked(folder, name, entry.load())
+    for entry in _plugins(folder):
+        if entry.name == name:
+            return _checked(folder, name, entry.load())
     module_ = import_module(f"{folder}.{name}")
     return _checked(folder, name, getattr(module_, module_.__all__[0]))
+
+
+@cache
+def _plugins(folder: str) -> list[EntryPoint]:
+    """Those of installed packages; looking for them opens a file for every package."""
+    return list(entry_points(group=f"rolloutbench.{folder}"))
 
 
 def _checked(folder: str, name: str, found: Any) -> type[Any]:

@@ -17,12 +17,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from filelock import FileLock
-from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.buffer import pack
+from core.config import adapter
 from core.data import Dataset
 from core.files import atomic, cache_dir, canonical_json, write_json
 from core.progress import say
@@ -49,7 +49,7 @@ class ModelConfig(Protocol):
 def describe_model(config: ModelConfig) -> dict[str, Any]:
     """A model's kind and every field of its configuration, as JSON."""
     kind: type[Any] = type(config)
-    fields = TypeAdapter(kind).dump_python(config, mode="json")
+    fields = adapter(kind).dump_python(config, mode="json")
     return {"model": f"{kind.__module__}.{kind.__qualname__}", "config": fields}
 
 
