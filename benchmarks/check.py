@@ -1,6 +1,6 @@
 """Has something got worse? A suite, run afresh, against a kept baseline: quality by equivalence tests, speed, memory.
 
-Seeds are those of the baseline, so runs are compared pair by pair: on equal machines and versions every difference is
+Seeds are the suite's, so runs are compared pair by pair: on equal machines and versions every difference is
 zero, elsewhere it is rounding that training has made larger. A quantity passes when the 90 % interval of its mean
 difference (two one-sided tests at 5 %) lies within its margin; when it does not, either something changed or there
 are too few seeds to tell, and the table says which.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from scipy.stats import t as student
 from tabulate import tabulate
@@ -24,7 +25,7 @@ from benchmarks.report.collect import CellView, Results, collect
 from benchmarks.report.scores import finals
 from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
-from core.errors import SpecError
+from core.errors import DataError
 from core.files import write_json
 
 __all__ = ["BASELINES", "Verdict", "compare", "load", "snapshot", "table", "update"]
@@ -52,15 +53,16 @@ def snapshot(specs: Iterable[RunSpec], folder: Path) -> dict[str, Any]:
     """Run the cells in an empty folder and gather what is compared, as JSON.
 
     Raises:
-        SpecError: a cell failed or diverged, so there is nothing to compare.
+        DataError: a cell failed or diverged, so there is nothing to compare.
     """
     specs, store = list(specs), ResultStore(folder)
     if matrix.run_missing(specs, store, torch.device("cpu"), None, jobs=1):
-        raise SpecError(f"every cell must finish to be compared, see the messages above and {folder}")
+        raise DataError("every cell must finish to be compared: see the messages above")
     results = collect(store)
+    final = finals(results).set_index("cell_id")
     return {
         "provenance": provenance(torch.device("cpu")),
-        "quality": {cell.name: _quality(results, cell) for cell in results.cells},
+        "quality": {cell.name: _quality(results, cell, final.loc[[cell.cell_id]]) for cell in results.cells},
         "speed": measure(),
         "memory": {"largest cell, MiB": float(results.metric("cost/peak_memory_mib")["cost/peak_memory_mib"].max())},
     }
@@ -78,7 +80,7 @@ def update(suite: str, found: dict[str, Any]) -> None:
 
 
 def compare(baseline: dict[str, Any], found: dict[str, Any]) -> list[Verdict]:
-    """Every number of either, worst first."""
+    """Every number of either; those that do not pass come first."""
     verdicts = []
     for cell in sorted(baseline["quality"].keys() | found["quality"].keys()):
         old, new = baseline["quality"].get(cell, {}), found["quality"].get(cell, {})
@@ -102,7 +104,7 @@ def table(verdicts: list[Verdict]) -> str:
     return tabulate(rows, ["where", "what", "baseline", "now", "verdict"], floatfmt=".4g") + f"\n\n{summary}"
 
 
-def _quality(results: Results, cell: CellView) -> dict[str, dict[str, float]]:
+def _quality(results: Results, cell: CellView, final: pd.DataFrame) -> dict[str, dict[str, float]]:
     """By quantity, a number per seed: score, open-loop error at the first and the last step, consistency, values."""
     records = results.records[results.records["cell_id"] == cell.cell_id]
     last = records.sort_values("step").groupby(["metric", "seed"])["value"].last()
@@ -113,8 +115,7 @@ def _quality(results: Results, cell: CellView) -> dict[str, dict[str, float]]:
     wanted |= {f"consistency {name}": f"consistency/{name}" for name in ("kl", "energy")}
     wanted |= {f"value {name}": f"train/{name}" for name in ("q", "critic")}
     found = {name: per_seed.get(metric, {}) for name, metric in wanted.items()}
-    final = finals(results)
-    found["score"] = final[final["cell_id"] == cell.cell_id].set_index("seed")["final"].to_dict()
+    found["score"] = final.set_index("seed")["final"].to_dict()
     kept = {
         name: {str(seed): float(x) for seed, x in values.items() if math.isfinite(x)} for name, values in found.items()
     }

@@ -6,6 +6,7 @@ with two threads, and a number does not depend on how many cells ran at once.
 
 import multiprocessing
 import os
+import sys
 import threading
 import traceback
 from collections.abc import Iterable
@@ -129,9 +130,10 @@ def _makes(job: _Job) -> set[str]:
 def _context() -> Any:
     """New processes are copies of a server that has imported everything once, but has done nothing else.
 
-    Where there is no such server (Windows), every process imports for itself.
+    Elsewhere than on Linux every process imports for itself: there is no such server on Windows, and on macOS system
+    libraries that have been imported do not outlive a fork.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTS)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from core import registry
-from core.config import STRICT, Count, Inner, Share, adapter, build_config
+from core.config import STRICT, Count, Inner, Share, adapter, build_config, flat
 from core.errors import SpecError, unknown
 from core.files import canonical_json
 from tasks.base import DataOptions, require_task
@@ -189,7 +189,7 @@ def _suite(table: dict[str, Any]) -> Suite:
         if not isinstance(value, dict):
             raise SpecError(f"{key} must be a table, got {value!r}")
     settings = build_config(Settings, table, "")
-    vary = dict(_flat(axes.pop("vary", {}), known))
+    vary = dict(flat(axes.pop("vary", {})))
     suite: Suite = build_config(
         Suite, {**axes, "settings": settings.model_dump(), "methods": methods, "vary": vary}, ""
     )
@@ -211,14 +211,6 @@ def _suite(table: dict[str, Any]) -> Suite:
 def _strings(values: Any) -> list[str]:
     """The names in what may not be a list of names: `Suite` complains about the others."""
     return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
-
-
-def _flat(table: Mapping[str, Any], known: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, known, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _choices(vary: dict[str, list[Any]], methods: tuple[str, str]) -> Iterator[dict[str, Any]]:

@@ -1,13 +1,26 @@
 """One rule for every configuration dataclass: fields are typed and ranged where they stand, unknown ones are errors."""
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.errors import SpecError, unknown
 
-__all__ = ["STRICT", "Count", "Inner", "Natural", "NonNegative", "Positive", "Rate", "Share", "adapter", "build_config"]
+__all__ = [
+    "STRICT",
+    "Count",
+    "Inner",
+    "Natural",
+    "NonNegative",
+    "Positive",
+    "Rate",
+    "Share",
+    "adapter",
+    "build_config",
+    "flat",
+]
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -40,6 +53,15 @@ def build_config(kind: type[Any], values: dict[str, Any], where: str) -> Any:
         return adapter(kind).validate_json(json.dumps(values, default=str))  # as JSON: strict, yet tables nest
     except ValidationError as error:
         raise SpecError(_explain(error, where, kind)) from None
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested tables by its dotted name; lists are values."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _explain(error: ValidationError, where: str, kind: type[Any]) -> str:

@@ -1,7 +1,5 @@
 """A fitted density of the data's actions, smoothed: what stands in for policies that nobody recorded."""
 
-import math
-
 from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
@@ -10,6 +8,7 @@ from core.config import STRICT, Count, Inner, Positive
 from core.data import Dataset
 from core.random import Streams
 from models.activations import silu, softplus
+from models.actors import gaussian_log_prob
 from models.nn import MLP, Standardize
 from models.training import split_rows, train_until_stale
 
@@ -95,6 +94,5 @@ class BehaviourModel(nn.Module):
         split: Tensor = self.net(self.units(obs)).unflatten(-1, (self.components, -1))
         weight, (mean, spread) = split[..., 0], split[..., 1:].chunk(2, -1)
         std = self.floor * (1 + softplus(spread))
-        z = (action[..., None, :] - mean) / std
-        each = -(z.square() / 2 + std.log() + math.log(2 * math.pi) / 2).sum(-1)
+        each = gaussian_log_prob(action[..., None, :].expand_as(mean), mean, std.log())
         return (weight.log_softmax(-1) + each).logsumexp(-1)

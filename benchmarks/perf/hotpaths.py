@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -42,10 +43,8 @@ def hot_paths(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
         fitted = config.fit(task, data, ModelCache(rng.fork("models"), folder), rng.fork("fit"))
         start = start_states(data, 200, rng.fork("start"))
 
-        def generate(
-            fitted: object = fitted, start: torch.Tensor = start, length: int = config.rollout_length
-        ) -> object:
-            return fitted.generate(policy, start, length, rng.fork("generate"))  # type: ignore[attr-defined]
+        def generate(fitted: Any = fitted, start: torch.Tensor = start, length: int = config.rollout_length) -> object:
+            return fitted.generate(policy, start, length, rng.fork("generate"))
 
         yield f"generate {name}", generate
     for name in registry.available("algorithms"):
@@ -55,10 +54,10 @@ def hot_paths(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
         state = config.init(data, rng.fork("init"))
         mixer = Mixer(data.train, Buffer(len(_SEEDS), 1, 4, 2, "cpu"), 1.0, config.batch_size)
 
-        def update(config: object = config, state: object = state, mixer: Mixer = mixer) -> None:
+        def update(config: Any = config, state: Any = state, mixer: Mixer = mixer) -> None:
             batches, noise = rng.fork("batches"), rng.fork("noise")
             for _ in range(10):
-                config.update(state, mixer.batch(batches), noise)  # type: ignore[attr-defined]
+                config.update(state, mixer.batch(batches), noise)
 
         yield f"update {name}", update
     scores = torch.rand(10, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

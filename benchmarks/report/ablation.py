@@ -1,7 +1,7 @@
 """What a suite varied: one csv frame, curves over one field, heat maps over two."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from matplotlib.patches import Patch, Rectangle
 from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.consistency import lags
 from benchmarks.report.fidelity import last_errors
-from benchmarks.report.scores import FEW_SEEDS, comparisons, estimates, partners
+from benchmarks.report.scores import FEW_SEEDS, comparisons, estimates
 from benchmarks.report.style import BASELINE, INK, Looks, panels, plain
+from core.config import flat
 
 __all__ = ["Ablation", "ablation", "ablations", "curves_figure", "heat_figure"]
 
@@ -38,19 +39,19 @@ class Ablation:
 
 
 def ablations(results: Results) -> list[Ablation]:
-    """Every group of cells that differ in at most two fields, each with one value at least twice different."""
+    """Every group of cells that differ in one field or two; a field that follows from another does not count."""
     groups: dict[tuple[str, str, str], list[CellView]] = {}
     for cell in results.cells:
         if cell.done:
             groups.setdefault((cell.task, cell.generator, cell.algorithm), []).append(cell)
     found = []
     for (task, generator, algorithm), cells in groups.items():
-        flat = [dict(_flat(cell.spec)) for cell in cells]
-        names = dict.fromkeys(name for spec in flat for name in spec)
-        varied = _free([name for name in names if len({str(spec.get(name)) for spec in flat}) > 1], flat)
+        specs = [dict(flat(cell.spec)) for cell in cells]
+        names = dict.fromkeys(name for spec in specs for name in spec)
+        varied = _free([name for name in names if len({str(spec.get(name)) for spec in specs}) > 1], specs)
         if not 1 <= len(varied) <= 2:
             continue
-        by_value = {tuple(spec.get(name) for name in varied): cell for spec, cell in zip(flat, cells, strict=True)}
+        by_value = {tuple(spec.get(name) for name in varied): cell for spec, cell in zip(specs, cells, strict=True)}
         ordered = dict(sorted(by_value.items(), key=lambda item: [natural(str(value)) for value in item[0]]))
         short = tuple(name.partition(".")[2] for name in varied)
         found.append(Ablation(task, generator, algorithm, short, ordered))
@@ -93,10 +94,11 @@ def ablation(results: Results, final: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: list[Ablation]) -> Figure:
-    """Rows: task x generator x algorithm; columns: score, open-loop error, residual of the last round."""
-    table = ablation(results, final).set_index("cell_id")
-    baseline, none = estimates(final), partners(results)
+def curves_figure(results: Results, looks: Looks, table: pd.DataFrame, groups: list[Ablation]) -> Figure:
+    """Rows: task x generator x algorithm; columns: score, open-loop error, residual of the last round.
+
+    `table` is `ablation`, by cell.
+    """
     figure, grid = panels(len(groups), 3, height=2.8)
     for line, group in zip(grid, groups, strict=True):
         own = table.loc[[cell.cell_id for cell in group.cells.values() if cell.cell_id in table.index]]
@@ -109,8 +111,7 @@ def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: l
         for place, (mean, hollow) in enumerate(zip(own["mean"], few, strict=True)):
             line[0].plot(place, mean, "o", color=colour, markerfacecolor="none" if hollow else colour)
         _mark(line[0], own)
-        real_only = [baseline["mean"].get(none.get(str(cell_id), ""), math.nan) for cell_id in own.index]
-        line[0].plot(x, real_only, color=BASELINE, linestyle="--", linewidth=1.4)
+        line[0].plot(x, own["mean"] - own["gain_mean"], color=BASELINE, linestyle="--", linewidth=1.4)
         for ax, column in ((line[1], "error"), (line[2], "residual")):
             if own[column].notna().any():
                 ax.plot(x, own[column], "o-", color=colour)
@@ -136,9 +137,8 @@ def curves_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: l
     return figure
 
 
-def heat_figure(results: Results, looks: Looks, final: pd.DataFrame, groups: list[Ablation]) -> Figure:
-    """One panel pair per group: mean score and open-loop error over two fields."""
-    table = ablation(results, final).set_index("cell_id")
+def heat_figure(results: Results, looks: Looks, table: pd.DataFrame, groups: list[Ablation]) -> Figure:
+    """One panel pair per group: mean score and open-loop error over two fields; `table` is `ablation`, by cell."""
     figure, grid = panels(len(groups), 2, height=3.4)
     for line, group in zip(grid, groups, strict=True):
         down, across = group.axis(0), group.axis(1)
@@ -215,12 +215,3 @@ def _judge(ax: Axes, row: int, column: int, ink: str, judged: Mapping[Any, Any])
     elif judged["robust"]:
         corner = column - 0.46, row - 0.44
         ax.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=ink, linewidth=1.3))
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field of a specification by its dotted name; lists are values."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -75,6 +75,10 @@ class Results:
         """Tasks with results but without reference returns: their tables show returns."""
         return frozenset(self.records["task"]) - self.scored_tasks
 
+    def unit(self, task: str) -> str:
+        """What its scores are."""
+        return "D4RL-normalized score" if task in self.scored_tasks else "undiscounted return"
+
     @property
     def problems(self) -> list[str]:
         """Cells and seeds that were asked for and have no result, and seeds that diverged."""

@@ -224,14 +224,11 @@ def cost_table(results: Results) -> Table:
     return without_constant(Table("cost", "Cost", caption, head, rows), "variant")
 
 
-def last_errors(results: Results) -> dict[str, float]:
+def last_errors(results: Results) -> pd.Series:
     """Median open-loop error on policy actions at the last step where it is defined, by cell."""
-    records = results.records
-    rows = records[records["metric"].str.startswith("compounding/policy/median/")].dropna(subset="value")
-    rows = rows.assign(horizon=rows["metric"].str.extract(r"(\d+)$")[0].astype(int))
-    by_step = rows.groupby(["cell_id", "horizon"])["value"].median().reset_index().sort_values("horizon")
-    last = by_step.groupby("cell_id")["value"].last()
-    return {str(cell_id): float(value) for cell_id, value in last.items()}
+    rows = compounding(results).query("actions == 'policy'").dropna(subset="median")
+    by_step = rows.groupby(["cell_id", "horizon"])["median"].median().reset_index()
+    return by_step.groupby("cell_id")["median"].last()
 
 
 def _shared_fits(results: Results) -> dict[str, float]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks.report.ablation import ablations, curves_figure, heat_figure
+from benchmarks.report.ablation import ablation, ablations, curves_figure, heat_figure
 from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.fidelity import compounding
 from benchmarks.report.scores import FEW_SEEDS, estimates, finals, judged
@@ -46,18 +46,18 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
     curves = _curves(results)
     for name, tasks in _pages("learning_curves", _ordered(results, curves), _PAGE):
         yield name, draw(_learning, results, looks, curves, tasks)
-    groups = ablations(results)
+    groups, varied = ablations(results), ablation(results, rows).set_index("cell_id")
     for name, figure_of, of_fields in (("ablation", curves_figure, 1), ("heat", heat_figure, 2)):
         for page, some in _pages(name, [group for group in groups if len(group.fields) == of_fields], _PAGE):
-            yield page, draw(figure_of, results, looks, rows, some)
+            yield page, draw(figure_of, results, looks, varied, some)
+    errors = compounding(results)
     for name, draw_points, points in (
-        ("frontier", frontier_figure, frontiers(results)),
+        ("frontier", frontier_figure, frontiers(results, errors)),
         ("price", price_figure, prices(results, rows)),
     ):
         there = list(dict.fromkeys(zip(points["task"], points["algorithm"], strict=True)))
         for page, part in _pages(name, there, 2 * _PAGE):
             yield page, draw(draw_points, results, looks, points, part)
-    errors = compounding(results)
     errors = errors[errors[["median", "closed"]].notna().any(axis=1)]
     pairs = [
         pair
@@ -91,7 +91,7 @@ def _scores(results: Results, looks: Looks, rows: pd.DataFrame, tasks: list[str]
             xticks=range(len(algorithms)),
             xticklabels=[plain(name, 16) for name in algorithms],
             xlim=(-0.5, len(algorithms) - 0.5),
-            ylabel=_unit(results, task),
+            ylabel=results.unit(task),
         )
         ax.grid(axis="x", visible=False)
         for edge in range(len(algorithms) - 1):
@@ -143,7 +143,7 @@ def _learning(results: Results, looks: Looks, curves: pd.DataFrame, tasks: list[
         ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
         ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
         if j == 0:
-            ax.set_ylabel(_unit(results, task))
+            ax.set_ylabel(results.unit(task))
         if i == len(tasks) - 1:
             ax.set_xlabel("gradient updates")
     legend(figure, looks, curves)
@@ -251,7 +251,3 @@ def _ordered(results: Results, rows: pd.DataFrame) -> list[str]:
 def _pages(name: str, rows: list[Any], size: int) -> Iterator[tuple[str, list[Any]]]:
     for page, start in enumerate(range(0, len(rows), size), 1):
         yield name if page == 1 else f"{name}_{page}", rows[start : start + size]
-
-
-def _unit(results: Results, task: str) -> str:
-    return "D4RL-normalized score" if task in results.scored_tasks else "undiscounted return"

@@ -1,5 +1,6 @@
 """Published scores on the same D4RL files beside ours; never used for anything but to be read."""
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def published_table(results: Results, final: pd.DataFrame) -> Table:
         for cell in cells:
             n, mean, low, high = (float(estimate[name][cell.cell_id]) for name in ("n", "mean", "low", "high"))
             what = f"{cell.generator} + {cell.algorithm}" + ("" if cell.variant == "default" else f" ({cell.variant})")
-            spread = "" if low != low else f" ± {(high - low) / 2:.1f}"
+            spread = "" if math.isnan(low) else f" ± {(high - low) / 2:.1f}"
             score = Entry(f"{mean:.1f}{spread}", value=mean, cell_id=cell.cell_id)
             rows.append(
                 [as_text(task), as_text(what), as_text("this run"), score, as_number(n, "{:.0f}"), as_text("ours")]
@@ -34,7 +35,7 @@ def published_table(results: Results, final: pd.DataFrame) -> Table:
         }
         theirs = known[(known["dataset"] == task.partition("/")[2]) & known["short"].isin(sorted(wanted))]
         for row in theirs.to_dict("records"):
-            spread = "" if row["std"] != row["std"] else f" (std {row['std']:.1f})"
+            spread = "" if math.isnan(row["std"]) else f" (std {row['std']:.1f})"
             rows.append(
                 [
                     as_text(task),

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.report.collect import LABELS, Results
-from benchmarks.report.fidelity import compounding
 from benchmarks.report.scores import estimates
 from benchmarks.report.style import BASELINE, Looks, legend, panels, plain
 
@@ -17,10 +16,13 @@ __all__ = ["Pair", "frontier_figure", "frontiers", "price_figure", "prices"]
 Pair = tuple[str, str]  # task, algorithm
 
 
-def frontiers(results: Results) -> pd.DataFrame:
-    """One row per cell with rollouts of full length: open-loop error there, distance of actions to the policy's."""
-    errors = compounding(results).query("actions == 'policy'")
-    last = errors[errors["horizon"] == errors["horizon"].max()].groupby("cell_id")["median"].median()
+def frontiers(results: Results, errors: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell with rollouts of full length: open-loop error there, distance of actions to the policy's.
+
+    `errors` is `compounding`.
+    """
+    own = errors[errors["actions"] == "policy"]
+    last = own[own["horizon"] == own["horizon"].max()].groupby("cell_id")["median"].median()
     records = results.records[results.records["metric"] == "consistency/distance"]
     return _points(results, {"distance": records.groupby("cell_id")["value"].mean(), "error": last})
 
@@ -50,8 +52,7 @@ def price_figure(results: Results, looks: Looks, points: pd.DataFrame, pairs: li
         none = points[(points["task"] == task) & (points["algorithm"] == algorithm) & (points["generator"] == "none")]
         if len(none):
             ax.axhline(none["score"].mean(), color=BASELINE, linestyle="--", linewidth=1.4)
-        unit = "D4RL-normalized score" if task in results.scored_tasks else "undiscounted return"
-        ax.set(xlabel="seconds of training, generation and models", ylabel=unit, xscale="log")
+        ax.set(xlabel="seconds of training, generation and models", ylabel=results.unit(task), xscale="log")
         ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())

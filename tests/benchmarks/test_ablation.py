@@ -7,6 +7,7 @@ import pytest
 from benchmarks.report import report
 from benchmarks.report.ablation import ablation, ablations
 from benchmarks.report.collect import collect
+from benchmarks.report.fidelity import compounding
 from benchmarks.report.scores import finals
 from benchmarks.report.tradeoffs import frontiers, prices
 from benchmarks.spec import RunSpec, cells, load_suite
@@ -102,7 +103,7 @@ def test_points_of_the_trade_offs(tmp_path: Path) -> None:
         ]
         store.finish(spec, {"seeds": [0, 1], "status": "ok"}, records)
     results = collect(store)
-    front = frontiers(results)
+    front = frontiers(results, compounding(results))
     assert front["generator"].tolist() == ["mopo"]  # the others have no rollout of full length
     assert front[["distance", "error"]].iloc[0].tolist() == pytest.approx([0.15, 0.8])
     price = prices(results, finals(results)).set_index("generator")
