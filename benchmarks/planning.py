@@ -4,13 +4,13 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
 from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
-from core.files import canonical_json
+from core.files import canonical_json, free_space
 from models.cache import ModelConfig, describe_model
 
 __all__ = ["describe", "pretrained"]
@@ -19,11 +19,12 @@ __all__ = ["describe", "pretrained"]
 def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
     """Two tables as text; estimates come from finished cells in the same results folder, else they are unknown."""
     specs, rates = list(specs), _rates(store)
-    rows, total = list[list[Any]](), 0.0
+    rows, total, size = list[list[Any]](), 0.0, 0.0
     for spec in specs:
         missing, rate = len(store.missing(spec)), rates.get(_kind(spec))
-        seconds = None if rate is None else rate * missing * spec.settings.updates
+        seconds = None if rate is None else rate.seconds * missing * spec.settings.updates
         total += seconds or 0.0
+        size += 0.0 if rate is None else rate.size * missing
         methods = (spec.generator.name, spec.algorithm.name)
         rows.append([spec.task, *methods, spec.variant, len(spec.seeds), missing, _minutes(seconds), spec.cell_id])
     headers = ["task", "generator", "algorithm", "variant", "seeds", "to run", "estimate", "cell"]
@@ -33,6 +34,9 @@ def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
         "",
         f"{len(specs)} cells, {sum(row[5] for row in rows)} seeds to run, estimated {_minutes(total)}"
         + (f" and {unknown} cells whose cost is not known yet" if unknown else ""),
+        f"disk: {_mib(size)} more for the results"
+        + (" of the cells whose cost is known" if unknown else "")
+        + f", {_mib(free_space(store.root))} are free there",
         "",
         tabulate(_models(specs), ["pretrained model", "task", "fits", "shared by cells"], tablefmt="simple"),
     ]
@@ -69,15 +73,26 @@ def _kind(spec: RunSpec) -> tuple[str, str, str]:
     return spec.task, spec.generator.name, spec.algorithm.name
 
 
-def _rates(store: ResultStore) -> dict[tuple[str, str, str], float]:
-    """Seconds per seed and update of the finished cells."""
+class _Rate(NamedTuple):
+    """What a finished cell has taken."""
+
+    seconds: float  # per seed and update
+    size: float  # bytes per seed
+
+
+def _rates(store: ResultStore) -> dict[tuple[str, str, str], _Rate]:
     rates = {}
     for cell in store.cells():
         spent = sum(run["seconds"] for run in cell.runs if run["status"] == "ok")
         if cell.done:
             kind = (cell.spec["task"], cell.spec["generator"]["name"], cell.spec["algorithm"]["name"])
-            rates[kind] = spent / (len(cell.done) * cell.spec["settings"]["updates"])
+            seconds = spent / (len(cell.done) * cell.spec["settings"]["updates"])
+            rates[kind] = _Rate(seconds, store.size(cell.cell_id) / len(cell.done))
     return rates
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:,.1f} MiB"
 
 
 def _minutes(seconds: float | None) -> str:

@@ -84,6 +84,10 @@ class ResultStore:
         done = self._lines(self.root / spec.cell_id)
         return tuple(seed for seed in spec.seeds if seed not in done)
 
+    def size(self, cell_id: str) -> int:
+        """Bytes of a cell's files."""
+        return sum(path.stat().st_size for path in (self.root / cell_id).iterdir() if path.is_file())
+
     def failed(self, spec: RunSpec) -> bool:
         """Whether the cell's last run failed."""
         return (self.root / spec.cell_id / "error.txt").exists()

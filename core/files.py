@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 import platformdirs
 
-__all__ = ["atomic", "cache_dir", "canonical_json", "sha256", "write_json", "write_text"]
+__all__ = ["atomic", "cache_dir", "canonical_json", "free_space", "sha256", "write_json", "write_text"]
 
 
 def cache_dir(*parts: str) -> Path:
@@ -57,6 +58,12 @@ def write_json(path: Path, value: Any) -> None:
 def canonical_json(value: Any) -> str:
     """One text per value, whatever the order of its keys: what content hashes are taken of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def free_space(path: Path) -> int:
+    """Bytes that may still be written at `path`, which need not exist yet."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
 
 
 def sha256(path: Path) -> str:

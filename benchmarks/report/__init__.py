@@ -1,6 +1,7 @@
 """From a results folder to tables, figures and one HTML page; everything is redrawn from the folder alone."""
 
 from benchmarks.report.ablation import ablation
+from benchmarks.report.aggregates import aggregate
 from benchmarks.report.collect import Results, collect
 from benchmarks.report.consistency import consistency, consistency_table, shift_table
 from benchmarks.report.diagnostics import diagnostics_table
@@ -18,7 +19,7 @@ from benchmarks.report.page import page
 from benchmarks.report.plots import figures
 from benchmarks.report.published import published_table
 from benchmarks.report.render import to_csv, to_latex, to_markdown, to_text
-from benchmarks.report.scores import aggregate, comparisons, evaluations, finals
+from benchmarks.report.scores import comparisons, evaluations, finals
 from benchmarks.report.style import save
 from benchmarks.report.tables import aggregate_table, detail_table, improvement_table, score_table
 from benchmarks.store import ResultStore

@@ -22,8 +22,8 @@ _THEMED = {INK: "currentColor", GRID: "var(--line)", SURFACE: "var(--surface)"} 
     colour: f"var(--c{colour[1:]})" for colour in COLOURS.values()
 }
 _SECTIONS = {  # id: (title, tables, figures)
-    "scores": ("Scores", ["scores", "aggregate", "selection"], ["scores"]),
-    "improvement": ("Improvement over real data only", ["improvement"], []),
+    "scores": ("Scores", ["scores", "aggregate", "selection"], ["scores", "aggregate", "profiles"]),
+    "improvement": ("Improvement over real data only", ["improvement"], ["improvement"]),
     "published": ("Published scores", ["published"], []),
     "curves": ("Learning curves", [], ["learning_curves"]),
     "ablation": ("What was varied", [], ["ablation", "heat"]),

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks.report.ablation import ablation, ablations, curves_figure, heat_figure
+from benchmarks.report.aggregates import aggregate_figure, compared_algorithms, improvement_figure, profile_figure
 from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.fidelity import compounding
-from benchmarks.report.scores import FEW_SEEDS, estimates, finals, judged
+from benchmarks.report.scores import FEW_SEEDS, estimates, finals, judged, paired
 from benchmarks.report.style import BASELINE, GRID, SURFACE, Looks, draw, legend, make_looks, panels, plain
 from benchmarks.report.tradeoffs import frontier_figure, frontiers, price_figure, prices
 
@@ -22,6 +23,12 @@ __all__ = ["CAPTIONS", "figures"]
 _PAGE = 6  # rows of panels in one figure
 CAPTIONS = {
     "scores": f"Points: seeds. Marker and bar: mean and 95 % Student-t interval; hollow below {FEW_SEEDS} seeds.",
+    "aggregate": "Over all tasks with reference returns. Line: aggregate; bar: 95 % stratified bootstrap interval, "
+    "runs resampled within tasks. What lacks a task is left out.",
+    "profiles": "Share of the runs of all tasks that score above a threshold. Band: pointwise 95 % stratified "
+    f"bootstrap, none below {FEW_SEEDS} seeds.",
+    "improvement": "Chance that a run beats a run of the same task on real data only, mean over tasks, ties count "
+    "half. Bar: 95 % stratified bootstrap interval. It says how often, not by how much.",
     "learning_curves": f"Line: mean over seeds. Band: 95 % Student-t interval; below {FEW_SEEDS} seeds thin lines, one "
     "per seed.",
     "ablation": "Cells that differ in one field. Marker and bar: mean and 95 % Student-t interval over seeds; hollow "
@@ -43,6 +50,14 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
     rows = finals(results).dropna(subset="final")
     for name, tasks in _pages("scores", _ordered(results, rows), 3 * _PAGE):
         yield name, draw(_scores, results, looks, rows, tasks)
+    gains = paired(results, rows).dropna(subset="gain")
+    for name, over_tasks, scores in (
+        ("aggregate", aggregate_figure, rows),
+        ("profiles", profile_figure, rows),
+        ("improvement", improvement_figure, gains),
+    ):
+        for page, algorithms in _pages(name, compared_algorithms(scores), _PAGE):
+            yield page, draw(over_tasks, looks, scores, algorithms)
     curves = _curves(results)
     for name, tasks in _pages("learning_curves", _ordered(results, curves), _PAGE):
         yield name, draw(_learning, results, looks, curves, tasks)

@@ -1,4 +1,4 @@
-"""From evaluations to the numbers of a table: one final score per seed, then intervals over seeds and over tasks."""
+"""From evaluations to the numbers of a table: one final score per seed, then intervals over seeds."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,32 +7,19 @@ import pandas as pd
 import torch
 
 from benchmarks.report.collect import LABELS, Results
-from metrics.statistics import (
-    holm,
-    iqm,
-    mean,
-    median,
-    optimality_gap,
-    paired_t_test,
-    probability_of_improvement,
-    seeds_needed,
-    stratified_bootstrap,
-    t_interval,
-    trimmed_t_interval,
-)
+from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed, t_interval
 
 __all__ = [
-    "AGGREGATES",
     "DIVERGENCE",
     "FEW_SEEDS",
     "LEVEL",
     "RULE",
-    "aggregate",
     "comparisons",
     "estimates",
     "evaluations",
     "finals",
     "judged",
+    "paired",
     "partners",
     "resolution",
 ]
@@ -48,8 +35,6 @@ DIVERGENCE = (
     "diverged: training stopped being finite; from there on every evaluation of that seed counts as 0, the score of "
     "the uniformly random policy. Where a task has no reference returns, such a seed has no score."
 )
-AGGREGATES = ["mean", "median", "iqm", "optimality_gap"]
-_REPS = 10_000
 
 
 def evaluations(results: Results) -> pd.DataFrame:
@@ -119,7 +104,7 @@ def comparisons(results: Results, final: pd.DataFrame) -> pd.DataFrame:
     run of generator `none`, ties count half. p: two-sided paired t-test. p_holm: adjusted within the algorithm, over
     all tasks, generators and variants that are compared. NaN where fewer than two pairs are left.
     """
-    pairs = _pairs(results, final).dropna(subset="gain")
+    pairs = paired(results, final).dropna(subset="gain")
     rows = {}
     for cell_id, group in pairs.groupby("cell_id"):
         ours, none, gain = (
@@ -154,22 +139,16 @@ def resolution(compared: pd.DataFrame, points: float = 5.0) -> str:
     )
 
 
-def aggregate(final: pd.DataFrame) -> pd.DataFrame:
-    """aggregate.csv: over the tasks with reference returns, on the seeds that every one of these tasks has.
-
-    Scores are in percent of the reference, `optimality_gap` in parts of it. One task: t intervals over its seeds;
-    several: stratified bootstrap with a fixed seed.
-    """
-    rows = []
-    scored = final[final["unit"] == "score"]
-    for (generator, algorithm, variant), group in scored.groupby(["generator", "algorithm", "variant"]):
-        matrix = group.pivot_table(index="seed", columns="task", values="final", aggfunc="first", dropna=False).dropna()
-        scores = torch.tensor(matrix.to_numpy(), dtype=torch.float64)
-        low, high = _intervals(scores)
-        for metric, *numbers in zip(AGGREGATES, _aggregates(scores).tolist(), low.tolist(), high.tolist(), strict=True):
-            rows.append([generator, algorithm, metric, *numbers, *scores.shape, variant])
-    columns = ["generator", "algorithm", "metric", "value", "low", "high", "n_seeds", "n_tasks", "variant"]
-    return pd.DataFrame(rows, columns=columns)
+def paired(results: Results, final: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `final` whose cell has a partner with the same seed: `final_none` and `gain` beside `final`."""
+    partner = partners(results)
+    pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
+        final[["cell_id", "seed", "final"]],
+        left_on=["partner", "seed"],
+        right_on=["cell_id", "seed"],
+        suffixes=("", "_none"),
+    )
+    return pairs.assign(gain=pairs["final"] - pairs["final_none"])
 
 
 def partners(results: Results) -> dict[str, str]:
@@ -183,18 +162,6 @@ def partners(results: Results) -> dict[str, str]:
     return {cell_id: none[key] for cell_id, key in others.items() if key in none}
 
 
-def _pairs(results: Results, final: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `final` whose cell has a partner with the same seed: `final_none` and `gain` beside `final`."""
-    partner = partners(results)
-    pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
-        final[["cell_id", "seed", "final"]],
-        left_on=["partner", "seed"],
-        right_on=["cell_id", "seed"],
-        suffixes=("", "_none"),
-    )
-    return pairs.assign(gain=pairs["final"] - pairs["final_none"])
-
-
 def _evaluated(settings: Mapping[str, int]) -> list[int]:
     """The updates after which a run evaluates."""
     updates, every = settings["updates"], settings["evaluate_every"]
@@ -205,23 +172,6 @@ def _final(scores: pd.Series) -> float:
     """The rule: `RULE`."""
     window = WINDOW if len(scores) >= WINDOW else max(1, len(scores) // 2)
     return float(scores.tail(window).mean(skipna=False))
-
-
-def _aggregates(scores: torch.Tensor) -> torch.Tensor:
-    """[*B, runs, tasks] -> [*B, 4], in the order of AGGREGATES."""
-    return torch.stack([mean(scores), median(scores), iqm(scores), optimality_gap(scores / 100)], -1)
-
-
-def _intervals(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    runs, tasks = scores.shape
-    if runs < 2:
-        return torch.full((4,), torch.nan), torch.full((4,), torch.nan)
-    if tasks > 1:
-        return stratified_bootstrap(scores, _aggregates, _REPS, torch.Generator().manual_seed(0))
-    shortfall = (1 - scores[:, 0] / 100).clamp(min=0)
-    both = [t_interval(scores[:, 0]), t_interval(scores[:, 0]), trimmed_t_interval(scores[:, 0]), t_interval(shortfall)]
-    low, high = zip(*both, strict=True)
-    return torch.stack(low), torch.stack(high)
 
 
 def _or_unknown(seeds: Iterable[int], error: str | None) -> list[int | None]:

@@ -87,7 +87,7 @@ class Look(NamedTuple):
 
 Looks = dict[tuple[str, str], Look]  # by (generator, variant), in the order of legends
 _DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1)), (0, (6, 1.5, 1, 1.5, 1, 1.5))]
-_LEGEND = 125  # characters in a row of a legend, the handle counting as eight
+_LEGEND = 125  # characters in a row of the widest legend, the handle counting as eight
 
 
 def draw(figure_of: Any, *arguments: Any) -> Figure:
@@ -140,7 +140,8 @@ def legend(figure: Figure, looks: Looks, rows: pd.DataFrame, extra: Sequence[Lin
     ]
     handles += extra
     longest = max((len(part) for handle in handles for part in str(handle.get_label()).split("\n")), default=0)
-    columns = max(1, min(len(handles), 6, _LEGEND // (longest + 8)))
+    fitting = int(_LEGEND * figure.get_figwidth() / _WIDTH) // (longest + 8)
+    columns = max(1, min(len(handles), 6, fitting))
     more = max(0, -(-len(handles) // columns) - 2)  # rows that `panels` has not left room for
     figure.set_figheight(figure.get_figheight() + 0.22 * more)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)

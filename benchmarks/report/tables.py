@@ -7,14 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.report.aggregates import AGGREGATES, aggregate
 from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.scores import (
-    AGGREGATES,
     DIVERGENCE,
     FEW_SEEDS,
     LEVEL,
     RULE,
-    aggregate,
     comparisons,
     estimates,
     resolution,

@@ -13,8 +13,10 @@ import pytest
 from pydantic.dataclasses import dataclass
 
 from benchmarks.report import report, score_text
+from benchmarks.report.aggregates import aggregate
 from benchmarks.report.collect import collect
-from benchmarks.report.scores import aggregate, comparisons, estimates, finals, resolution
+from benchmarks.report.plots import figures
+from benchmarks.report.scores import comparisons, estimates, finals, resolution
 from benchmarks.report.tables import detail_table, score_table, values
 from benchmarks.spec import Method, RunSpec, Settings
 from benchmarks.store import Record, ResultStore
@@ -305,6 +307,23 @@ def test_several_tasks_are_aggregated_on_common_seeds(store: ResultStore) -> Non
     assert values(total.loc["mean", ["value", "n_seeds", "n_tasks"]]) == [(47 + 67) / 2, 5, 2]
     assert (total["low"] < total["value"]).all()
     assert (total["value"] < total["high"]).all()
+
+
+def test_figures_over_all_tasks(tmp_path: Path) -> None:
+    """mopo beats none on every run of one task and on half of the pairs of the other; one task has no such figures."""
+    store, tasks = ResultStore(tmp_path), ("toy/linear", "local/hopper-medium")
+    specs = {(task, name): spec(task, name, 5) for task in tasks for name in ("none", "mopo")}
+    for (task, name), each in specs.items():
+        level = 100.0 if (task, name) == ("toy/linear", "mopo") else 0.0
+        store.finish(each, provenance(5), evaluations(5, level))
+    store.plan("two", list(specs.values()))
+    drawn = dict(figures(collect(store)))
+    assert [len(drawn[name].axes) for name in ("aggregate", "profiles", "improvement")] == [4, 1, 1]
+    (value,) = drawn["improvement"].axes[0].collections
+    assert value.get_segments()[0][:, 0] == pytest.approx([0.75, 0.75])
+    none, mopo = (line.get_ydata() for line in drawn["profiles"].axes[0].lines)
+    assert (none[0], mopo[0]) == (0.8, 0.9) and max(mopo - none) == 0.5 and min(mopo - none) == 0
+    assert "aggregate" not in dict(figures(collect(fill(tmp_path / "one"))))
 
 
 def test_marks(store: ResultStore) -> None:
