@@ -21,6 +21,7 @@ from benchmarks.spec import RunSpec, cells, load_suite, suite_names
 from benchmarks.store import ResultStore
 from core import registry
 from core.errors import DataError, SpecError
+from core.interrupt import Stopped, listening
 from core.progress import say
 from metrics.catalogue import METRICS
 from models.cache import fresh_models
@@ -65,7 +66,7 @@ def run(
     """Run the cells of a suite that are not there yet, write the report, and print the score table.
 
     Exit code 0 when every cell has finished, 1 when one has failed or a seed diverged, 2 when the suite or a value is
-    not valid.
+    not valid. SIGTERM and SIGUSR1 save what is running and end with 75, Ctrl-C with 130: the same command goes on.
     """
     specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
     at_a_time, store = _jobs(jobs, place), _store(out, suite)
@@ -74,7 +75,7 @@ def run(
         specs = _matching(specs, some)
     if only_failed:
         specs = [spec for spec in specs if store.failed(spec)]
-    failed = matrix.run_missing(specs, store, place, data_dir, at_a_time)
+    failed = matrix.run_missing(specs, store, place, data_dir, matrix.local(at_a_time))
     return _report(store) or int(failed > 0)
 
 
@@ -172,16 +173,19 @@ def data(
 def main(arguments: list[str]) -> int:
     """Dispatch, and turn the two kinds of user error into a message and an exit code."""
     try:
-        code: int = app.cli(prog="run_bench.py", description=__doc__, args=list(_repeated(arguments)))
+        with listening():
+            code: int = app.cli(prog="run_bench.py", description=__doc__, args=list(_repeated(arguments)))
     except SpecError as error:
         say(f"error: {error}")
         code = 2
     except DataError as error:
         say(f"error: {error}")
         code = 1
-    except KeyboardInterrupt:
-        say("interrupted: finished cells are kept; the same command goes on from there")
-        code = 130
+    except Stopped as stopped:
+        say(
+            f"stopped by {stopped}: what is finished is kept, and what was running; the same command goes on from there"
+        )
+        code = stopped.exit_code
     return code
 
 

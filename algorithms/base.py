@@ -1,6 +1,7 @@
 """What a base algorithm is: a frozen dataclass that makes its networks and updates them from batches."""
 
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
@@ -9,7 +10,7 @@ from core.data import Batch, Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
 
-__all__ = ["Algorithm", "Regularise", "State", "behaviour_rows", "episode_returns", "real_rows"]
+__all__ = ["Algorithm", "Parts", "Regularise", "State", "behaviour_rows", "episode_returns", "real_rows"]
 
 Regularise = Literal["all", "real_only"]
 
@@ -25,6 +26,30 @@ class State(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes during training: the tensors themselves, seeds first in each that has an axis."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` once gave, in a state that `init` has made."""
+
+
+class Parts:
+    """A `State` whose attributes named in `changing` are all that changes: networks, optimisers, tensors, counters."""
+
+    changing: ClassVar[tuple[str, ...]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """By name of the attribute."""
+        return {name: _state_of(getattr(self, name)) for name in self.changing}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The opposite."""
+        for name in self.changing:
+            part = getattr(self, name)
+            if isinstance(part, Tensor):
+                part.data.copy_(state[name])
+            elif hasattr(part, "load_state_dict"):
+                part.load_state_dict(state[name])
+            else:
+                setattr(self, name, state[name])
 
 
 @runtime_checkable
@@ -74,3 +99,9 @@ def episode_returns(data: Dataset) -> tuple[Float64[Tensor, " E"], Int[Tensor, "
     number = data.episode.cpu()
     episode = number.diff(prepend=number[:1]).ne(0).cumsum(0)
     return episode.bincount(data.train.reward.cpu().double()), episode.bincount()
+
+
+def _state_of(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return part.detach()
+    return part.state_dict() if hasattr(part, "state_dict") else part

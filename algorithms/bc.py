@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from algorithms.base import episode_returns
+from algorithms.base import Parts, episode_returns
 from core.config import STRICT, Count, NonNegative, Positive, Rate
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -66,9 +66,8 @@ class BC:
 
 
 @plain_dataclass
-class _State:
+class _State(Parts):
+    changing = ("policy", "optimizer")
+
     policy: DeterministicActor
     optimizer: torch.optim.Optimizer
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"actor": self.policy.state_dict(), "optimizer": self.optimizer.state_dict()}

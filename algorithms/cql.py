@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from algorithms.base import Regularise, behaviour_rows
+from algorithms.base import Parts, Regularise, behaviour_rows
 from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -157,7 +157,19 @@ class CQL:
 
 
 @plain_dataclass
-class _State:
+class _State(Parts):
+    changing = (
+        "actor",
+        "critic",
+        "target_critic",
+        "actor_optimizer",
+        "critic_optimizer",
+        "temperature_optimizer",
+        "multiplier_optimizer",
+        "temperature",
+        "multiplier",
+    )
+
     actor: TanhGaussianActor
     critic: MLP
     target_critic: MLP
@@ -186,9 +198,3 @@ class _State:
     def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
         """The smaller of both critics."""
         return self.value(self.critic, obs, action[:, None]).amin(1)[:, 0]
-
-    def state_dict(self) -> dict[str, Any]:
-        modules = ("actor", "critic", "target_critic")
-        optimizers = tuple(f"{part}_optimizer" for part in ("actor", "critic", "temperature", "multiplier"))
-        scalars = {"temperature": self.temperature.detach(), "multiplier": self.multiplier.detach()}
-        return {**{part: getattr(self, part).state_dict() for part in (*modules, *optimizers)}, **scalars}

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64, Int
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from algorithms.base import Regularise, behaviour_rows
+from algorithms.base import Parts, Regularise, behaviour_rows
 from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -214,7 +214,9 @@ def _shifted(z: Tensor, by: int) -> Tensor:
 
 
 @plain_dataclass
-class _State:
+class _State(Parts):
+    changing = ("actor", "critic", "target_actor", "target_critic", "actor_optimizer", "critic_optimizer", "updates")
+
     config: DQL
     actor: DiffusionActor
     critic: MLP
@@ -243,7 +245,3 @@ class _State:
     def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
         """The smaller of both critics."""
         return self.value(self.critic, obs, action[:, None]).amin(1)[:, 0]
-
-    def state_dict(self) -> dict[str, Any]:
-        parts = ("actor", "critic", "target_actor", "target_critic", "actor_optimizer", "critic_optimizer")
-        return {**{part: getattr(self, part).state_dict() for part in parts}, "updates": self.updates}

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from algorithms.base import Regularise, behaviour_rows, episode_returns
+from algorithms.base import Parts, Regularise, behaviour_rows, episode_returns
 from core.config import STRICT, Count, Inner, NonNegative, Positive, Rate, Share
 from core.data import Dataset, Transitions
 from core.errors import DataError
@@ -123,7 +123,18 @@ def expectile_loss(difference: Float[Tensor, "*rows"], expectile: float) -> Floa
 
 
 @plain_dataclass
-class _State:
+class _State(Parts):
+    changing = (
+        "actor",
+        "critic",
+        "target_critic",
+        "value",
+        "actor_optimizer",
+        "critic_optimizer",
+        "value_optimizer",
+        "updates",
+    )
+
     actor: GaussianActor | DeterministicActor
     critic: MLP
     target_critic: MLP
@@ -153,7 +164,3 @@ class _State:
     def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
         """The smaller of both critics, of rewards as they are scaled for learning."""
         return self.q(self.critic, self.normaliser(obs), action).amin(1)
-
-    def state_dict(self) -> dict[str, Any]:
-        parts = ("actor", "critic", "target_critic", "value", "actor_optimizer", "critic_optimizer", "value_optimizer")
-        return {**{part: getattr(self, part).state_dict() for part in parts}, "updates": self.updates}

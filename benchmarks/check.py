@@ -56,7 +56,7 @@ def snapshot(specs: Iterable[RunSpec], folder: Path) -> dict[str, Any]:
         DataError: a cell failed or diverged, so there is nothing to compare.
     """
     specs, store = list(specs), ResultStore(folder)
-    if matrix.run_missing(specs, store, torch.device("cpu"), None, jobs=1):
+    if matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local(1)):
         raise DataError("every cell must finish to be compared: see the messages above")
     results = collect(store)
     final = finals(results).set_index("cell_id")

@@ -24,6 +24,16 @@ class Watch:
         self.diverged: dict[int, str] = {}  # seed -> the first of losses and state that was not finite
         self.look({})
 
+    def state_dict(self) -> dict[str, Any]:
+        """What it has seen."""
+        return {"good": self._good, "diverged": self.diverged}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The opposite."""
+        devices = {name: tensor.device for name, tensor in _tensors(self._state.state_dict(), len(self._seeds))}
+        self._good = {name: tensor.to(devices[name]) for name, tensor in state["good"].items()}
+        self.diverged = dict(state["diverged"])
+
     def look(self, losses: Mapping[str, Float[Tensor, " S"]]) -> dict[int, str]:
         """Seeds that have diverged since the last look, with the name of the tensor; waits for the device.
 

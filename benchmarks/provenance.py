@@ -1,9 +1,12 @@
 """Where a number comes from: code, data, versions, machine."""
 
+import hashlib
+import math
 import platform
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["peak_memory_mib", "provenance"]
+__all__ = ["available_memory_mib", "peak_memory_mib", "provenance"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "h5py", "safetensors", "pydantic")
@@ -22,6 +25,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return {
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "diff_sha256": _diff(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}",
         "threads": torch.get_num_threads(),
@@ -34,6 +38,25 @@ def peak_memory_mib(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def available_memory_mib() -> float:
+    """What new processes may take: of the machine or, where there is a limit for this container, of that."""
+    free = math.inf
+    with suppress(OSError):
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        free = int(lines["MemAvailable"].split()[0]) / 2**10
+    with suppress(OSError, ValueError):
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, (limit - used) / 2**20)
+    return free
+
+
+@cache
+def _diff() -> str | None:
+    """Of what a dirty checkout has changed."""
+    changed = _git("diff", "HEAD")
+    return hashlib.sha256(changed.encode()).hexdigest() if changed else None
 
 
 @cache

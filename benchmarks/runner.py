@@ -1,14 +1,16 @@
 """One cell of the matrix, as its data flows: task, dataset, generator, buffer, algorithm, evaluation, records."""
 
+import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from algorithms.base import real_rows
@@ -19,10 +21,13 @@ from benchmarks.provenance import peak_memory_mib, provenance
 from benchmarks.spec import RunSpec
 from benchmarks.store import DIVERGED, Record
 from core.buffer import Buffer, Mixer
+from core.checkpoint import Checkpoint, Stateful, load_all, state_of
 from core.data import Dataset, Trajectories
+from core.files import canonical_json
 from core.filter import Filter
+from core.interrupt import deferred
 from core.policy import Policy
-from core.progress import progress
+from core.progress import progress, say
 from core.random import Streams
 from generators.base import Fitted, Generator
 from models.cache import ModelCache
@@ -31,15 +36,19 @@ from tasks.base import Task
 __all__ = ["run"]
 
 
-def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], dict[str, Any]]:
+def run(
+    spec: RunSpec, task: Task, device: torch.device, folder: Path | None = None
+) -> tuple[list[Record], dict[str, Any]]:
     """Train and evaluate one cell, all its seeds in one program; returns its records and their provenance.
 
-    The last record of a seed that diverges says so; the others go on.
+    The last record of a seed that diverges says so; the others go on. Checkpoints are kept in `folder`, and a run that
+    finds one of its own goes on from there: its numbers are those of a run that was never killed.
 
     Raises:
         DataError: the task's data cannot be had.
+        Stopped: the process was asked to stop; a checkpoint has been written.
     """
-    started, clock, rng = datetime.now(UTC), _Clock(device), Streams(spec.seeds, device=device)
+    clock, rng = _Clock(device), Streams(spec.seeds, device=device)
     generator, algorithm, settings = spec.generator.config, spec.algorithm.config, spec.settings
     data, card = task.dataset()
     data = data.to(device)
@@ -51,8 +60,23 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
     mixer = Mixer(real_rows(algorithm, data), buffer, settings.real_fraction, algorithm.batch_size)
     batches, noise, records = rng.fork("batches"), rng.fork("update"), _Records(spec.seeds)
     watch, losses = Watch(state, spec.seeds), dict[str, Tensor]()
-    with progress(f"{spec.task} {spec.generator.name} {spec.algorithm.name}", settings.updates) as advance:
-        for step in range(1, settings.updates + 1):
+    origin = provenance(device)
+    checkpoint = Checkpoint(folder, _identity(spec, data, origin, device))
+    parts: dict[str, Stateful] = {"state": state, "buffer": buffer, "batches": batches, "noise": noise}
+    parts |= {"records": records, "watch": watch, "clock": clock}
+
+    def snapshot() -> dict[str, Any]:
+        return state_of(parts) | {"losses": losses}
+
+    done, found = checkpoint.load() or (0, None)
+    if found:
+        say(f"{spec.task} {spec.generator.name} {spec.algorithm.name}: goes on from update {done}")
+        load_all(parts, found)
+        losses = {name: loss.to(device) for name, loss in found["losses"].items()}
+        mixer.refresh()
+    with progress(f"{spec.task} {spec.generator.name} {spec.algorithm.name}", settings.updates) as advance, deferred():
+        advance(step := done)
+        for step in range(done + 1, settings.updates + 1 if records.going else 0):
             if _refresh_due(step, generator):
                 with clock("generate"):
                     records.stop(step - 1, watch.look(losses))
@@ -71,6 +95,9 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
                 advance(min(settings.evaluate_every, step % settings.evaluate_every or settings.evaluate_every))
                 if not records.going:
                     break
+            checkpoint.offer(step, snapshot)
+        if step > done:
+            checkpoint.save(step, snapshot())
     if generator.rollouts and records.going:
         with clock("fidelity"):
             here, keep, critic = rng.fork("fidelity"), _filter(generator), getattr(state, "action_value", None)
@@ -85,14 +112,14 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
     if generated:
         costs["generate_seconds_per_transition"] = clock.seconds["generate"] / (generated * len(spec.seeds))
     records.add(step, ((f"cost/{name}", torch.full((len(spec.seeds),), value)) for name, value in costs.items()))
-    if generator.rollouts:
-        shared = {"evaluations", "flops"} & set(rollouts.info)
-        records.add(step, ((f"cost/{name}_per_transition", rollouts.info[name]) for name in sorted(shared)))
-    origin = {
-        **provenance(device),
+    for name in ("evaluations", "flops"):
+        if (cost := records.last(f"generate/{name}")) is not None:
+            records.add(step, [(f"cost/{name}_per_transition", cost)])
+    origin |= {
         "seeds": list(spec.seeds),
-        "started": started.isoformat(timespec="seconds"),
+        "started": clock.started.isoformat(timespec="seconds"),
         "seconds": round(clock.total(), 3),
+        "peak_memory_mib": round(costs["peak_memory_mib"], 1),
         "physics": task.simulator.physics,
         "dataset_sha256": data.sha256,
         "dataset": card,
@@ -102,10 +129,21 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
 
 
 class _Clock:
-    """Wall-clock seconds by activity; waits for the device where an activity ends, except after single updates."""
+    """Wall-clock seconds by activity; waits for the device where an activity ends, except after single updates.
+
+    Time between a kill and the next start does not count, nor what was done since the last checkpoint.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._start, self.seconds = device, time.perf_counter(), defaultdict[str, float](float)
+        self.started = datetime.now(UTC)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": dict(self.seconds), "total": self.total(), "started": self.started.isoformat()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seconds = defaultdict(float, state["seconds"])
+        self._start, self.started = time.perf_counter() - state["total"], datetime.fromisoformat(state["started"])
 
     @contextmanager
     def __call__(self, activity: str) -> Iterator[None]:
@@ -131,7 +169,19 @@ class _Records:
     def __init__(self, seeds: tuple[int, ...]) -> None:
         self.seeds, self.going, self.all = seeds, set(seeds), list[Record]()
 
-    def add(self, step: int, values: Iterator[tuple[str, Float[Tensor, " S"]]]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        return {"lines": [record.line() for record in self.all], "going": sorted(self.going)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.all, self.going = [Record.parse(line) for line in state["lines"]], set(state["going"])
+
+    def last(self, metric: str) -> Float64[Tensor, " S"] | None:
+        """The newest value of every seed; None if there never was one."""
+        newest = {record.seed: record.value for record in self.all if record.metric == metric}
+        values = [newest.get(seed) for seed in self.seeds]
+        return torch.tensor([math.nan if x is None else x for x in values]).double() if newest else None
+
+    def add(self, step: int, values: Iterable[tuple[str, Float[Tensor, " S"]]]) -> None:
         for metric, per_seed in values:
             pairs = zip(self.seeds, per_seed.tolist(), strict=True)
             self.all += (Record(seed, step, metric, x) for seed, x in pairs if seed in self.going)
@@ -152,6 +202,12 @@ def _generate(generator: Generator, fitted: Fitted, policy: Policy, data: Datase
 def _filter(generator: Generator) -> Filter:
     chosen: Filter = getattr(generator, "filter", Filter())
     return chosen
+
+
+def _identity(spec: RunSpec, data: Dataset, origin: Mapping[str, Any], device: torch.device) -> str:
+    """What a checkpoint must have in common with the run that goes on from it: all that moves a number."""
+    code = [origin["commit"], origin["diff_sha256"], origin["versions"], device.type]
+    return canonical_json([spec.describe(), list(spec.seeds), data.sha256, *code])
 
 
 def _refresh_due(step: int, generator: Generator) -> bool:

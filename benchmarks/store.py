@@ -5,17 +5,20 @@ DIR/<cell_id>/spec.json            the specification, and the provenance of ever
 DIR/<cell_id>/records.jsonl        one line per (seed, step, metric): {"seed", "step", "metric", "value"}
 DIR/<cell_id>/DONE                 finished seeds with the sha256 of their lines; written last, so it is the truth
 DIR/<cell_id>/error.txt            traceback of the last failure, until a run succeeds
+DIR/<cell_id>/checkpoint/          where a run that was stopped or killed goes on
+DIR/<cell_id>/LEASE                who is running the cell
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.spec import RunSpec
+from core.checkpoint import Checkpoint
 from core.errors import DataError
 from core.files import write_json, write_text
 
@@ -84,6 +87,10 @@ class ResultStore:
         done = self._lines(self.root / spec.cell_id)
         return tuple(seed for seed in spec.seeds if seed not in done)
 
+    def runs(self) -> Iterator[list[dict[str, Any]]]:
+        """The provenance of every cell, without its records."""
+        return (_json(path)["runs"] for path in sorted(self.root.glob("*/spec.json")))
+
     def size(self, cell_id: str) -> int:
         """Bytes of a cell's files."""
         return sum(path.stat().st_size for path in (self.root / cell_id).iterdir() if path.is_file())
@@ -102,6 +109,15 @@ class ResultStore:
         write_text(folder / "records.jsonl", "".join(line + "\n" for seed in sorted(lines) for line in lines[seed]))
         write_json(folder / "DONE", {"seeds": {str(seed): _digest(lines[seed]) for seed in sorted(lines)}})
         (folder / "error.txt").unlink(missing_ok=True)
+        Checkpoint(self.checkpoint(spec)).clear()
+
+    def checkpoint(self, spec: RunSpec) -> Path:
+        """Where the cell keeps its checkpoints."""
+        return self.root / spec.cell_id / "checkpoint"
+
+    def lease(self, spec: RunSpec) -> Path:
+        """The file that whoever runs the cell holds."""
+        return self.root / spec.cell_id / "LEASE"
 
     def fail(self, spec: RunSpec, provenance: Mapping[str, Any], traceback: str) -> None:
         """Record that a run failed; what was finished before stays."""

@@ -1,5 +1,7 @@
 """Batches of real and synthetic rows: a ring of the newest synthetic rows per seed, and the mix of exact fractions."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -25,6 +27,15 @@ class Buffer:
             slots = (self.written[seed] + torch.arange(len(kept), device=kept.device)) % capacity
             self.rows[seed, slots[-capacity:]] = kept[-capacity:]
             self.written[seed] += len(kept)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The rows that are there."""
+        return {"rows": self.rows[:, : int(self.filled().max())], "written": self.written}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The opposite, into a buffer of equal capacity."""
+        self.rows[:, : state["rows"].shape[1]] = state["rows"].to(self.rows)
+        self.written.copy_(state["written"])
 
     def filled(self) -> Int[Tensor, " S"]:
         """Rows that can be drawn, per seed."""

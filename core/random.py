@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-__all__ = ["Streams"]
+__all__ = ["Streams", "named"]
 
 
 class Streams:
@@ -47,6 +47,15 @@ class Streams:
         """Uniform on 0 .. high-1."""
         return self._draw(shape, torch.int64, lambda out, rng: out.random_(high, generator=rng))
 
+    def state_dict(self) -> list[Tensor]:
+        """Where every seed's numbers go on."""
+        return [generator.get_state() for generator in self._generators]
+
+    def load_state_dict(self, state: Iterable[Tensor]) -> None:
+        """Go on from there."""
+        for generator, known in zip(self._generators, state, strict=True):
+            generator.set_state(known)
+
     @cached_property
     def _generators(self) -> list[torch.Generator]:
         return [torch.Generator(self.device).manual_seed(self._number(seed)) for seed in self.seeds]
@@ -62,3 +71,8 @@ class Streams:
         for row, generator in zip(out, self._generators, strict=True):
             fill(row, generator)
         return out
+
+
+def named(streams: Iterable[Streams]) -> dict[str, Streams]:
+    """By their labels."""
+    return {stream.label: stream for stream in streams}

@@ -1,6 +1,6 @@
 """The training loop of diffusion models: a fixed number of updates, and the running average of the weights is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from math import cos, pi
 
@@ -8,7 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from core.checkpoint import Checkpoint, Stateful, load_all, state_of
+from core.interrupt import deferred
 from core.progress import progress
+from core.random import Streams, named
 from models.nn import adam, descend, ema_
 
 __all__ = ["average_rate", "cosine_decay", "train_averaged"]
@@ -31,6 +34,7 @@ def train_averaged(
     model: nn.Module,
     loss: Callable[[], Float[Tensor, " S"]],
     *,
+    draws: Iterable[Streams],
     updates: int,
     learning_rate: float,
     betas: tuple[float, float] = (0.9, 0.999),
@@ -42,13 +46,21 @@ def train_averaged(
 ) -> None:
     """Adam with a cosine learning rate and gradients clipped per seed; afterwards `model` holds the average.
 
+    `draws` are the streams that `loss` draws from: a fit that was killed goes on with them.
+
     Raises:
         FloatingPointError: the loss is no longer finite (looked at a hundred times).
     """
     averaged, optimizer = deepcopy(model), adam(model.parameters(), learning_rate, betas)
     check_every = max(updates // 100, 1)
-    with progress(f"fit {label}", updates) as advance:
-        for update in range(1, updates + 1):
+    parts: dict[str, Stateful] = {"model": model, "averaged": averaged, "optimizer": optimizer, **named(draws)}
+    checkpoint = Checkpoint.here(label)
+    done, found = checkpoint.load() or (0, {})
+    if found:
+        load_all(parts, found)
+    with progress(f"fit {label}", updates) as advance, deferred():
+        advance(done - done % check_every)
+        for update in range(done + 1, updates + 1):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * cosine_decay(update - 1, updates, hold)
             value = loss()
@@ -59,6 +71,7 @@ def train_averaged(
                 advance(check_every)
                 if not bool(value.isfinite().all()):
                     raise FloatingPointError(f"{label}: loss must be finite, got {value.tolist()} at update {update}")
+            checkpoint.offer(update, lambda: state_of(parts))
     with torch.no_grad():
         for parameter, kept in zip(model.parameters(), averaged.parameters(), strict=True):
             parameter.copy_(kept)

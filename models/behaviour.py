@@ -55,6 +55,7 @@ class BehaviourConfig:
             model,
             surprise,
             lambda: (-model.log_prob(obs[holdout], action[holdout] + blur).mean(-1)).exp(),  # errors are positive
+            draws=[batches, noise],
             learning_rate=self.learning_rate,
             updates=self.max_updates,
             check_every=self.check_every,

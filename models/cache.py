@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.buffer import pack
+from core.checkpoint import within
 from core.config import adapter
 from core.data import Dataset
 from core.files import atomic, cache_dir, canonical_json, write_json
@@ -100,7 +101,9 @@ class ModelCache:
         needs = [same_seeds.get(need, data) for need in getattr(config, "needs", ())]
         started = time.perf_counter()
         model: nn.Module = config.init(*dims, rng.fork("init"))
-        config.fit(model, data, rng.fork("fit"), *needs)
+        own = [keys[seed] for seed in rng.seeds]
+        with within(self._folder / f"{own[0]}.partial", " ".join(own)):
+            config.fit(model, data, rng.fork("fit"), *needs)
         share = (time.perf_counter() - started) / len(rng.seeds)
         state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
         for row, seed in enumerate(rng.seeds):

@@ -91,6 +91,7 @@ class DynamicsConfig:
             model,
             loss,
             validate,
+            draws=[batches],
             learning_rate=self.learning_rate,
             updates=self.max_updates,
             check_every=self.check_every,
@@ -127,7 +128,8 @@ class DynamicsConfig:
             return error(bootstrap.gather(-1, position).long()).sum(-1) + model.regularization()
 
         rate, label = self.unroll_learning_rate, "dynamics ensemble, unrolled"
-        train_averaged(model, loss, updates=self.unroll_updates, learning_rate=rate, label=label)
+        draws = [starts, others]
+        train_averaged(model, loss, draws=draws, updates=self.unroll_updates, learning_rate=rate, label=label)
         with torch.no_grad():
             return error(holdout[:, None].expand(-1, self.members, -1))
 

@@ -56,6 +56,7 @@ class RewardConfig:
             model,
             loss,
             lambda: error(holdout),
+            draws=[batches],
             learning_rate=self.learning_rate,
             updates=self.max_updates,
             check_every=self.check_every,

@@ -1,13 +1,16 @@
 """The supervised training loop of small models: keep the best weights of every copy, stop when nothing improves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from core.checkpoint import Checkpoint, Stateful, load_all, state_of
+from core.interrupt import deferred
 from core.progress import progress
-from core.random import Streams
+from core.random import Streams, named
 from models.nn import adam, descend
 
 __all__ = ["split_rows", "train_until_stale"]
@@ -18,6 +21,7 @@ def train_until_stale(
     loss: Callable[[], Float[Tensor, " S"]],
     validate: Callable[[], Float[Tensor, "S *E"]],
     *,
+    draws: Iterable[Streams],
     learning_rate: float,
     updates: int,
     check_every: int,
@@ -29,31 +33,43 @@ def train_until_stale(
 
     Afterwards the parameters hold each copy's best weights; returned are the errors of those weights. A seed that has
     stopped keeps what it has while others go on, so its result does not depend on them. Parameters have the axes of
-    `validate()` in front.
+    `validate()` in front. `draws` are the streams that `loss` draws from: a fit that was killed goes on with them.
     """
     parameters = list(model.parameters())
     optimizer = adam(parameters, learning_rate)
     best = _validate(model, validate)
     weights = [parameter.detach().clone() for parameter in parameters]
     stale = torch.zeros(len(best), dtype=torch.int64, device=best.device)
-    with progress(f"fit {label}", updates) as advance:
-        for update in range(1, updates + 1):
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, **named(draws)}
+    checkpoint = Checkpoint.here(label)
+
+    def snapshot() -> dict[str, Any]:
+        return state_of(parts) | {"best": best, "stale": stale, "weights": weights}
+
+    done, found = checkpoint.load() or (0, {})
+    if found:
+        load_all(parts, found)
+        best, stale = found["best"].to(best), found["stale"].to(stale)
+        weights = [kept.to(parameter) for kept, parameter in zip(found["weights"], parameters, strict=True)]
+    with progress(f"fit {label}", updates) as advance, deferred():
+        advance(done - done % check_every)
+        for update in range(done + 1, updates + 1):
             descend(optimizer, loss())
-            if update % check_every and update < updates:
-                continue
-            advance(update % check_every or check_every)
-            error = _validate(model, validate)
-            if not bool(error.isfinite().all()):
-                raise FloatingPointError(
-                    f"{label}: hold-out error must be finite, got {error.tolist()} at update {update}"
-                )
-            better = (error < best * (1 - threshold)) & _like(stale < patience, error)
-            best = torch.where(better, error, best)
-            for kept, parameter in zip(weights, parameters, strict=True):
-                kept.copy_(torch.where(_like(better, kept), parameter.detach(), kept))
-            stale = torch.where(better.view(len(better), -1).any(1), 0, stale + 1)
-            if bool((stale >= patience).all()):
-                break
+            if update % check_every == 0 or update == updates:
+                advance(update % check_every or check_every)
+                error = _validate(model, validate)
+                if not bool(error.isfinite().all()):
+                    raise FloatingPointError(
+                        f"{label}: hold-out error must be finite, got {error.tolist()} at update {update}"
+                    )
+                better = (error < best * (1 - threshold)) & _like(stale < patience, error)
+                best = torch.where(better, error, best)
+                for kept, parameter in zip(weights, parameters, strict=True):
+                    kept.copy_(torch.where(_like(better, kept), parameter.detach(), kept))
+                stale = torch.where(better.view(len(better), -1).any(1), 0, stale + 1)
+                if bool((stale >= patience).all()):
+                    break
+            checkpoint.offer(update, snapshot)
     with torch.no_grad():
         for parameter, kept in zip(parameters, weights, strict=True):
             parameter.copy_(kept)

@@ -129,6 +129,7 @@ class TrajectoryDiffusionConfig:
         train_averaged(
             model,
             loss,
+            draws=[draw, cut, levels, noise],
             updates=self.updates,
             learning_rate=self.learning_rate,
             hold=self.hold,

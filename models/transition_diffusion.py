@@ -62,6 +62,7 @@ class TransitionDiffusionConfig:
         train_averaged(
             model,
             loss,
+            draws=[batches, levels, noise],
             updates=self.updates,
             learning_rate=self.learning_rate,
             betas=(0.9, self.beta2),

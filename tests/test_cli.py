@@ -1,9 +1,12 @@
 """The command line: what it prints, what it writes, and with which code it ends."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -197,12 +200,18 @@ def test_a_device_that_is_not_there_leaves_nothing_behind(elsewhere: Path, monke
     assert list(elsewhere.iterdir()) == []
 
 
-def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+def test_a_signal_ends_with_its_own_code(
+    number: int, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*arguments: Any) -> Any:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        time.sleep(10)
 
+    before = signal.getsignal(number)
     monkeypatch.setattr(runner, "run", interrupted)
-    assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == 130
+    assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == code
+    assert signal.getsignal(number) is before
     assert "the same command goes on from there" in capsys.readouterr().err
 
 

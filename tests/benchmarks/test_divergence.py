@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from algorithms.base import Parts
 from benchmarks.divergence import Watch
 
 
-class State:
+class State(Parts):
     """Two tensors with a seed axis, one without, and one that appears later."""
 
     policy: Any = None

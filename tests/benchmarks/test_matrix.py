@@ -1,6 +1,7 @@
 """Cells one after the other: failures stay where they are, nothing runs twice, and numbers repeat."""
 
 import json
+import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from benchmarks.store import Record, ResultStore
 from core import registry
 from core.data import Batch, Dataset
 from core.errors import DataError
+from core.interrupt import Stopped
 from core.random import Streams
 from tasks.base import load_task
 from tasks.toy import LinearSystem
@@ -81,7 +83,7 @@ def suite(*overrides: str) -> list[RunSpec]:
 
 def run(specs: list[RunSpec], folder: Path, jobs: int = 1) -> tuple[int, ResultStore]:
     store = ResultStore(folder)
-    return matrix.run_missing(specs, store, CPU, None, jobs), store
+    return matrix.run_missing(specs, store, CPU, None, matrix.local(jobs)), store
 
 
 def without_cost(records: list[Record]) -> list[str]:
@@ -109,7 +111,7 @@ def test_a_failing_cell_is_tried_again_the_others_are_not(
     specs = suite(f'generators=["{plug_in}", "none"]')
     run(specs, tmp_path)
     tried = []
-    monkeypatch.setattr(runner, "run", lambda spec, task, device: tried.append(spec.generator.name) or never())
+    monkeypatch.setattr(runner, "run", lambda spec, *others: tried.append(spec.generator.name) or never())
     assert run(specs, tmp_path)[0] == 1 and tried == [plug_in]
 
 
@@ -171,10 +173,10 @@ def test_what_is_generated_and_simulated_for_a_diverged_seed_is_finite(
 
 def test_an_interrupt_stops_everything_and_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any) -> Any:
-        raise KeyboardInterrupt
+        raise Stopped(signal.SIGTERM)
 
     monkeypatch.setattr(runner, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         run(suite(), tmp_path)
     assert ResultStore(tmp_path).cells() == []
 
@@ -192,7 +194,7 @@ def test_seeds_added_later_run_alone_and_are_what_they_would_have_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran, real = [], runner.run
-    monkeypatch.setattr(runner, "run", lambda spec, task, device: ran.append(spec.seeds) or real(spec, task, device))
+    monkeypatch.setattr(runner, "run", lambda spec, *others: ran.append(spec.seeds) or real(spec, *others))
     _, later = run(suite('generators=["none"]', "seeds=[0, 2]"), tmp_path / "later")
     run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "later")
     _, once = run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "once")

@@ -49,7 +49,7 @@ def specs(*overrides: str) -> list[RunSpec]:
 def test_numbers_do_not_depend_on_how_many_run_at_once(tmp_path: Path) -> None:
     stores, wanted = (ResultStore(tmp_path / "one"), ResultStore(tmp_path / "two")), specs('generators=["none","mopo"]')
     for jobs, store in enumerate(stores, 1):
-        assert matrix.run_missing(wanted, store, CPU, None, jobs) == 0
+        assert matrix.run_missing(wanted, store, CPU, None, matrix.local(jobs)) == 0
     one, two = (
         [record for cell in store.cells() for record in cell.records if not record.metric.startswith("cost/")]
         for store in stores
@@ -61,17 +61,37 @@ def test_numbers_do_not_depend_on_how_many_run_at_once(tmp_path: Path) -> None:
 def test_nobody_waits_for_a_model_while_there_is_other_work() -> None:
     """ensemble and mopo share a model; all of them share the task's data."""
     jobs = {
-        (task, generator): matrix._Job("", spec, Path(), CPU, None)
+        (task, generator): matrix.Job(generator + task, spec, Path(), CPU, None)
         for task in ("toy/linear", "local/maze2d-umaze")
         for generator in ("ensemble", "mopo", "none")
         for spec in specs(f'generators=["{generator}"]', f'tasks=["{task}"]', "mopo.dynamics.max_updates=40")
     }
     ensemble, mopo, none, *_, elsewhere = jobs.values()
-    assert matrix._next([ensemble, mopo, none], [], set()) == 0
-    assert matrix._next([mopo, none, elsewhere], [ensemble], set()) == 2  # the data is being made, too
-    assert matrix._next([mopo, none, elsewhere], [ensemble], {"toy/linear"}) == 1
-    assert matrix._next([mopo], [ensemble], {"toy/linear"}) == 0  # nothing else to do
-    assert matrix._next([mopo, none], [ensemble], matrix._makes(ensemble)) == 0
+
+    def first(waiting: list[matrix.Job], running: list[matrix.Job], ended: list[matrix.Job]) -> matrix.Job | None:
+        queue = matrix._Waiting(waiting)
+        for job in ended:
+            queue.made(job)
+        return queue.pop(running)
+
+    assert first([ensemble, mopo, none], [], []) is ensemble
+    assert first([mopo, none, elsewhere], [ensemble], []) is elsewhere  # the data is being made, too
+    assert first([mopo, none, elsewhere], [ensemble], [none]) is none
+    assert first([mopo], [ensemble], [none]) is mopo  # nothing else to do
+    assert first([mopo, none], [ensemble], [ensemble]) is mopo
+
+
+def test_a_cell_that_another_process_has_is_asked_for_again_later() -> None:
+    jobs = [
+        matrix.Job(spec.generator.name, spec, Path(), CPU, None) for spec in specs('generators=["none","ensemble"]')
+    ]
+    queue = matrix._Waiting(jobs)
+    held, free = queue.pop([]), queue.pop([])
+    assert held is jobs[0] and free is jobs[1] and not queue
+    queue.again(held)
+    assert queue and queue.pop([]) is None
+    queue._held[held.label] -= matrix._RETRY
+    assert queue.pop([]) is held
 
 
 def test_a_cell_whose_process_dies_is_recorded_and_the_others_go_on(
@@ -81,7 +101,7 @@ def test_a_cell_whose_process_dies_is_recorded_and_the_others_go_on(
     monkeypatch.syspath_prepend(str(tmp_path))
     store = ResultStore(tmp_path / "out")
     wanted = specs('generators=["dying_example:Dying", "none"]')
-    assert matrix.run_missing(wanted, store, CPU, None, 2) == 1
+    assert matrix.run_missing(wanted, store, CPU, None, matrix.local(2)) == 1
     dead, alive = sorted(store.cells(), key=lambda cell: bool(cell.done))
     assert dead.error == "the cell's process ended with exit code 9\n"
     assert dead.runs[-1]["status"] == "failed"

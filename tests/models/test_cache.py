@@ -1,3 +1,4 @@
+import signal
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -5,12 +6,17 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from core import checkpoint
 from core.data import Dataset
+from core.interrupt import Stopped
 from core.random import Streams
+from models.behaviour import BehaviourConfig
 from models.cache import ModelCache
-from models.denoisers import UNetConfig
+from models.denoisers import ResidualMLPConfig, UNetConfig
 from models.dynamics import DynamicsConfig
+from models.reward import RewardConfig
 from models.trajectory_diffusion import TrajectoryDiffusionConfig
+from models.transition_diffusion import TransitionDiffusionConfig
 
 TINY = DynamicsConfig(members=2, elites=1, width=8, weight_decay=(0.0, 0.0), max_updates=20, check_every=10)
 
@@ -89,3 +95,32 @@ def test_a_model_without_its_card_is_fitted_again(toy: Dataset, tmp_path: Path) 
     next(tmp_path.glob("*.json")).unlink()
     after = state(ModelCache(Streams((0,)), tmp_path), toy)
     assert all(torch.equal(before[name], after[name]) for name in before) and list(tmp_path.glob("*.json"))
+
+
+FITS = {
+    "ensemble": replace(TINY, max_updates=45),
+    "unrolled": replace(TINY, unroll=3, unroll_updates=15, unroll_batch=8),
+    "reward": RewardConfig(hidden=(8,), max_updates=45, check_every=20),
+    "behaviour": BehaviourConfig(smoothing=0.2, max_updates=45, check_every=20),
+    "transitions": TransitionDiffusionConfig(denoiser=ResidualMLPConfig(width=16, blocks=1, embedding=8), updates=45),
+    "trajectories": TrajectoryDiffusionConfig(rows=8, denoiser=UNetConfig(dim=8, multipliers=(1, 2)), updates=45),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_fit_that_is_stopped_again_and_again_ends_where_it_would_have(
+    name: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ModelCache(Streams((0, 1)), tmp_path / "a").get(FITS[name], toy).state_dict()
+    stops, torn = 0, None
+    while torn is None:
+        left = iter(range(12, -1, -1))
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "asked", lambda left=left: signal.SIGTERM if next(left, None) == 0 else None)
+            try:
+                torn = ModelCache(Streams((0, 1)), tmp_path / "b").get(FITS[name], toy).state_dict()
+            except Stopped:
+                stops += 1
+    assert stops >= 2
+    assert all(torch.equal(value, torn[key]) for key, value in whole.items())
+    assert not list((tmp_path / "b").glob("*.partial"))
