@@ -15,6 +15,7 @@ from tyro.extras import SubcommandApp
 from benchmarks import check as checking
 from benchmarks import matrix, planning
 from benchmarks import reproduce as reproduction
+from benchmarks import status as progress_of
 from benchmarks.report import report as write_report
 from benchmarks.report import score_text
 from benchmarks.spec import RunSpec, cells, load_suite, suite_names
@@ -70,7 +71,10 @@ def run(
     """
     specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
     at_a_time, store = _jobs(jobs, place), _store(out, suite)
-    store.plan(suite, specs)
+    try:
+        store.plan(suite, specs)
+    except OSError as error:
+        raise SpecError(f"--out must be a folder that can be written to, got {store.root}: {error}") from None
     if some is not None:
         specs = _matching(specs, some)
     if only_failed:
@@ -128,11 +132,17 @@ def check(
 
 
 @app.command
+def status(folder: Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]) -> int:
+    """Say which cells have finished, run, wait, failed or diverged, and why. Exit code 0 when all have finished."""
+    text, finished = progress_of.describe(_existing(folder))
+    print(text)
+    return int(not finished)
+
+
+@app.command
 def report(folder: Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]) -> int:
     """Redraw tables, plots and the page from a results folder alone."""
-    if not folder.is_dir():
-        raise SpecError(f"DIR must be a results folder, got {folder}")
-    return _report(ResultStore(folder))
+    return _report(_existing(folder))
 
 
 @app.command(name="list")
@@ -215,6 +225,12 @@ def _report(store: ResultStore) -> int:
         say(f"problem: {problem}")
     say(f"report: {store.root / 'report' / 'index.html'}")
     return int(bool(problems))
+
+
+def _existing(folder: Path) -> ResultStore:
+    if not folder.is_dir():
+        raise SpecError(f"DIR must be a results folder, got {folder}")
+    return ResultStore(folder)
 
 
 def _store(out: Path | None, suite: str) -> ResultStore:

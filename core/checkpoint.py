@@ -107,6 +107,11 @@ class Checkpoint:
                 say(f"{path} is not used: {error}")
         return None
 
+    def newest(self) -> int | None:
+        """The step of the newest snapshot, whole or not."""
+        steps = [int(path.stem) for path in self.folder.glob("*.json")] if self.folder else []
+        return max(steps, default=None)
+
     def clear(self) -> None:
         """Nobody will go on from here."""
         if self.folder is not None:
