@@ -16,6 +16,7 @@ from benchmarks import check as checking
 from benchmarks import matrix, planning
 from benchmarks import reproduce as reproduction
 from benchmarks import status as progress_of
+from benchmarks.cluster import on_ray
 from benchmarks.report import report as write_report
 from benchmarks.report import score_text
 from benchmarks.spec import RunSpec, cells, load_suite, suite_names
@@ -52,6 +53,11 @@ def run(
     seeds: Seeds = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], arg(help="auto takes a GPU where there is one")] = "auto",
     jobs: Annotated[int | None, arg(metavar="N", help="cells at a time; all cores on a CPU, one cell on a GPU")] = None,
+    engine: Annotated[Literal["local", "ray"], arg(help="ray: as tasks of a Ray cluster")] = "local",
+    address: Annotated[
+        str | None, arg(metavar="ADDRESS", help="of a running Ray cluster, or auto; one is started here if not given")
+    ] = None,
+    gpus_per_cell: Annotated[float, arg(metavar="X", help="on Ray: share of a GPU for a cell; 0 is the CPU")] = 0.0,
     only_failed: Annotated[bool, arg(help="cells whose last run failed, nothing else")] = False,
     some: Annotated[
         str | None,
@@ -71,6 +77,14 @@ def run(
     """
     specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
     at_a_time, store = _jobs(jobs, place), _store(out, suite)
+    if engine == "ray":
+        if gpus_per_cell < 0:
+            raise SpecError(f"--gpus-per-cell must be at least 0, got {gpus_per_cell}")
+        runs = on_ray(address, gpus_per_cell, at_a_time)
+    elif address is not None or gpus_per_cell:
+        raise SpecError("--address and --gpus-per-cell need --engine ray, got local")
+    else:
+        runs = matrix.local(at_a_time)
     try:
         store.plan(suite, specs)
     except OSError as error:
@@ -79,7 +93,7 @@ def run(
         specs = _matching(specs, some)
     if only_failed:
         specs = [spec for spec in specs if store.failed(spec)]
-    failed = matrix.run_missing(specs, store, place, data_dir, matrix.local(at_a_time))
+    failed = matrix.run_missing(specs, store, place, data_dir, runs)
     return _report(store) or int(failed > 0)
 
 

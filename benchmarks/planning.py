@@ -13,7 +13,7 @@ from benchmarks.store import ResultStore
 from core.files import canonical_json, free_space
 from models.cache import ModelConfig, describe_model
 
-__all__ = ["describe", "pretrained"]
+__all__ = ["describe", "needed_models", "pretrained"]
 
 
 def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
@@ -43,16 +43,16 @@ def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
     return "\n".join(lines)
 
 
-def pretrained(spec: RunSpec) -> set[str]:
-    """The pretrained models that a cell needs, those that they build on included; equal names are equal models."""
+def needed_models(spec: RunSpec) -> list[ModelConfig]:
+    """The pretrained models of a cell, each behind those that it builds on."""
     configs = (getattr(spec.generator.config, field.name) for field in fields(spec.generator.config))
-    models = [
-        model
-        for config in configs
-        if isinstance(config, ModelConfig)
-        for model in (config, *getattr(config, "needs", ()))
-    ]
-    return {canonical_json([spec.task, describe_model(model)]) for model in models}
+    models = [config for config in configs if isinstance(config, ModelConfig)]
+    return [each for model in models for each in (*getattr(model, "needs", ()), model)]
+
+
+def pretrained(spec: RunSpec) -> set[str]:
+    """The same by name; equal names are equal models."""
+    return {canonical_json([spec.task, describe_model(model)]) for model in needed_models(spec)}
 
 
 def _models(specs: list[RunSpec]) -> list[list[Any]]:

@@ -33,7 +33,7 @@ from generators.base import Fitted, Generator
 from models.cache import ModelCache
 from tasks.base import Task
 
-__all__ = ["run"]
+__all__ = ["model_cache", "run"]
 
 
 def run(
@@ -53,7 +53,7 @@ def run(
     data, card = task.dataset()
     data = data.to(device)
     with clock("fit"):
-        models = ModelCache(rng.fork("models"), shared=settings.shared_models)
+        models = model_cache(spec, device)
         fitted = generator.fit(task, data, models, rng.fork("fit"))
     state = algorithm.init(data, rng.fork("init"))
     buffer = _buffer(spec, data, device)
@@ -126,6 +126,11 @@ def run(
         "models": models.used,
     }
     return records.all, origin
+
+
+def model_cache(spec: RunSpec, device: torch.device) -> ModelCache:
+    """Where the cell takes its pretrained models from."""
+    return ModelCache(Streams(spec.seeds, device=device).fork("models"), shared=spec.settings.shared_models)
 
 
 class _Clock:
