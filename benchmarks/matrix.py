@@ -24,6 +24,7 @@ from benchmarks.planning import pretrained
 from benchmarks.provenance import provenance
 from benchmarks.spec import RunSpec
 from benchmarks.store import DIVERGED, ResultStore
+from benchmarks.trackers import tracking
 from core.errors import DataError
 from core.progress import Channel, relay, say, showing
 from tasks.base import load_task
@@ -40,6 +41,7 @@ class _Job:
     root: Path
     device: torch.device
     data_dir: Path | None
+    tracker: str | None
 
     def run(self) -> bool:
         """Run it here and record what happened; False when it failed or a seed diverged."""
@@ -47,7 +49,8 @@ class _Job:
         say(f"{self.label}: seeds {', '.join(map(str, self.spec.seeds))}")
         try:
             task = load_task(self.spec.task, self.spec.settings.data_options(self.data_dir))
-            records, origin = runner.run(self.spec, task, self.device)
+            with tracking(self.tracker, self.label, self.spec, self.root) as observe:
+                records, origin = runner.run(self.spec, task, self.device, observe)
         except Exception as error:  # whatever a method or a file does, the other cells must go on
             self.fail(store, started, traceback.format_exc())
             say(f"{self.label}: FAILED: {type(error).__name__}: {error}")
@@ -66,9 +69,17 @@ class _Job:
 
 
 def run_missing(
-    specs: Iterable[RunSpec], store: ResultStore, device: torch.device, data_dir: Path | None, jobs: int = 1
+    specs: Iterable[RunSpec],
+    store: ResultStore,
+    device: torch.device,
+    data_dir: Path | None,
+    jobs: int = 1,
+    tracker: str | None = None,
 ) -> int:
-    """Run what is missing, `jobs` cells at a time; returns how many cells failed or have a diverged seed."""
+    """Run what is missing, `jobs` cells at a time; returns how many cells failed or have a diverged seed.
+
+    `tracker` is one of `trackers.TRACKERS`; it changes no number and cannot make a cell fail.
+    """
     specs, todo, failed = list(specs), [], 0
     for number, spec in enumerate(specs, 1):
         label = f"[{number}/{len(specs)}] {spec.task} {spec.generator.name} {spec.algorithm.name} ({spec.variant})"
@@ -79,7 +90,7 @@ def run_missing(
             say(f"{label}: FAILED: {error}")
             continue
         if seeds:
-            todo.append(_Job(label, replace(spec, seeds=seeds), store.root, device, data_dir))
+            todo.append(_Job(label, replace(spec, seeds=seeds), store.root, device, data_dir, tracker))
         else:
             say(f"{label}: already there")
     if device.type == "cpu":

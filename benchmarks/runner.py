@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -31,10 +31,12 @@ from tasks.base import Task
 __all__ = ["run"]
 
 
-def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], dict[str, Any]]:
+def run(
+    spec: RunSpec, task: Task, device: torch.device, observe: Callable[[list[Record]], None] | None = None
+) -> tuple[list[Record], dict[str, Any]]:
     """Train and evaluate one cell, all its seeds in one program; returns its records and their provenance.
 
-    The last record of a seed that diverges says so; the others go on.
+    The last record of a seed that diverges says so; the others go on. `observe` is told records as they come in.
 
     Raises:
         DataError: the task's data cannot be had.
@@ -49,7 +51,7 @@ def run(spec: RunSpec, task: Task, device: torch.device) -> tuple[list[Record], 
     state = algorithm.init(data, rng.fork("init"))
     buffer = _buffer(spec, data, device)
     mixer = Mixer(real_rows(algorithm, data), buffer, settings.real_fraction, algorithm.batch_size)
-    batches, noise, records = rng.fork("batches"), rng.fork("update"), _Records(spec.seeds)
+    batches, noise, records = rng.fork("batches"), rng.fork("update"), _Records(spec.seeds, observe)
     watch, losses = Watch(state, spec.seeds), dict[str, Tensor]()
     with progress(f"{spec.task} {spec.generator.name} {spec.algorithm.name}", settings.updates) as advance:
         for step in range(1, settings.updates + 1):
@@ -128,13 +130,17 @@ class _Clock:
 class _Records:
     """Named values of all seeds, as records; none of a seed that has stopped."""
 
-    def __init__(self, seeds: tuple[int, ...]) -> None:
-        self.seeds, self.going, self.all = seeds, set(seeds), list[Record]()
+    def __init__(self, seeds: tuple[int, ...], observe: Callable[[list[Record]], None] | None) -> None:
+        self.seeds, self.going, self.all, self._observe = seeds, set(seeds), list[Record](), observe
 
     def add(self, step: int, values: Iterator[tuple[str, Float[Tensor, " S"]]]) -> None:
+        new = list[Record]()
         for metric, per_seed in values:
             pairs = zip(self.seeds, per_seed.tolist(), strict=True)
-            self.all += (Record(seed, step, metric, x) for seed, x in pairs if seed in self.going)
+            new += (Record(seed, step, metric, x) for seed, x in pairs if seed in self.going)
+        self.all += new
+        if self._observe is not None:
+            self._observe(new)
 
     def stop(self, step: int, diverged: dict[int, str]) -> None:
         """The last record of these seeds; of each the tensor is named."""

@@ -109,7 +109,7 @@ def test_a_failing_cell_is_tried_again_the_others_are_not(
     specs = suite(f'generators=["{plug_in}", "none"]')
     run(specs, tmp_path)
     tried = []
-    monkeypatch.setattr(runner, "run", lambda spec, task, device: tried.append(spec.generator.name) or never())
+    monkeypatch.setattr(runner, "run", lambda spec, *rest: tried.append(spec.generator.name) or never())
     assert run(specs, tmp_path)[0] == 1 and tried == [plug_in]
 
 
@@ -192,7 +192,7 @@ def test_seeds_added_later_run_alone_and_are_what_they_would_have_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran, real = [], runner.run
-    monkeypatch.setattr(runner, "run", lambda spec, task, device: ran.append(spec.seeds) or real(spec, task, device))
+    monkeypatch.setattr(runner, "run", lambda spec, *rest: ran.append(spec.seeds) or real(spec, *rest))
     _, later = run(suite('generators=["none"]', "seeds=[0, 2]"), tmp_path / "later")
     run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "later")
     _, once = run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "once")
