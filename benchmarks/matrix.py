@@ -41,7 +41,7 @@ class _Job:
     root: Path
     device: torch.device
     data_dir: Path | None
-    tracker: str | None
+    tracker: str | None = None
 
     def run(self) -> bool:
         """Run it here and record what happened; False when it failed or a seed diverged."""
