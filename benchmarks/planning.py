@@ -36,7 +36,7 @@ def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
         + (f" and {unknown} cells whose cost is not known yet" if unknown else ""),
         f"disk: {_mib(size)} more for the results"
         + (" of the cells whose cost is known" if unknown else "")
-        + f", {_mib(free_space(store.root))} are free there",
+        + f", {_mib(float(free_space(store.root)))} are free there",
         "",
         tabulate(_models(specs), ["pretrained model", "task", "fits", "shared by cells"], tablefmt="simple"),
     ]
