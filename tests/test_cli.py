@@ -161,6 +161,18 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
         (["run", "smoke", "--set", "updates=0"], 2, "updates should be greater than or equal to 1, got 0"),
         (["run", "smoke", "--set", "update=3"], 2, "did you mean 'updates'"),
         (["run", "smoke", "--set", "smoke"], 2, "--set must be key=value, got 'smoke'"),
+        (
+            ["plan", "smoke", "--set", "ensemble.rolouts=3"],
+            2,
+            "unknown key ensemble.rolouts: .*did you mean 'rollouts'",
+        ),
+        (
+            ["plan", "smoke", "--set", "dydiff.filter.share=2"],
+            2,
+            "dydiff.filter.share should be less than or equal to 1",
+        ),
+        (["plan", "smoke", "--set", "ensemble.rollout_length=51"], 2, "should be at most 50, .* toy/linear, got 51"),
+        (["plan", "smoke", "--set", "seeds=[0, 0]"], 2, "seeds must not repeat a value"),
         (["run", "smoke", "--seeds", "0"], 2, "--seeds must be at least 1, got 0"),
         (["run", "smoke", "--data-dir", "gone"], 2, "data_dir must be a folder, got .gone."),
         (["run", "smoke", "--jobs", "0"], 2, "--jobs must be at least 1, got 0"),
