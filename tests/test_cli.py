@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import minari
 import numpy as np
 import pytest
@@ -312,6 +313,16 @@ def d4rl_file(folder: Path) -> str:
     return "d4rl/hopper-medium-v2"
 
 
+def bare_d4rl_file(folder: Path) -> str:
+    """The same without anything that may be missing: what ends an episode, states and next observations."""
+    task = d4rl_file(folder)
+    with h5py.File(folder / "hopper_medium-v2.hdf5", "a") as file:
+        for key in set(file) - {"observations", "actions", "rewards", "terminals"}:
+            del file[key]
+        assert len(file) == 4
+    return task
+
+
 def minari_set(folder: Path) -> str:
     """The like, made with Minari's own API."""
     environment = gymnasium.make("Hopper-v5")
@@ -336,7 +347,7 @@ def minari_set(folder: Path) -> str:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
-@pytest.mark.parametrize("make", [d4rl_file, minari_set])
+@pytest.mark.parametrize("make", [d4rl_file, bare_d4rl_file, minari_set])
 def test_a_users_own_file_runs_end_to_end(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], str]
 ) -> None:
@@ -361,6 +372,32 @@ def test_a_users_own_file_runs_end_to_end(
         assert cell.runs[-1]["physics"].startswith("Hopper") and cell.runs[-1]["dataset"]["terminals"] == 20
     assert "compounding/logged/mean/1" in {record.metric for cell in cells for record in cell.records}
     assert task in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
+def test_where_no_state_can_be_set_only_the_replays_are_missing(elsewhere: Path) -> None:
+    """A cheetah with another frame skip is not one of ours: it can be run, but not put into a state."""
+    environment = gymnasium.make("HalfCheetah-v5", frame_skip=2, max_episode_steps=30)
+    environment.action_space.seed(0)
+    buffers = []
+    for seed in range(10):
+        obs, actions, rewards = [environment.reset(seed=seed)[0]], [], []
+        for _ in range(30):
+            actions.append(environment.action_space.sample())
+            after, reward, *_ = environment.step(actions[-1])
+            obs.append(after)
+            rewards.append(float(reward))
+        ends = [False] * 29 + [True]
+        buffers.append(EpisodeBuffer(seed, seed, None, obs, actions, rewards, [False] * 30, ends, {}))
+    minari.create_dataset_from_buffers("quick-v0", buffers, env=environment)
+    settings = ['tasks=["minari/quick-v0"]', 'generators=["ensemble"]', "updates=4", "evaluate_every=2", "episodes=1"]
+    fields = ["ensemble.rollouts=8", "ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2"]
+    command = ["run", "smoke", "--out", "out", "--seeds", "1", "--jobs", "1", "--set", *settings, *fields]
+    assert run_bench.main(command) == 0
+    (cell,) = ResultStore(elsewhere / "out").cells()
+    values = {record.metric: record.value for record in cell.records}
+    assert values["return"] is not None and values["compounding/starts_excluded"] == 1
+    assert {metric for metric in values if metric.startswith("compounding/")} == {"compounding/starts_excluded"}
 
 
 def test_some_cells_or_only_those_that_failed(
