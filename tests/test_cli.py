@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from benchmarks import runner
 from benchmarks.spec import suite_names
 from benchmarks.store import ResultStore
 from core import registry
+from tasks import toy
 from tasks.layout import Rows, write
 
 TWO = 'generators=["none","ensemble"]'
@@ -419,6 +421,24 @@ def test_some_cells_or_only_those_that_failed(
     assert "--cells must match at least one cell ('toy/linear none td3bc default', ...), got '* mopo *'" in (
         capsys.readouterr().err
     )
+
+
+def test_another_physics_is_named_wherever_it_was_used(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = ['generators=["none"]', *[pair for pair in TINY[1:] if not pair.startswith("ensemble")]]
+    command = ["run", "smoke", "--set", *none, "--jobs", "1", "--out", "out"]
+    assert run_bench.main([*command, "--seeds", "1"]) == 0
+    old = toy.SYSTEMS["linear"].physics
+    monkeypatch.setitem(toy.SYSTEMS, "linear", replace(toy.SYSTEMS["linear"], physics="linear system, version 99"))
+    assert run_bench.main([*command, "--seeds", "2"]) == 0
+    (cell,) = ResultStore(elsewhere / "out").cells()
+    assert [(run["seeds"], run["physics"]) for run in cell.runs] == [([0], old), ([1], "linear system, version 99")]
+    assert f"{old}; linear system, version 99" in (elsewhere / "out" / "report" / "index.html").read_text()
+    monkeypatch.setitem(toy.SYSTEMS, "linear", replace(toy.SYSTEMS["linear"], physics=old))
+    capsys.readouterr()
+    run_bench.main(["reproduce", f"out/{cell.cell_id}"])
+    assert f"physics: was linear system, version 99, is {old}" in capsys.readouterr().out
 
 
 def test_reproduce_runs_a_cell_again_and_names_what_differs(
