@@ -21,6 +21,7 @@ from benchmarks.report import report as write_report
 from benchmarks.report import score_text
 from benchmarks.spec import RunSpec, cells, load_suite, suite_names
 from benchmarks.store import ResultStore
+from benchmarks.trackers import require_tracker
 from core import registry
 from core.errors import DataError, SpecError
 from core.interrupt import Stopped, listening
@@ -67,6 +68,9 @@ def run(
             help="cells whose 'task generator algorithm variant' matches, e.g. '*dydiff*'",
         ),
     ] = None,
+    tracker: Annotated[
+        Literal["none", "tensorboard", "wandb"], arg(help="shows numbers as they come in; changes none of them")
+    ] = "none",
     data_dir: DataDir = None,
     out: Out = None,
 ) -> int:
@@ -75,6 +79,9 @@ def run(
     Exit code 0 when every cell has finished, 1 when one has failed or a seed diverged, 2 when the suite or a value is
     not valid. SIGTERM and SIGUSR1 save what is running and end with 75, Ctrl-C with 130: the same command goes on.
     """
+    chosen = None if tracker == "none" else tracker
+    if chosen is not None:
+        require_tracker(chosen)
     specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
     at_a_time, store = _jobs(jobs, place), _store(out, suite)
     if engine == "ray":
@@ -93,7 +100,7 @@ def run(
         specs = _matching(specs, some)
     if only_failed:
         specs = [spec for spec in specs if store.failed(spec)]
-    failed = matrix.run_missing(specs, store, place, data_dir, runs)
+    failed = matrix.run_missing(specs, store, place, data_dir, runs, chosen)
     return _report(store) or int(failed > 0)
 
 

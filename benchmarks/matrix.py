@@ -27,6 +27,7 @@ from benchmarks.planning import pretrained
 from benchmarks.provenance import available_memory_mib, provenance
 from benchmarks.spec import RunSpec
 from benchmarks.store import DIVERGED, ResultStore
+from benchmarks.trackers import tracking
 from core.errors import DataError
 from core.interrupt import SIGNALS, Stopped, listening
 from core.progress import Channel, relay, say, showing
@@ -55,6 +56,7 @@ class Job:
     root: Path
     device: torch.device
     data_dir: Path | None
+    tracker: str | None = None
 
     def run(self) -> Outcome:
         """Run it here, unless somebody else does, and record what happened.
@@ -90,7 +92,8 @@ class Job:
         spec = replace(self.spec, seeds=seeds)
         say(f"{self.label}: seeds {', '.join(map(str, seeds))}")
         task = load_task(spec.task, spec.settings.data_options(self.data_dir))
-        records, origin = runner.run(spec, task, self.device, store.checkpoint(spec))
+        with tracking(self.tracker, self.label, spec, self.root) as observe:
+            records, origin = runner.run(spec, task, self.device, store.checkpoint(spec), observe)
         if not lease.held():
             say(f"{self.label}: another process has taken over meanwhile, its results count")
             return Outcome.HELD
@@ -103,11 +106,17 @@ class Job:
 
 
 def run_missing(
-    specs: Iterable[RunSpec], store: ResultStore, device: torch.device, data_dir: Path | None, engine: Engine
+    specs: Iterable[RunSpec],
+    store: ResultStore,
+    device: torch.device,
+    data_dir: Path | None,
+    engine: Engine,
+    tracker: str | None = None,
 ) -> int:
     """Run what is missing; returns how many cells failed or have a diverged seed.
 
-    Cells that another process is running are waited for, and taken over should it die.
+    Cells that another process is running are waited for, and taken over should it die. `tracker` is one of
+    `trackers.TRACKERS`; it changes no number and cannot make a cell fail.
     """
     specs, todo, failed = list(specs), [], 0
     for number, spec in enumerate(specs, 1):
@@ -119,7 +128,7 @@ def run_missing(
             say(f"{label}: FAILED: {error}")
             continue
         if seeds:
-            todo.append(Job(label, replace(spec, seeds=seeds), store.root, device, data_dir))
+            todo.append(Job(label, replace(spec, seeds=seeds), store.root, device, data_dir, tracker))
         else:
             say(f"{label}: already there")
     return failed + (engine(todo, store) if todo else 0)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,12 +37,17 @@ __all__ = ["model_cache", "run"]
 
 
 def run(
-    spec: RunSpec, task: Task, device: torch.device, folder: Path | None = None
+    spec: RunSpec,
+    task: Task,
+    device: torch.device,
+    folder: Path | None = None,
+    observe: Callable[[list[Record]], None] | None = None,
 ) -> tuple[list[Record], dict[str, Any]]:
     """Train and evaluate one cell, all its seeds in one program; returns its records and their provenance.
 
     The last record of a seed that diverges says so; the others go on. Checkpoints are kept in `folder`, and a run that
-    finds one of its own goes on from there: its numbers are those of a run that was never killed.
+    finds one of its own goes on from there: its numbers are those of a run that was never killed. `observe` is told
+    records as they come in.
 
     Raises:
         DataError: the task's data cannot be had.
@@ -58,7 +63,7 @@ def run(
     state = algorithm.init(data, rng.fork("init"))
     buffer = _buffer(spec, data, device)
     mixer = Mixer(real_rows(algorithm, data), buffer, settings.real_fraction, algorithm.batch_size)
-    batches, noise, records = rng.fork("batches"), rng.fork("update"), _Records(spec.seeds)
+    batches, noise, records = rng.fork("batches"), rng.fork("update"), _Records(spec.seeds, observe)
     watch, losses = Watch(state, spec.seeds), dict[str, Tensor]()
     origin = provenance(device)
     checkpoint = Checkpoint(folder, _identity(spec, data, origin, device))
@@ -171,8 +176,8 @@ class _Clock:
 class _Records:
     """Named values of all seeds, as records; none of a seed that has stopped."""
 
-    def __init__(self, seeds: tuple[int, ...]) -> None:
-        self.seeds, self.going, self.all = seeds, set(seeds), list[Record]()
+    def __init__(self, seeds: tuple[int, ...], observe: Callable[[list[Record]], None] | None) -> None:
+        self.seeds, self.going, self.all, self._observe = seeds, set(seeds), list[Record](), observe
 
     def state_dict(self) -> dict[str, Any]:
         return {"lines": [record.line() for record in self.all], "going": sorted(self.going)}
@@ -184,12 +189,16 @@ class _Records:
         """The newest value of every seed; None if there never was one."""
         newest = {record.seed: record.value for record in self.all if record.metric == metric}
         values = [newest.get(seed) for seed in self.seeds]
-        return torch.tensor([math.nan if x is None else x for x in values]).double() if newest else None
+        return torch.tensor([math.nan if x is None else x for x in values], dtype=torch.float64) if newest else None
 
     def add(self, step: int, values: Iterable[tuple[str, Float[Tensor, " S"]]]) -> None:
+        new = list[Record]()
         for metric, per_seed in values:
             pairs = zip(self.seeds, per_seed.tolist(), strict=True)
-            self.all += (Record(seed, step, metric, x) for seed, x in pairs if seed in self.going)
+            new += (Record(seed, step, metric, x) for seed, x in pairs if seed in self.going)
+        self.all += new
+        if self._observe is not None:
+            self._observe(new)
 
     def stop(self, step: int, diverged: dict[int, str]) -> None:
         """The last record of these seeds; of each the tensor is named."""

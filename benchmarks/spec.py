@@ -15,7 +15,7 @@ from core import registry
 from core.config import STRICT, Count, Inner, Share, adapter, build_config, flat
 from core.errors import SpecError, unknown
 from core.files import canonical_json
-from tasks.base import DataOptions, require_task
+from tasks.base import DataOptions, episode_length
 from tasks.layout import View
 
 __all__ = ["Method", "RunSpec", "Settings", "Suite", "cells", "load_suite", "method", "restore", "suite_names"]
@@ -142,14 +142,23 @@ def cells(suite: Suite, data_dir: Path | None = None) -> list[RunSpec]:
         for folder in _FOLDERS:
             if name in registry.available(folder):
                 method(folder, name, fields)
-    suite.settings.data_options(data_dir)
+    options = suite.settings.data_options(data_dir)
+    horizons = {task: episode_length(task, options) for task in suite.tasks}
     found: dict[str, RunSpec] = {}
     for task, generator, algorithm in itertools.product(suite.tasks, suite.generators, suite.algorithms):
-        require_task(task)
         for choice in _choices(suite.vary, (generator, algorithm)):
             spec = _cell(suite, task, generator, algorithm, choice)
+            _require_length(spec, horizons[task])
             found.setdefault(spec.cell_id, spec)
     return list(found.values())
+
+
+def _require_length(spec: RunSpec, horizon: int | None) -> None:
+    """A rollout is a piece of an episode. Raises: SpecError."""
+    length = spec.generator.config.rollout_length
+    if horizon is not None and length > horizon:
+        rule = f"should be at most {horizon}, the steps of an episode of {spec.task}"
+        raise SpecError(f"{spec.generator.name}.rollout_length {rule}, got {length}")
 
 
 def _read(name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -27,31 +27,32 @@ def load(folder: str, name: str) -> type[Any]:
     """The class behind a name.
 
     Raises:
-        SpecError: no such name, or a `module:Class` that cannot be imported.
+        SpecError: no such name, or its module cannot be imported, whatever the reason.
     """
+    if ":" not in name and name not in available(folder):
+        raise unknown(folder.removesuffix("s"), name, available(folder))
+    try:
+        found = _imported(folder, name)
+    except Exception as error:  # a module can fail in any way; methods of other modules can still be asked for
+        reason = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise SpecError(f"{folder} plug-in {name!r} cannot be imported: {reason}") from error
+    if not isinstance(found, type):
+        raise SpecError(f"{folder} plug-in {name!r} must be a class, got {type(found).__name__}")
+    return found
+
+
+def _imported(folder: str, name: str) -> Any:
     if ":" in name:
         module, _, attribute = name.partition(":")
-        try:
-            found = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise SpecError(f"{folder} plug-in {name!r} cannot be imported: {error}") from error
-        return _checked(folder, name, found)
-    if name not in available(folder):
-        raise unknown(folder.removesuffix("s"), name, available(folder))
+        return getattr(import_module(module), attribute)
     for entry in _plugins(folder):
         if entry.name == name:
-            return _checked(folder, name, entry.load())
+            return entry.load()
     module_ = import_module(f"{folder}.{name}")
-    return _checked(folder, name, getattr(module_, module_.__all__[0]))
+    return getattr(module_, module_.__all__[0])
 
 
 @cache
 def _plugins(folder: str) -> list[EntryPoint]:
     """Those of installed packages; looking for them opens a file for every package."""
     return list(entry_points(group=f"rolloutbench.{folder}"))
-
-
-def _checked(folder: str, name: str, found: Any) -> type[Any]:
-    if not isinstance(found, type):
-        raise SpecError(f"{folder} plug-in {name!r} must be a class, got {type(found).__name__}")
-    return found

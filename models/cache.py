@@ -87,7 +87,7 @@ class ModelCache:
             if missing:
                 self._fit(config, data, dims, rng.only(missing), dict(zip(rng.seeds, keys, strict=True)))
         for key in keys:
-            card = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
+            card = self._card(key)
             self.used |= card["needs"] | {key: {name: card[name] for name in ("model", "seconds")}}
         states = [self._load(key) for key in keys] * self._copies
         model = config.init(*dims, Streams([0] * len(states), "replaced", rng.device))
@@ -115,12 +115,18 @@ class ModelCache:
     def _load(self, key: str) -> dict[str, Tensor] | None:
         path = self._folder / f"{key}.safetensors"
         try:
-            whole = path.exists() and path.with_suffix(".json").exists()
-            return load_file(path, device=str(self._rng.device)) if whole else None
-        except SafetensorError as error:
-            say(f"{path} is damaged ({error}); the model is fitted again")
+            if not (path.exists() and path.with_suffix(".json").exists()):
+                return None
+            self._card(key)
+            return load_file(path, device=str(self._rng.device))
+        except (SafetensorError, ValueError) as error:  # a card that is no JSON is a ValueError
+            say(f"{path} or its card is damaged ({error}); the model is fitted again")
             path.unlink()
             return None
+
+    def _card(self, key: str) -> dict[str, Any]:
+        card: dict[str, Any] = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
+        return card
 
     def _keys(self, config: ModelConfig, data: Dataset, rng: Streams) -> list[str]:
         common = {

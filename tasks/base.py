@@ -25,6 +25,7 @@ __all__ = [
     "DataOptions",
     "Simulator",
     "Task",
+    "episode_length",
     "load_task",
     "require_task",
     "rollout",
@@ -147,6 +148,16 @@ def require_task(name: str) -> None:
     module = _module(source)
     if not getattr(module, "REMOTE", False) and dataset not in module.names():
         raise unknown(f"{source} dataset", dataset, module.names())
+
+
+def episode_length(name: str, options: DataOptions) -> int | None:
+    """The most steps of an episode of a task; None where only data that may have to be fetched can tell.
+
+    Raises:
+        SpecError: no such source or dataset.
+    """
+    require_task(name)
+    return None if getattr(_module(name.partition("/")[0]), "REMOTE", False) else load_task(name, options).horizon
 
 
 def load_task(name: str, options: DataOptions) -> Task:

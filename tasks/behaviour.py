@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from core.errors import unknown
+from core.errors import DataError, unknown
 from core.random import Streams
 
 __all__ = ["FOLDER", "LinearPolicy", "Policies", "load_policies"]
@@ -98,10 +99,14 @@ def load_policies(environment: str) -> Policies:
 
     Raises:
         SpecError: no policies of this name are shipped.
+        DataError: their file is damaged; names it.
     """
     path = FOLDER / f"{environment}.safetensors"
     if not path.exists():
         raise unknown("environment with policies", environment, (file.stem for file in FOLDER.glob("*.safetensors")))
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise DataError(f"{path} must be a safetensors file: {error}") from None
     policy = LinearPolicy(tensors["W"], tensors["mean"], tensors["std"])
     return Policies(policy, tensors["steps"], json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))

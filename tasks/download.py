@@ -25,21 +25,21 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     """`path`, holding what `url` gave once; one process fetches it, the others wait for that one and then verify.
 
     The checksum is `sha256` where it is known, else that of the first download, kept beside the file. A file that does
-    not match it is moved to `.bad` and fetched again.
+    not match it is moved to `.bad` and fetched again; what comes then must match it, too.
 
     Raises:
         DataError: names the URL, the rule that the download breaks, and where to put a copy by hand.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):
+        expected = sha256 or _recorded(path)
         if path.is_file():
-            if (fault := _fault(path, sha256 or _recorded(path))) is None:
+            if (fault := _fault(path, expected)) is None:
                 _record(path)
                 return path
             path.replace(bad := path.with_name(f"{path.name}.bad"))
-            _record_path(path).unlink(missing_ok=True)
             say(f"{path}: {fault}; moved to {bad.name}, fetching it again")
-        _download(url, path, sha256)
+        _download(url, path, expected)
         _record(path)
     return path
 

@@ -1,7 +1,7 @@
 """D4RL's file layout: reading it with suspicion, writing it, and cutting it into transitions and episodes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,6 +28,7 @@ __all__ = [
     "qlearning",
     "read",
     "require_dims",
+    "require_own_content",
     "simulator_state",
     "write",
 ]
@@ -95,6 +96,31 @@ def damage(path: Path) -> str | None:
     except OSError as error:
         return f"must be a whole HDF5 file, but it is truncated or damaged ({error})"
     return None
+
+
+def require_own_content(path: Path) -> None:
+    """Refuse an HDF5 file of any layout that leads out of itself or declares more than it can hold; no value is read.
+
+    Raises:
+        DataError: names the file, the key and the rule.
+    """
+    if (problem := damage(path)) is not None:
+        raise DataError(f"{path}: {problem}")
+    links, items = dict[str, Any](), dict[str, Any]()
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            file.visititems_links(lambda key, link: links.update({key: link}))
+            for key, link in links.items():
+                _require_hard_link(link, key, path)
+            file.visititems(lambda key, item: items.update({key: item}))
+            datasets = {key: item for key, item in items.items() if isinstance(item, h5py.Dataset)}
+            for key, dataset in datasets.items():
+                _require_inside(dataset, key, path)
+            _require_size(datasets.values(), path)
+    except DataError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: must be a whole HDF5 file, but it is truncated or damaged ({error})") from error
 
 
 def checked(arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None = None) -> Rows:
@@ -322,10 +348,7 @@ def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
     found = {key: dataset for key in REQUIRED + OPTIONAL if (dataset := _dataset(file, key, path)) is not None}
     if missing := [key for key in REQUIRED if key not in found]:
         raise DataError(f"{path}: must have the keys {', '.join(REQUIRED)}; missing: {', '.join(missing)}")
-    size = sum(math.prod(dataset.shape) * dataset.dtype.itemsize for dataset in found.values())
-    limit = min(MAX_BYTES, 2**20 + _MAX_COMPRESSION * path.stat().st_size)
-    if size > limit:
-        raise DataError(f"{path}: declares {size} bytes of data, more than the {limit} that such a file can hold")
+    _require_size(found.values(), path)
     return found
 
 
@@ -335,20 +358,35 @@ def _dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset | None:
         link = group.get(name, getlink=True)
         if link is None:
             return None
-        if not isinstance(link, h5py.HardLink):
-            raise DataError(f"{path}: {key} must lie in this file, got a link ({type(link).__name__})")
+        _require_hard_link(link, key, path)
         group = group[name]
     if not isinstance(group, h5py.Dataset) or group.shape is None:
         raise DataError(f"{path}: {key} must be an array, got {type(group).__name__} without a shape")
-    if group.is_virtual or group.external:
-        kind = "a virtual dataset" if group.is_virtual else f"external storage {group.external[0][0]!r}"
-        raise DataError(f"{path}: {key} must lie in this file, got {kind}")
     if group.dtype.kind not in "fiub":
         raise DataError(f"{path}: {key} must be numbers, got dtype {group.dtype}")
-    plist = group.id.get_create_plist()
+    _require_inside(group, key, path)
+    return group
+
+
+def _require_hard_link(link: Any, key: str, path: Path) -> None:
+    if not isinstance(link, h5py.HardLink):
+        raise DataError(f"{path}: {key} must lie in this file, got a link ({type(link).__name__})")
+
+
+def _require_inside(dataset: h5py.Dataset, key: str, path: Path) -> None:
+    if dataset.is_virtual or dataset.external:
+        kind = "a virtual dataset" if dataset.is_virtual else f"external storage {dataset.external[0][0]!r}"
+        raise DataError(f"{path}: {key} must lie in this file, got {kind}")
+    plist = dataset.id.get_create_plist()
     if foreign := {plist.get_filter(number)[0] for number in range(plist.get_nfilters())} - _FILTERS:
         raise DataError(f"{path}: {key} must use HDF5's own filters, got filter {foreign}")
-    return group
+
+
+def _require_size(datasets: Iterable[h5py.Dataset], path: Path) -> None:
+    size = sum(math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize for dataset in datasets)
+    limit = min(MAX_BYTES, 2**20 + _MAX_COMPRESSION * path.stat().st_size)
+    if size > limit:
+        raise DataError(f"{path}: declares {size} bytes of data, more than the {limit} that such a file can hold")
 
 
 def _column(arrays: Mapping[str, np.ndarray], key: str, where: str) -> np.ndarray:

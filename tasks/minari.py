@@ -5,6 +5,7 @@ environment's Box to [-1, 1]. Needs the extra `minari`.
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from jaxtyping import Float64, Num
 
 from core.errors import DataError, SpecError, unknown
 from tasks.base import DataOptions, Simulator, Task
-from tasks.layout import Rows, checked, damage, require_dims
+from tasks.layout import Rows, checked, require_dims, require_own_content
 
 __all__ = ["find", "load", "names"]
 
@@ -60,9 +61,13 @@ def load(dataset: str, options: DataOptions) -> Task:
         raise SpecError(f"minari/{dataset} needs the package minari: pip install rolloutbench[minari]")
     import minari
 
-    where = f"minari/{dataset} ({_folder() / dataset})"
+    folder = _folder() / dataset / "data"
+    where = f"minari/{dataset} ({folder.parent})"
     with _readable(where):
-        data = minari.load_dataset(dataset, download=True)
+        if not folder.is_dir():
+            minari.download_dataset(dataset)
+        _require_harmless(folder, where)
+        data = minari.load_dataset(dataset)
     if data.env_spec is None:
         raise DataError(f"{where}: must name its environment, got none")
     box = data.action_space
@@ -95,6 +100,20 @@ def _readable(where: str) -> Iterator[None]:
         raise
     except (OSError, KeyError, ValueError, ImportError, RuntimeError, AssertionError) as error:
         raise DataError(f"{where}: must be a readable Minari dataset: {type(error).__name__}: {error}") from error
+
+
+def _require_harmless(folder: Path, where: str) -> None:
+    """Look at the files before Minari does: it follows links, and makes the environment where a space is missing.
+
+    Raises:
+        DataError: the data lead out of their file, or learning a space would run code that is not known.
+    """
+    metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    if not {"observation_space", "action_space"} <= metadata.keys():
+        _require_known_code(EnvSpec.from_json(metadata["env_spec"]), where)
+    file = folder / "main_data.hdf5"
+    if file.exists():
+        require_own_content(file)
 
 
 def _simulator(data: Any, where: str) -> Simulator:
@@ -132,8 +151,8 @@ def _longest(data: Any) -> int:
 def _rows(data: Any, simulator: Simulator, where: str) -> tuple[Rows, str]:
     """All episodes, one after the other; the last step of each is terminal or a timeout."""
     file = Path(data.spec.data_path, "main_data.hdf5")
-    if file.exists() and (problem := damage(file)) is not None:
-        raise DataError(f"{file}: {problem}")
+    if file.exists():
+        require_own_content(file)
     parts: dict[str, list[np.ndarray]] = {}
     with _readable(where):
         for episode in data.iterate_episodes():

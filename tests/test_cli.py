@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import minari
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from benchmarks import runner
 from benchmarks.spec import suite_names
 from benchmarks.store import ResultStore
 from core import registry
+from tasks import toy
 from tasks.layout import Rows, write
 
 TWO = 'generators=["none","ensemble"]'
@@ -164,6 +167,18 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
         (["run", "smoke", "--set", "updates=0"], 2, "updates should be greater than or equal to 1, got 0"),
         (["run", "smoke", "--set", "update=3"], 2, "did you mean 'updates'"),
         (["run", "smoke", "--set", "smoke"], 2, "--set must be key=value, got 'smoke'"),
+        (
+            ["plan", "smoke", "--set", "ensemble.rolouts=3"],
+            2,
+            "unknown key ensemble.rolouts: .*did you mean 'rollouts'",
+        ),
+        (
+            ["plan", "smoke", "--set", "dydiff.filter.share=2"],
+            2,
+            "dydiff.filter.share should be less than or equal to 1",
+        ),
+        (["plan", "smoke", "--set", "ensemble.rollout_length=51"], 2, "should be at most 50, .* toy/linear, got 51"),
+        (["plan", "smoke", "--set", "seeds=[0, 0]"], 2, "seeds must not repeat a value"),
         (["run", "smoke", "--seeds", "0"], 2, "--seeds must be at least 1, got 0"),
         (["run", "smoke", "--data-dir", "gone"], 2, "data_dir must be a folder, got .gone."),
         (["run", "smoke", "--jobs", "0"], 2, "--jobs must be at least 1, got 0"),
@@ -309,6 +324,16 @@ def d4rl_file(folder: Path) -> str:
     return "d4rl/hopper-medium-v2"
 
 
+def bare_d4rl_file(folder: Path) -> str:
+    """The same without anything that may be missing: what ends an episode, states and next observations."""
+    task = d4rl_file(folder)
+    with h5py.File(folder / "hopper_medium-v2.hdf5", "a") as file:
+        for key in set(file) - {"observations", "actions", "rewards", "terminals"}:
+            del file[key]
+        assert len(file) == 4
+    return task
+
+
 def minari_set(folder: Path) -> str:
     """The like, made with Minari's own API."""
     environment = gymnasium.make("Hopper-v5")
@@ -333,7 +358,7 @@ def minari_set(folder: Path) -> str:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
-@pytest.mark.parametrize("make", [d4rl_file, minari_set])
+@pytest.mark.parametrize("make", [d4rl_file, bare_d4rl_file, minari_set])
 def test_a_users_own_file_runs_end_to_end(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], str]
 ) -> None:
@@ -360,6 +385,32 @@ def test_a_users_own_file_runs_end_to_end(
     assert task in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
+def test_where_no_state_can_be_set_only_the_replays_are_missing(elsewhere: Path) -> None:
+    """A cheetah with another frame skip is not one of ours: it can be run, but not put into a state."""
+    environment = gymnasium.make("HalfCheetah-v5", frame_skip=2, max_episode_steps=30)
+    environment.action_space.seed(0)
+    buffers = []
+    for seed in range(10):
+        obs, actions, rewards = [environment.reset(seed=seed)[0]], [], []
+        for _ in range(30):
+            actions.append(environment.action_space.sample())
+            after, reward, *_ = environment.step(actions[-1])
+            obs.append(after)
+            rewards.append(float(reward))
+        ends = [False] * 29 + [True]
+        buffers.append(EpisodeBuffer(seed, seed, None, obs, actions, rewards, [False] * 30, ends, {}))
+    minari.create_dataset_from_buffers("quick-v0", buffers, env=environment)
+    settings = ['tasks=["minari/quick-v0"]', 'generators=["ensemble"]', "updates=4", "evaluate_every=2", "episodes=1"]
+    fields = ["ensemble.rollouts=8", "ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2"]
+    command = ["run", "smoke", "--out", "out", "--seeds", "1", "--jobs", "1", "--set", *settings, *fields]
+    assert run_bench.main(command) == 0
+    (cell,) = ResultStore(elsewhere / "out").cells()
+    values = {record.metric: record.value for record in cell.records}
+    assert values["return"] is not None and values["compounding/starts_excluded"] == 1
+    assert {metric for metric in values if metric.startswith("compounding/")} == {"compounding/starts_excluded"}
+
+
 def test_some_cells_or_only_those_that_failed(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,6 +430,24 @@ def test_some_cells_or_only_those_that_failed(
     assert "--cells must match at least one cell ('toy/linear none td3bc default', ...), got '* mopo *'" in (
         capsys.readouterr().err
     )
+
+
+def test_another_physics_is_named_wherever_it_was_used(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = ['generators=["none"]', *[pair for pair in TINY[1:] if not pair.startswith("ensemble")]]
+    command = ["run", "smoke", "--set", *none, "--jobs", "1", "--out", "out"]
+    assert run_bench.main([*command, "--seeds", "1"]) == 0
+    old = toy.SYSTEMS["linear"].physics
+    monkeypatch.setitem(toy.SYSTEMS, "linear", replace(toy.SYSTEMS["linear"], physics="linear system, version 99"))
+    assert run_bench.main([*command, "--seeds", "2"]) == 0
+    (cell,) = ResultStore(elsewhere / "out").cells()
+    assert [(run["seeds"], run["physics"]) for run in cell.runs] == [([0], old), ([1], "linear system, version 99")]
+    assert f"{old}; linear system, version 99" in (elsewhere / "out" / "report" / "index.html").read_text()
+    monkeypatch.setitem(toy.SYSTEMS, "linear", replace(toy.SYSTEMS["linear"], physics=old))
+    capsys.readouterr()
+    run_bench.main(["reproduce", f"out/{cell.cell_id}"])
+    assert f"physics: was linear system, version 99, is {old}" in capsys.readouterr().out
 
 
 def test_reproduce_runs_a_cell_again_and_names_what_differs(

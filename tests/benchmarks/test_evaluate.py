@@ -11,6 +11,7 @@ import torch
 from benchmarks.evaluate import evaluate_policy, start_states
 from benchmarks.fidelity import evaluate_rollouts
 from benchmarks.spec import Settings
+from benchmarks.store import Record
 from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.random import Streams
@@ -310,6 +311,28 @@ def test_no_rows_without_an_exact_start(task: Task, data: Dataset) -> None:
     blind = replace(data, heldout_exact=torch.zeros_like(data.heldout_exact))
     found = curves(task, blind, Told())
     assert set(found) == {"compounding/starts_excluded"} and (found["compounding/starts_excluded"] == 1).all()
+
+
+def test_an_episode_that_the_simulator_gives_up_leaves_its_seed_without_a_return(task: Task) -> None:
+    """As MuJoCo does: NaN and terminated. The other seed is as it would be without it."""
+
+    @dataclass(frozen=True)
+    class Unstable:
+        system: LinearSystem
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.system, name)
+
+        def step(self, state: torch.Tensor, action: torch.Tensor, rng: Streams | None) -> Any:
+            after, reward, ended = self.system.step(state, action, rng)
+            lost = (torch.arange(2)[:, None] == 1) & (torch.arange(3) == 2)
+            return after.where(~lost[..., None], torch.nan), reward.where(~lost, torch.nan), ended | lost
+
+    sick = replace(task, simulator=Unstable(SYSTEM), horizon=1)
+    one, two = dict(evaluate_policy(sick, Gain(), 3, Streams(SEEDS)))["return"]
+    healthy = dict(evaluate_policy(replace(task, horizon=1), Gain(), 3, Streams(SEEDS)))["return"]
+    assert one == healthy[0] and two.isnan()
+    assert Record(1, 5, "return", float(two)).line() == '{"seed": 1, "step": 5, "metric": "return", "value": null}'
 
 
 def test_a_seed_alone_gets_the_same_values(task: Task, data: Dataset) -> None:

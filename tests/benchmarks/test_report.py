@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from pydantic.dataclasses import dataclass
 
-from benchmarks.report import report, score_text
+from benchmarks.report import render, report, score_text
 from benchmarks.report.aggregates import aggregate
 from benchmarks.report.collect import collect
 from benchmarks.report.plots import figures
 from benchmarks.report.scores import comparisons, estimates, finals, resolution
-from benchmarks.report.tables import detail_table, score_table, values
+from benchmarks.report.tables import Entry, Table, detail_table, score_table, values
 from benchmarks.spec import Method, RunSpec, Settings
 from benchmarks.store import Record, ResultStore
 from core.config import STRICT
@@ -237,9 +237,24 @@ def test_nothing_escapes(store: ResultStore) -> None:
     assert "\\input" not in latex
     assert r"\textless{}script\textgreater{}" in latex
     assert latex.isascii()
+    assert not any("<script>" in path.read_text() for path in folder.glob("*.svg"))
     page = (folder / "index.html").read_text()
     assert page.count("<script>") == 1  # ours
     assert "<b>bad" not in page
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "\r@"])
+def test_no_text_is_a_formula_in_a_spreadsheet_and_numbers_stay_numbers(start: str) -> None:
+    text, numbers = render.to_csv(pd.DataFrame({"text": [f"{start}1+1"], "number": [-1.5]})).split("\n", 1)[1], "-1.5\n"
+    assert text.lstrip('"').startswith(f"'{start}1+1") and text.endswith(numbers)
+
+
+def test_no_text_steers_a_terminal_or_fakes_a_row() -> None:
+    hostile = "\x1b[2Jcleared\r\nfake | row\x9b1m"
+    table = Table("scores", "Scores", "caption", [hostile], [[Entry(hostile)]])
+    for write in (render.to_text, render.to_markdown, render.to_latex):
+        text = write(table)
+        assert not set(text) & set("\x1b\r\x9b") and "cleared\n" not in text, write
 
 
 def test_page_is_whole_and_alone(reported: tuple[Path, list[str]]) -> None:

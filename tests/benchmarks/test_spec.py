@@ -231,6 +231,11 @@ def test_unknown_names_are_told_the_nearest_one(suite: str, override: str, messa
         ("heldout=0", "heldout should be greater than 0, got 0"),
         ("heldout=1", "heldout should be less than 1, got 1"),
         ("ensemble.rollout_length=0", r"ensemble\.rollout_length should be greater than or equal to 1, got 0"),
+        ("ensemble.rollout_length=51", r"ensemble\.rollout_length should be at most 50, .* of toy/linear, got 51"),
+        ("vary.ensemble.rollout_length=[5, 60]", r"ensemble\.rollout_length should be at most 50, .*, got 60"),
+        ("dydiff.filter.share=0", r"dydiff\.filter\.share should be greater than 0, got 0"),
+        ("dydiff.filter.share=1.5", r"dydiff\.filter\.share should be less than or equal to 1, got 1.5"),
+        ("dydiff.iterations=-1", r"dydiff\.iterations should be greater than or equal to 0, got -1"),
         ("ensemble.dynamics.elites=5", r"ensemble\.dynamics elites must be at most members \(4\), got 5$"),
         ("ensemble.dynamics.holdout=1", r"ensemble\.dynamics\.holdout should be less than 1, got 1"),
         ("td3bc.alpha=0", r"td3bc\.alpha should be greater than 0, got 0"),
@@ -248,6 +253,11 @@ def test_unknown_names_are_told_the_nearest_one(suite: str, override: str, messa
 def test_values_out_of_range_are_named(suite: str, override: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         expand(suite, override)
+
+
+def test_no_rounds_at_all_are_allowed(suite: str) -> None:
+    found = expand(suite, 'generators=["dydiff"]', "dydiff.iterations=0")
+    assert {spec.generator.config.iterations for spec in found} == {0}
 
 
 @pytest.mark.parametrize(

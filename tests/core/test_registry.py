@@ -1,3 +1,7 @@
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
 import pytest
 
 from core import registry
@@ -13,6 +17,30 @@ def test_every_name_in_the_folder_loads_a_class_that_says_what_it_is() -> None:
 
 def test_a_plug_in_is_named_by_module_and_class() -> None:
     assert registry.load("generators", "generators.none:RealOnly") is registry.load("generators", "none")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("class Mine(", "SyntaxError: "),
+        ("1 / 0", "ZeroDivisionError: "),
+        ("Mine = 3", "must be a class, got int"),
+    ],
+)
+def test_a_broken_plug_in_is_named_and_harms_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str
+) -> None:
+    (tmp_path / "broken_plug_in.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_plug_in", raising=False)
+    entry = EntryPoint("broken", "broken_plug_in:Mine", "rolloutbench.generators")
+    monkeypatch.setattr(registry, "_plugins", lambda folder: [entry])
+    assert {"broken", "none"} < set(registry.available("generators"))
+    assert registry.load("generators", "none").__name__ == "RealOnly"
+    for name in ("broken", "broken_plug_in:Mine"):
+        with pytest.raises(SpecError, match=f"generators plug-in '{name}' .*{reason}"):
+            registry.load("generators", name)
 
 
 @pytest.mark.parametrize(

@@ -93,5 +93,14 @@ def test_neighbours_estimate_the_kl_of_gaussians(shift: float, scale: float) -> 
     assert found.tolist() == pytest.approx([kl_divergence(p, q).item()] * 2, abs=0.1)
 
 
+def test_rows_that_occur_twice_are_no_neighbours_at_distance_zero() -> None:
+    """A set in which every row stands eight times has no k-th neighbour to measure by; a few copies change little."""
+    rows, reference = normal(2, 2000, 2), normal(20_000, 2, seed=3)
+    few = torch.cat([rows[:, :1900], rows[:, :100]], 1)
+    plain, copied = (knn_kl(x, reference, ALL[:, :2000]) for x in (rows, few))
+    assert torch.allclose(plain, copied, atol=0.1)
+    assert knn_kl(rows[:, :50].repeat(1, 8, 1), reference, ALL[:, :400]).isnan().all()
+
+
 def test_neighbours_need_company() -> None:
     assert knn_kl(normal(2, 6, 2), normal(50, 2), ALL[:, :6]).isnan().all()

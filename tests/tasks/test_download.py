@@ -1,5 +1,6 @@
 """A server on this machine that misbehaves in every way we know; the cache never holds what it should not."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,14 @@ from core.files import sha256
 from tasks import download
 from tasks.download import fetch
 from tasks.layout import Rows, write
+
+
+def altered(content: bytes) -> bytes:
+    """One bit of the last array's bytes."""
+    changed = bytearray(content)
+    changed[len(changed) // 2] ^= 1
+    return bytes(changed)
+
 
 HTML = b"<html><head><title>Moved</title></head></html>"
 
@@ -123,9 +132,7 @@ def test_a_copy_put_there_by_hand_is_taken(server: Server, path: Path) -> None:
 @pytest.mark.parametrize("fault", ["flipped", "truncated", "html"])
 def test_a_cached_file_that_changed_is_put_aside(server: Server, path: Path, fault: str) -> None:
     fetch(server.url, path)
-    damaged = bytearray(server.content)
-    damaged[len(damaged) // 2] ^= 1
-    bad = {"flipped": bytes(damaged), "truncated": server.content[:-9], "html": HTML}[fault]
+    bad = {"flipped": altered(server.content), "truncated": server.content[:-9], "html": HTML}[fault]
     path.write_bytes(bad)
     fetch(server.url, path)
     assert path.read_bytes() == server.content
@@ -136,7 +143,17 @@ def test_a_changed_file_without_a_network_is_an_error(server: Server, path: Path
     fetch(server.url, path)
     path.write_bytes(server.content[:-9])
     server.answers = ["503"] * download.ATTEMPTS
-    with pytest.raises(DataError, match=f"{path} is needed but {server.url} gave none"):
+    known = hashlib.sha256(server.content).hexdigest()
+    with pytest.raises(DataError, match=f"{path} is needed with sha256 {known} but {server.url} gave none"):
+        fetch(server.url, path)
+    assert not path.exists()
+
+
+def test_what_is_fetched_again_must_be_what_it_was(server: Server, path: Path) -> None:
+    fetch(server.url, path)
+    path.unlink()
+    known, server.content = hashlib.sha256(server.content).hexdigest(), altered(server.content)
+    with pytest.raises(DataError, match=f"must have sha256 {known}, got "):
         fetch(server.url, path)
     assert not path.exists()
 

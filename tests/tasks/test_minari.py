@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import minari
 import numpy as np
 import pytest
@@ -167,6 +169,56 @@ def test_an_environment_that_nobody_has(folder: Path, entry_point: str, rule: st
         load_task("minari/lost-v0", DataOptions())
 
 
+def test_no_code_is_run_to_learn_a_space(folder: Path, tmp_path: Path) -> None:
+    """Minari makes the environment of a dataset that does not declare its spaces: that is, it calls any function."""
+    env, buffers = collect("InvertedPendulum-v5", episodes=1)
+    create("blank-v0", buffers, env)
+    file, made = folder / "blank-v0" / "data" / "metadata.json", tmp_path / "made"
+    metadata = json.loads(file.read_text())
+    del metadata["observation_space"]
+    spec = json.loads(metadata["env_spec"]) | {"id": "Made-v0", "entry_point": "os:mkdir"}
+    spec["kwargs"] = {"path": str(made)}
+    file.write_text(json.dumps(metadata | {"env_spec": json.dumps(spec)}))
+    with pytest.raises(DataError, match=r"minari/blank-v0 .*: Made-v0 must be registered with gymnasium before"):
+        load_task("minari/blank-v0", DataOptions())
+    assert not made.exists()
+
+
+def link_elsewhere(episode: h5py.Group, other: Path) -> None:
+    del episode["actions"]
+    episode["actions"] = h5py.ExternalLink(str(other), "actions")
+
+
+def virtual(episode: h5py.Group, other: Path) -> None:
+    layout = h5py.VirtualLayout(shape=episode["actions"].shape, dtype="f4")
+    layout[:] = h5py.VirtualSource(str(other), "actions", shape=episode["actions"].shape)
+    del episode["actions"]
+    episode.create_virtual_dataset("actions", layout)
+
+
+def absurd(episode: h5py.Group, other: Path) -> None:
+    del episode["actions"]
+    episode.create_dataset("actions", (10**12, 6), "f4", chunks=(1024, 6))
+
+
+@pytest.mark.parametrize(
+    ("plant", "rule"),
+    [
+        (link_elsewhere, r"episode_0/actions must lie in this file, got a link \(ExternalLink\)"),
+        (virtual, "episode_0/actions must lie in this file, got a virtual dataset"),
+        (absurd, r"declares \d+ bytes of data, more than the \d+ that such a file can hold"),
+    ],
+)
+def test_files_that_lead_elsewhere(folder: Path, plant: Callable[[h5py.Group, Path], None], rule: str) -> None:
+    env, buffers = collect("HalfCheetah-v5", episodes=1, max_episode_steps=5)
+    create("far-v0", buffers, env)
+    path = folder / "far-v0" / "data" / "main_data.hdf5"
+    with h5py.File(path, "a") as file:
+        plant(file["episode_0"], folder / "other.hdf5")
+    with pytest.raises(DataError, match=rf"main_data\.hdf5: {rule}"):
+        load_task("minari/far-v0", DataOptions())
+
+
 def test_names_that_cannot_be(folder: Path) -> None:
     assert source.names() == []  # no folder yet, and asking does not make one
     assert not folder.exists()
@@ -177,10 +229,10 @@ def test_names_that_cannot_be(folder: Path) -> None:
 
 
 def test_a_set_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(name: str, download: bool) -> None:
+    def offline(name: str) -> None:
         raise OSError(f"no network for {name}")
 
-    monkeypatch.setattr(minari, "load_dataset", offline)
+    monkeypatch.setattr(minari, "download_dataset", offline)
     with pytest.raises(DataError, match=r"minari/a/b-v0 .*: must be a readable Minari dataset: OSError: no network"):
         load_task("minari/a/b-v0", DataOptions())
 
