@@ -18,7 +18,18 @@ from core.files import canonical_json
 from tasks.base import DataOptions, require_task
 from tasks.layout import View
 
-__all__ = ["Method", "RunSpec", "Settings", "Suite", "cells", "load_suite", "method", "restore", "suite_names"]
+__all__ = [
+    "Method",
+    "RunSpec",
+    "Settings",
+    "Suite",
+    "cell_id",
+    "cells",
+    "load_suite",
+    "method",
+    "restore",
+    "suite_names",
+]
 
 SUITES = Path(__file__).parent / "suites"
 _FOLDERS = ("generators", "algorithms")
@@ -91,10 +102,15 @@ class RunSpec:
 
     @property
     def cell_id(self) -> str:
-        """Names a folder: readable words, then a hash of `describe()`."""
-        digest = hashlib.sha256(canonical_json(self.describe()).encode()).hexdigest()[:12]
-        words = (self.task, self.generator.name, self.algorithm.name)
-        return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in word) for word in (*words, digest))
+        """`cell_id` of `describe()`."""
+        return cell_id(self.describe())
+
+
+def cell_id(described: Mapping[str, Any]) -> str:
+    """The folder's name of what `RunSpec.describe` returned: readable words, then a hash of all of it."""
+    digest = hashlib.sha256(canonical_json(described).encode()).hexdigest()[:12]
+    words = (described["task"], described["generator"]["name"], described["algorithm"]["name"])
+    return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in word) for word in (*words, digest))
 
 
 def restore(described: Mapping[str, Any], seeds: Iterable[int], variant: str) -> RunSpec:
