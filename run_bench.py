@@ -38,7 +38,11 @@ Overrides = Annotated[
 ]
 Seeds = Annotated[int | None, arg(metavar="N", help="seeds 0 .. N-1 instead of the suite's")]
 DataDir = Annotated[Path | None, arg(metavar="DIR", help="looked into first for dataset files")]
+AllowMixed = Annotated[
+    bool, arg(help="draw cells of one task together though their physics or data differ; a footnote says so")
+]
 Out = Annotated[Path | None, arg(metavar="DIR", help="results folder; results/SUITE if not given")]
+Folder = Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]
 
 app = SubcommandApp()
 
@@ -61,11 +65,12 @@ def run(
     ] = None,
     data_dir: DataDir = None,
     out: Out = None,
+    allow_mixed: AllowMixed = False,
 ) -> int:
     """Run the cells of a suite that are not there yet, write the report, and print the score table.
 
-    Exit code 0 when every cell has finished, 1 when one has failed or a seed diverged, 2 when the suite or a value is
-    not valid.
+    Exit code 0 when every cell has finished, 1 when one has failed, a seed diverged or cells cannot be compared, 2 when
+    the suite or a value is not valid.
     """
     specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
     at_a_time, store = _jobs(jobs, place), _store(out, suite)
@@ -75,7 +80,7 @@ def run(
     if only_failed:
         specs = [spec for spec in specs if store.failed(spec)]
     failed = matrix.run_missing(specs, store, place, data_dir, at_a_time)
-    return _report(store) or int(failed > 0)
+    return _report(store, allow_mixed) or int(failed > 0)
 
 
 @app.command
@@ -127,11 +132,11 @@ def check(
 
 
 @app.command
-def report(folder: Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]) -> int:
+def report(folder: Folder, allow_mixed: AllowMixed = False) -> int:
     """Redraw tables, plots and the page from a results folder alone."""
     if not folder.is_dir():
         raise SpecError(f"DIR must be a results folder, got {folder}")
-    return _report(ResultStore(folder))
+    return _report(ResultStore(folder), allow_mixed)
 
 
 @app.command(name="list")
@@ -204,8 +209,8 @@ def _matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:
     return found
 
 
-def _report(store: ResultStore) -> int:
-    problems = write_report(store)
+def _report(store: ResultStore, allow_mixed: bool) -> int:
+    problems = write_report(store, allow_mixed=allow_mixed)
     print(score_text(store))
     for problem in problems:
         say(f"problem: {problem}")
