@@ -15,6 +15,7 @@ from tyro.extras import SubcommandApp
 from benchmarks import check as checking
 from benchmarks import matrix, planning
 from benchmarks import reproduce as reproduction
+from benchmarks import verify as verification
 from benchmarks.report import report as write_report
 from benchmarks.report import score_text
 from benchmarks.spec import RunSpec, cells, load_suite, suite_names
@@ -137,6 +138,14 @@ def report(folder: Folder, allow_mixed: AllowMixed = False) -> int:
     if not folder.is_dir():
         raise SpecError(f"DIR must be a results folder, got {folder}")
     return _report(ResultStore(folder), allow_mixed)
+
+
+@app.command
+def verify(folder: Folder) -> int:
+    """Check that a results folder which somebody sent holds what it says; write nothing. Exit code 1 if it does not."""
+    faults = verification.verify(folder)
+    print("\n".join(faults) if faults else verification.summary(folder))
+    return int(bool(faults))
 
 
 @app.command(name="list")
