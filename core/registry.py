@@ -3,6 +3,7 @@
 A plug-in outside the tree is named by `module:Class`, or by an entry point in the group `rolloutbench.<folder>`.
 """
 
+from dataclasses import is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -33,7 +34,7 @@ def load(folder: str, name: str) -> type[Any]:
         module, _, attribute = name.partition(":")
         try:
             found = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: no name of a module
             raise SpecError(f"{folder} plug-in {name!r} cannot be imported: {error}") from error
         return _checked(folder, name, found)
     if name not in available(folder):
@@ -54,4 +55,6 @@ def _plugins(folder: str) -> list[EntryPoint]:
 def _checked(folder: str, name: str, found: Any) -> type[Any]:
     if not isinstance(found, type):
         raise SpecError(f"{folder} plug-in {name!r} must be a class, got {type(found).__name__}")
+    if not is_dataclass(found):
+        raise SpecError(f"{folder} plug-in {name!r} must be a dataclass, got {found.__name__}")
     return found
