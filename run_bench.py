@@ -16,6 +16,7 @@ from benchmarks import check as checking
 from benchmarks import matrix, planning
 from benchmarks import reproduce as reproduction
 from benchmarks import status as progress_of
+from benchmarks import verify as verification
 from benchmarks.cluster import on_ray
 from benchmarks.report import report as write_report
 from benchmarks.report import score_text
@@ -42,7 +43,11 @@ Overrides = Annotated[
 ]
 Seeds = Annotated[int | None, arg(metavar="N", help="seeds 0 .. N-1 instead of the suite's")]
 DataDir = Annotated[Path | None, arg(metavar="DIR", help="looked into first for dataset files")]
+AllowMixed = Annotated[
+    bool, arg(help="draw cells of one task together though their physics or data differ; a footnote says so")
+]
 Out = Annotated[Path | None, arg(metavar="DIR", help="results folder; results/SUITE if not given")]
+Folder = Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]
 
 app = SubcommandApp()
 
@@ -73,11 +78,13 @@ def run(
     ] = "none",
     data_dir: DataDir = None,
     out: Out = None,
+    allow_mixed: AllowMixed = False,
 ) -> int:
     """Run the cells of a suite that are not there yet, write the report, and print the score table.
 
-    Exit code 0 when every cell has finished, 1 when one has failed or a seed diverged, 2 when the suite or a value is
-    not valid. SIGTERM and SIGUSR1 save what is running and end with 75, Ctrl-C with 130: the same command goes on.
+    Exit code 0 when every cell has finished, 1 when one has failed, a seed diverged or cells cannot be compared, 2 when
+    the suite or a value is not valid. SIGTERM and SIGUSR1 save what is running and end with 75, Ctrl-C with 130: the
+    same command goes on.
     """
     chosen = None if tracker == "none" else tracker
     if chosen is not None:
@@ -101,7 +108,7 @@ def run(
     if only_failed:
         specs = [spec for spec in specs if store.failed(spec)]
     failed = matrix.run_missing(specs, store, place, data_dir, runs, chosen)
-    return _report(store) or int(failed > 0)
+    return _report(store, allow_mixed) or int(failed > 0)
 
 
 @app.command
@@ -153,7 +160,7 @@ def check(
 
 
 @app.command
-def status(folder: Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]) -> int:
+def status(folder: Folder) -> int:
     """Say which cells have finished, run, wait, failed or diverged, and why. Exit code 0 when all have finished."""
     text, finished = progress_of.describe(_existing(folder))
     print(text)
@@ -161,9 +168,17 @@ def status(folder: Annotated[Positional[Path], arg(metavar="DIR", help="a result
 
 
 @app.command
-def report(folder: Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]) -> int:
+def report(folder: Folder, allow_mixed: AllowMixed = False) -> int:
     """Redraw tables, plots and the page from a results folder alone."""
-    return _report(_existing(folder))
+    return _report(_existing(folder), allow_mixed)
+
+
+@app.command
+def verify(folder: Folder) -> int:
+    """Check that a results folder which somebody sent holds what it says; write nothing. Exit code 1 if it does not."""
+    faults = verification.verify(folder)
+    print("\n".join(faults) if faults else verification.summary(folder))
+    return int(bool(faults))
 
 
 @app.command(name="list")
@@ -239,8 +254,8 @@ def _matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:
     return found
 
 
-def _report(store: ResultStore) -> int:
-    problems = write_report(store)
+def _report(store: ResultStore, allow_mixed: bool) -> int:
+    problems = write_report(store, allow_mixed=allow_mixed)
     print(score_text(store))
     for problem in problems:
         say(f"problem: {problem}")

@@ -18,7 +18,18 @@ from core.files import canonical_json
 from tasks.base import DataOptions, episode_length
 from tasks.layout import View
 
-__all__ = ["Method", "RunSpec", "Settings", "Suite", "cells", "load_suite", "method", "restore", "suite_names"]
+__all__ = [
+    "Method",
+    "RunSpec",
+    "Settings",
+    "Suite",
+    "cell_id",
+    "cells",
+    "load_suite",
+    "method",
+    "restore",
+    "suite_names",
+]
 
 SUITES = Path(__file__).parent / "suites"
 _FOLDERS = ("generators", "algorithms")
@@ -91,10 +102,15 @@ class RunSpec:
 
     @property
     def cell_id(self) -> str:
-        """Names a folder: readable words, then a hash of `describe()`."""
-        digest = hashlib.sha256(canonical_json(self.describe()).encode()).hexdigest()[:12]
-        words = (self.task, self.generator.name, self.algorithm.name)
-        return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in word) for word in (*words, digest))
+        """`cell_id` of `describe()`."""
+        return cell_id(self.describe())
+
+
+def cell_id(described: Mapping[str, Any]) -> str:
+    """The folder's name of what `RunSpec.describe` returned: readable words, then a hash of all of it."""
+    digest = hashlib.sha256(canonical_json(described).encode()).hexdigest()[:12]
+    words = (described["task"], described["generator"]["name"], described["algorithm"]["name"])
+    return "--".join("".join(c if c.isalnum() or c in "-_." else "-" for c in word) for word in (*words, digest))
 
 
 def restore(described: Mapping[str, Any], seeds: Iterable[int], variant: str) -> RunSpec:
@@ -164,7 +180,11 @@ def _require_length(spec: RunSpec, horizon: int | None) -> None:
 def _read(name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
     """The suite's table on top of the one it `extends`, table by table; lists are replaced."""
     path = Path(name) if name.endswith(".toml") else SUITES / f"{name}.toml"
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError:  # a name that is too long for any file
+        found = False
+    if not found:
         raise (
             SpecError(f"suite file {name} does not exist")
             if name.endswith(".toml")
@@ -172,7 +192,7 @@ def _read(name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
         )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"suite {name} is not valid TOML: {error}") from None
     parent = table.pop("extends", None)
     if parent is None:
@@ -237,6 +257,8 @@ def _cell(suite: Suite, task: str, generator: str, algorithm: str, choice: dict[
         if dot:
             methods[head] = _with(methods[head], field.split("."), value, key)
         elif head in methods:  # several fields at once; "label" is how tables call them
+            if not isinstance(value.get("label", ""), str):
+                raise SpecError(f"vary.{key}.label must be text, got {value['label']!r}")
             fields = {name: x for name, x in value.items() if name != "label"}
             methods[head] = _merged(methods[head], fields)
             words.append(value.get("label") or ", ".join(f"{name}={x}" for name, x in fields.items()) or "default")
@@ -259,7 +281,7 @@ def method(folder: str, name: str, fields: dict[str, Any]) -> Any:
     kind, fields = registry.load(folder, name), dict(fields)
     preset, presets = fields.pop("preset", None), getattr(kind, "presets", {})
     if preset is not None:
-        if preset not in presets:
+        if not isinstance(preset, str) or preset not in presets:
             raise unknown(f"{name}.preset", str(preset), presets)
         fields = _merged(presets[preset], fields)
     return build_config(kind, _merged(_tables(kind), fields), name)
@@ -284,7 +306,7 @@ def _override(table: dict[str, Any], override: str) -> None:
         raise SpecError(f"--set must be key=value, got {override!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         raise SpecError(f"--set {key}: the value must be TOML (strings in quotes), got {text!r}") from None
     table.update(_with(table, key.split("."), value, key))
 

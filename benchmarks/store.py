@@ -12,13 +12,17 @@ DIR/<cell_id>/LEASE                who is running the cell
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NoReturn
 
-from benchmarks.spec import RunSpec
+from pydantic import BaseModel, Field, ValidationError
+
+from benchmarks.spec import RunSpec, cell_id
 from core.checkpoint import Checkpoint
+from core.config import Count, Natural
 from core.errors import DataError
 from core.files import write_json, write_text
 
@@ -37,8 +41,19 @@ class Record(NamedTuple):
 
     @classmethod
     def parse(cls, line: str) -> "Record":
-        """The opposite of `line`."""
-        return cls(**json.loads(line))
+        """The opposite of `line`. Raises: ValueError: it is not a record, or a number that a record cannot hold."""
+        fields = _STRICT.decode(line)
+        if not isinstance(fields, dict) or fields.keys() != set(cls._fields):
+            raise ValueError(f"a record must have {', '.join(cls._fields)}")
+        seed, step, metric, value = (fields[name] for name in cls._fields)
+        for name in ("seed", "step"):
+            if type(fields[name]) is not int or not 0 <= fields[name] < 2**63:
+                raise ValueError(f"{name} must be a natural number, got {fields[name]!r}")
+        if not isinstance(metric, str):
+            raise ValueError(f"metric must be text, got {metric!r}")
+        if value is not None and (type(value) not in (int, float) or not abs(value) <= sys.float_info.max):
+            raise ValueError(f"value must be a finite number or null, got {value!r}")
+        return cls(seed, step, metric, value)
 
     def line(self) -> str:
         """As a line of records.jsonl."""
@@ -76,7 +91,7 @@ class ResultStore:
     def planned(self) -> dict[str, Any]:
         """What `plan` wrote last; empty when nothing was planned here."""
         path = self.root / "plan.json"
-        return _json(path) if path.exists() else {}
+        return _json(path, _Plan) if path.exists() else {}
 
     def missing(self, spec: RunSpec) -> tuple[int, ...]:
         """Seeds of the cell still to run.
@@ -89,7 +104,7 @@ class ResultStore:
 
     def runs(self) -> Iterator[list[dict[str, Any]]]:
         """The provenance of every cell, without its records."""
-        return (_json(path)["runs"] for path in sorted(self.root.glob("*/spec.json")))
+        return (_json(path, _Described)["runs"] for path in sorted(self.root.glob("*/spec.json")))
 
     def size(self, cell_id: str) -> int:
         """Bytes of a cell's files."""
@@ -125,37 +140,59 @@ class ResultStore:
         write_text(self.root / spec.cell_id / "error.txt", traceback)
 
     def cells(self) -> list[Cell]:
-        """Everything in the folder, by cell id; of a cell whose records are torn or edited only the reason is left.
+        """Everything in the folder, by cell id; of a cell whose files are torn or edited only the reason is left.
 
         Raises:
             DataError: a spec.json cannot be read; names it.
         """
         return [self._cell(path.parent) for path in sorted(self.root.glob("*/spec.json"))]
 
-    def _cell(self, folder: Path) -> Cell:
-        described, failure = _json(folder / "spec.json"), folder / "error.txt"
-        reason = failure.read_text(encoding="utf-8") if failure.exists() else None
-        try:
-            lines = self._lines(folder)
-        except DataError as error:
-            lines, reason = {}, str(error)
+    def cell(self, cell_id: str) -> Cell:
+        """One cell, whole.
+
+        Raises:
+            DataError: one of its files is torn or was edited; names it.
+        """
+        folder = self.root / cell_id
+        described, failure = _json(folder / "spec.json", _Described), folder / "error.txt"
+        _require_name(described["spec"], folder)
+        lines = self._lines(folder)
         records = [Record.parse(line) for seed in sorted(lines) for line in lines[seed]]
-        done = tuple(sorted(lines))
-        return Cell(folder.name, described["spec"], described["variant"], described["runs"], records, done, reason)
+        error = failure.read_text(encoding="utf-8", errors="replace") if failure.exists() else None
+        return Cell(
+            cell_id, described["spec"], described["variant"], described["runs"], records, tuple(sorted(lines)), error
+        )
+
+    def strays(self, cell_id: str) -> list[Record]:
+        """Records of seeds that DONE does not vouch for: their run was killed, or DONE was edited.
+
+        Raises:
+            DataError: the file is torn.
+        """
+        folder = self.root / cell_id
+        path, done = folder / "records.jsonl", self._done(folder)
+        return [record for record, _ in _records(path) if record.seed not in done] if path.exists() else []
+
+    def _cell(self, folder: Path) -> Cell:
+        try:
+            return self.cell(folder.name)
+        except DataError as error:
+            described = _json(folder / "spec.json", _Described)
+            return Cell(folder.name, described["spec"], described["variant"], described["runs"], [], (), str(error))
 
     def _describe(self, spec: RunSpec, run: Mapping[str, Any]) -> None:
         path = self.root / spec.cell_id / "spec.json"
         done = self._done(path.parent)
         runs = [
             earlier
-            for earlier in (_json(path)["runs"] if path.exists() else [])
+            for earlier in (_json(path, _Described)["runs"] if path.exists() else [])
             if earlier["status"] != "ok" or done.keys() >= set(earlier["seeds"])  # else it was killed before DONE
         ]
         write_json(path, {"spec": spec.describe(), "variant": spec.variant, "runs": [*runs, dict(run)]})
 
     def _done(self, folder: Path) -> dict[int, str]:
         path = folder / "DONE"
-        return {int(seed): digest for seed, digest in _json(path)["seeds"].items()} if path.exists() else {}
+        return {int(seed): digest for seed, digest in _json(path, _Done)["seeds"].items()} if path.exists() else {}
 
     def _lines(self, folder: Path) -> dict[int, list[str]]:
         """The lines of every finished seed, checked against DONE."""
@@ -163,17 +200,9 @@ class ResultStore:
         lines: dict[int, list[str]] = {seed: [] for seed in done}
         if done:
             path = folder / "records.jsonl"
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"{path} cannot be read, but {folder / 'DONE'} lists seeds: {error}") from None
-            for number, line in enumerate(text.splitlines(), 1):
-                try:
-                    seed = json.loads(line)["seed"]
-                except (ValueError, KeyError, TypeError):
-                    raise DataError(f"{path} line {number} is not a record: {line[:80]!r}") from None
-                if seed in lines:
-                    lines[seed].append(line)
+            for record, line in _records(path):
+                if record.seed in lines:
+                    lines[record.seed].append(line)
             for seed, digest in done.items():
                 if _digest(lines[seed]) != digest:
                     raise DataError(
@@ -182,13 +211,102 @@ class ResultStore:
         return lines
 
 
+class _Named(BaseModel, strict=True):
+    name: str
+
+
+class _Settings(BaseModel, strict=True):
+    updates: Count
+    evaluate_every: Count
+
+
+class _Spec(BaseModel, strict=True):
+    task: str
+    generator: _Named
+    algorithm: _Named
+    settings: _Settings
+
+
+class _Run(BaseModel, strict=True):
+    status: str
+    seeds: list[Natural] = []
+
+
+class _Described(BaseModel, strict=True):
+    """What spec.json must have; what else it has is kept."""
+
+    spec: _Spec
+    variant: str
+    runs: list[_Run]
+
+
+class _Planned(_Spec, strict=True):
+    cell_id: str
+    variant: str
+    seeds: list[Natural]
+
+
+class _Plan(BaseModel, strict=True):
+    suite: str
+    cells: list[_Planned]
+
+
+class _Done(BaseModel, strict=True):
+    seeds: dict[
+        Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,17})$")], Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    ]
+
+
+def _require_name(described: Mapping[str, Any], folder: Path) -> None:
+    try:
+        name = cell_id(described)
+    except (ValueError, RecursionError) as error:  # an infinite number, or nested beyond measure
+        raise DataError(f"{folder / 'spec.json'} must describe a cell: {error}") from None
+    if name != folder.name:
+        raise DataError(f"{folder / 'spec.json'} must describe the cell of its folder, got {name}: edited or renamed")
+
+
+def _records(path: Path) -> Iterator[tuple[Record, str]]:
+    """Every record with its line. Raises: DataError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            yield Record.parse(line), line
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path} line {number} is not a record: {line[:80]!r} ({error})") from None
+
+
 def _digest(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+_STRICT = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_unique)
+
+
+def _json(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
+    """The file's content, if it has what `kind` has. Raises: DataError."""
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        value: dict[str, Any] = _STRICT.decode(path.read_text(encoding="utf-8"))
+        kind.model_validate(value)
+    except ValidationError as error:
+        finding = error.errors()[0]
+        where = ".".join(str(part) for part in finding["loc"])
+        raise DataError(
+            f"{path} is not what it should be: {where} {finding['msg']}, got {finding['input']!r:.80}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from None
     return value

@@ -3,6 +3,7 @@
 A plug-in outside the tree is named by `module:Class`, or by an entry point in the group `rolloutbench.<folder>`.
 """
 
+from dataclasses import is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -38,6 +39,8 @@ def load(folder: str, name: str) -> type[Any]:
         raise SpecError(f"{folder} plug-in {name!r} cannot be imported: {reason}") from error
     if not isinstance(found, type):
         raise SpecError(f"{folder} plug-in {name!r} must be a class, got {type(found).__name__}")
+    if not is_dataclass(found):
+        raise SpecError(f"{folder} plug-in {name!r} must be a dataclass, got {found.__name__}")
     return found
 
 

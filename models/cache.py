@@ -2,7 +2,8 @@
 
 One safetensors file per seed with a json card beside it, found by a hash of everything that determines its weights:
 configuration, training rows, seed, the source of this folder, torch's version and the kind of device. Nothing is ever
-invalidated by hand. Seeds that are there are loaded, the others are fitted together.
+invalidated by hand. Seeds that are there are loaded, the others are fitted together; a file whose checksum is not that
+of its card is fitted again.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from core.buffer import pack
 from core.checkpoint import within
 from core.config import adapter
 from core.data import Dataset
-from core.files import atomic, cache_dir, canonical_json, write_json
+from core.files import atomic, cache_dir, canonical_json, sha256, write_json
 from core.progress import say
 from core.random import Streams
 
@@ -104,22 +105,24 @@ class ModelCache:
         own = [keys[seed] for seed in rng.seeds]
         with within(self._folder / f"{own[0]}.partial", " ".join(own)):
             config.fit(model, data, rng.fork("fit"), *needs)
-        share = (time.perf_counter() - started) / len(rng.seeds)
-        state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-        for row, seed in enumerate(rng.seeds):
-            card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
-            write_json(self._folder / f"{keys[seed]}.json", card)
-            with atomic(self._folder / f"{keys[seed]}.safetensors") as part:
-                save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
+            share = (time.perf_counter() - started) / len(rng.seeds)
+            state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+            for row, seed in enumerate(rng.seeds):
+                path = self._folder / f"{keys[seed]}.safetensors"
+                with atomic(path) as part:
+                    save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
+                card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
+                write_json(path.with_suffix(".json"), {**card, "sha256": sha256(path)})
 
     def _load(self, key: str) -> dict[str, Tensor] | None:
         path = self._folder / f"{key}.safetensors"
+        if not (path.exists() and path.with_suffix(".json").exists()):
+            return None
         try:
-            if not (path.exists() and path.with_suffix(".json").exists()):
-                return None
-            self._card(key)
+            if self._card(key)["sha256"] != sha256(path):
+                raise ValueError("its checksum is not that of its card")
             return load_file(path, device=str(self._rng.device))
-        except (SafetensorError, ValueError) as error:  # a card that is no JSON is a ValueError
+        except (SafetensorError, ValueError, KeyError) as error:
             say(f"{path} or its card is damaged ({error}); the model is fitted again")
             path.unlink()
             return None

@@ -71,7 +71,7 @@ def read(path: Path, max_steps: int | None = None) -> Rows:
         raise DataError(f"{path}: {problem}")
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
-            arrays = {key: dataset[()] for key, dataset in _datasets(file, path).items()}
+            arrays = {key: np.asarray(dataset[()]) for key, dataset in _datasets(file, path).items()}
     except DataError:
         raise
     except (OSError, KeyError, RuntimeError, ValueError) as error:  # what h5py makes of truncated or altered bytes
@@ -132,6 +132,8 @@ def checked(arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None 
     reward = _column(arrays, "rewards", where)
     if not len(reward):
         raise DataError(f"{where}: must have at least one row, got 0")
+    if scalars := [key for key, value in arrays.items() if not value.ndim]:
+        raise DataError(f"{where}: {', '.join(scalars)} must have rows, got a single number")
     lengths = {key: len(value) for key, value in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: all keys must have the same number of rows, got {lengths}")

@@ -15,6 +15,7 @@ from benchmarks.report.fidelity import (
     return_table,
     returns,
 )
+from benchmarks.report.mixing import mixtures, refusal
 from benchmarks.report.page import page
 from benchmarks.report.plots import figures
 from benchmarks.report.published import published_table
@@ -23,20 +24,25 @@ from benchmarks.report.scores import comparisons, evaluations, finals
 from benchmarks.report.style import save
 from benchmarks.report.tables import aggregate_table, detail_table, improvement_table, score_table
 from benchmarks.store import ResultStore
+from core.errors import DataError
 from core.files import write_text
 
 __all__ = ["report", "score_text"]
 
 
-def report(store: ResultStore) -> list[str]:
+def report(store: ResultStore, *, allow_mixed: bool = False) -> list[str]:
     """Write DIR/report/ and return what is wrong with the results: diverged, failed, missing and undefined.
 
-    Figures of an earlier report that there is nothing to draw for any more are removed.
+    Figures of an earlier report that there is nothing to draw for any more are removed. With `allow_mixed`, cells of
+    one task with different physics or data are drawn together, and the score table and the page say so.
 
     Raises:
-        DataError: a file of the store is torn or was edited; names it.
+        DataError: a file of the store is torn or was edited, or a task's cells are mixed; names them.
     """
     results, folder = collect(store), store.root / "report"
+    mixed = mixtures(results.cells)
+    if mixed and not allow_mixed:
+        raise DataError(refusal(mixed))
     final = finals(results)
     problems = [*results.problems, *_undefined(results)]
     written = [
@@ -72,7 +78,7 @@ def report(store: ResultStore) -> list[str]:
     for name, figure in figures(results):
         save(figure, folder, name)
         svgs[name] = (folder / f"{name}.svg").read_text(encoding="utf-8")
-    write_text(folder / "index.html", page(results, written, svgs, problems))
+    write_text(folder / "index.html", page(results, written, svgs, [*(m.footnote for m in mixed), *problems]))
     return problems
 
 

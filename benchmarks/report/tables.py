@@ -9,6 +9,7 @@ import pandas as pd
 
 from benchmarks.report.aggregates import AGGREGATES, aggregate
 from benchmarks.report.collect import CellView, Results, natural
+from benchmarks.report.mixing import mixtures, origins
 from benchmarks.report.scores import (
     DIVERGENCE,
     FEW_SEEDS,
@@ -70,6 +71,8 @@ def score_table(results: Results, final: pd.DataFrame) -> Table:
         f"{RULE} {INTERVAL} Bold: the highest mean of its row, if it has at least {FEW_SEEDS} seeds and its interval "
         f"overlaps none of the others. {DAGGER} {_notes(results)}"
     )
+    said = [*(mixture.footnote for mixture in mixtures(results.cells)), origins(results.cells)]
+    caption = " ".join(text for text in (caption.strip(), *said) if text)
     return _by_generator(results, "scores", "Scores", caption, lambda row: _scores(row, estimate, _separate))
 
 

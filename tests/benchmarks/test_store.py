@@ -143,6 +143,18 @@ def test_a_kill_before_the_first_done(store: ResultStore, spec: RunSpec) -> None
         (lambda text: "[]\n" + text, r"line 1 is not a record: '\[\]'"),
         (lambda text: "{}\n" + text, r"line 1 is not a record"),
         (lambda text: "", "does not match DONE for seed 0"),
+        (lambda text: text.replace("1.5", "NaN", 1), r"line 1 is not a record: .* \(NaN is not JSON\)"),
+        (lambda text: text.replace("1.5", "1e999", 1), r"line 1 .* \(value must be a finite number or null, got inf"),
+        (lambda text: text.replace("1.5", "true", 1), r"line 1 .* \(value must be a finite number or null, got True"),
+        (
+            lambda text: text.replace('"seed": 0', '"seed": false', 1),
+            "line 1 .*seed must be a natural number, got False",
+        ),
+        (lambda text: text.replace('"step": 10', '"step": -1', 1), "line 1 .*step must be a natural number, got -1"),
+        (lambda text: text.replace('"return"', "null", 1), "line 1 .*metric must be text, got None"),
+        (lambda text: text.replace('"seed": 0', '"seed": 1, "seed": 0', 1), "line 1 .*a key is there twice"),
+        (lambda text: text.replace('"seed": 0', '"seed": []', 1), "line 1 .*seed must be a natural number"),
+        (lambda text: "[" * 100_000 + text, "line 1 is not a record"),
     ],
 )
 def test_torn_or_edited_records_are_named(store: ResultStore, spec: RunSpec, damage: Any, rule: str) -> None:
@@ -176,8 +188,13 @@ def test_records_that_are_gone_or_no_text_are_named(store: ResultStore, spec: Ru
 def test_a_torn_done_is_named(store: ResultStore, spec: RunSpec) -> None:
     store.finish(spec, origin(0), records(0))
     path = store.root / spec.cell_id / "DONE"
-    path.write_text(path.read_text()[:-5])
+    whole = path.read_text()
+    path.write_text(whole[:-5])
     assert_left_out(store, "DONE is not JSON")
+    path.write_text(whole.replace('"0"', '"-1"'))
+    assert_left_out(store, "DONE is not what it should be: seeds")
+    path.write_text("[]")
+    assert_left_out(store, "DONE is not what it should be")
 
 
 def test_a_torn_spec_is_named(store: ResultStore, spec: RunSpec) -> None:
@@ -186,6 +203,48 @@ def test_a_torn_spec_is_named(store: ResultStore, spec: RunSpec) -> None:
     path.write_text(path.read_text()[:-5])
     with pytest.raises(DataError, match=rf"{spec.cell_id}.spec\.json is not JSON"):
         store.cells()
+    path.write_text('{"spec": {}, "variant": "default", "runs": []}')
+    with pytest.raises(DataError, match=r"spec\.json is not what it should be: spec\.task Field required"):
+        store.cells()
+
+
+def test_a_plan_that_is_none_is_named(store: ResultStore) -> None:
+    store.root.mkdir()
+    (store.root / "plan.json").write_text('{"suite": "smoke", "cells": [{"cell_id": 3}]}')
+    with pytest.raises(DataError, match=r"plan\.json is not what it should be: cells\.0"):
+        store.planned()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ('"updates": 200', '"updates": 300', "must describe the cell of its folder, got .*: edited or renamed"),
+        ('"name": "none"', '"name": "mopo"', "must describe the cell of its folder, got toy-linear--mopo"),
+        ('"heldout": 0.1', '"heldout": 1e999', "must describe a cell: Out of range float"),
+    ],
+)
+def test_an_edited_spec_is_named(store: ResultStore, spec: RunSpec, old: str, new: str, rule: str) -> None:
+    store.finish(spec, origin(0), records(0))
+    path = store.root / spec.cell_id / "spec.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    assert_left_out(store, rf"spec\.json {rule}")
+
+
+def test_a_renamed_cell_is_named(store: ResultStore, spec: RunSpec) -> None:
+    store.finish(spec, origin(0), records(0))
+    (store.root / spec.cell_id).rename(store.root / "another--cell")
+    assert_left_out(store, r"another--cell.spec\.json must describe the cell of its folder, got toy-linear--none")
+
+
+def test_records_of_seeds_that_are_not_done_are_strays(store: ResultStore, spec: RunSpec) -> None:
+    assert store.strays(spec.cell_id) == []
+    store.finish(spec, origin(0), records(0))
+    assert store.strays(spec.cell_id) == []
+    with (store.root / spec.cell_id / "records.jsonl").open("a") as file:
+        file.write(Record(4, 10, "return", 1.0).line() + "\n")
+    assert store.strays(spec.cell_id) == [Record(4, 10, "return", 1.0)] and store.cells()[0].records == records(0)
 
 
 def test_a_run_that_was_killed_before_done_is_no_run(store: ResultStore, spec: RunSpec) -> None:

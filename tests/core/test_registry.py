@@ -50,6 +50,9 @@ def test_a_broken_plug_in_is_named_and_harms_no_other(
         ("no_such_module:X", "cannot be imported: No module named 'no_such_module'"),
         ("generators.none:Missing", "cannot be imported"),
         ("generators.none:__all__", "must be a class, got list"),
+        ("builtins:int", "must be a dataclass, got int"),
+        (":X", "cannot be imported: ValueError: Empty module name"),
+        (".none:X", "cannot be imported"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(name: str, message: str) -> None:

@@ -124,3 +124,18 @@ def test_a_fit_that_is_stopped_again_and_again_ends_where_it_would_have(
     assert stops >= 2
     assert all(torch.equal(value, torn[key]) for key, value in whole.items())
     assert not list((tmp_path / "b").glob("*.partial"))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "json"])
+def test_one_changed_byte_is_said_and_fitted_again(
+    toy: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    before = state(ModelCache(Streams((0,)), tmp_path), toy)
+    (path,) = tmp_path.glob(f"*.{kind}")
+    content = path.read_bytes()
+    path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    after = state(ModelCache(Streams((0,)), tmp_path), toy)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "is damaged" in said[0]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert state(ModelCache(Streams((0,)), tmp_path), toy) and capsys.readouterr().err == ""

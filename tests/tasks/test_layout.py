@@ -188,6 +188,7 @@ def test_no_rows(path: Path) -> None:
     ("key", "shape", "rule"),
     [
         ("rewards", (12, 2), "rewards must have shape (N,) or (N, 1), got (12, 2)"),
+        ("observations", (), "observations must have rows, got a single number"),
         ("observations", (12,), "observations must have shape (N, columns), got (12,)"),
         ("actions", (12, 2, 2), "actions must have shape (N, columns), got (12, 2, 2)"),
         ("next_observations", (12, 3), "next_observations must have shape (12, 4), got (12, 3)"),
