@@ -1,5 +1,6 @@
 """RolloutBench: which way of generating synthetic rollouts helps offline RL, why, and at what price?"""
 
+import io
 import os
 import sys
 import tempfile
@@ -217,14 +218,17 @@ def data(
 
 
 def main(arguments: list[str]) -> int:
-    """Dispatch, and turn the two kinds of user error into a message and an exit code."""
+    """Dispatch, and turn the user's errors and the system's into a message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every locale knows ± and †
+            stream.reconfigure(errors="backslashreplace")
     try:
         with listening():
             code: int = app.cli(prog="run_bench.py", description=__doc__, args=list(_repeated(arguments)))
     except SpecError as error:
         say(f"error: {error}")
         code = 2
-    except DataError as error:
+    except (DataError, OSError) as error:  # of the system: a full disk, a folder that cannot be written to
         say(f"error: {error}")
         code = 1
     except Stopped as stopped:
@@ -271,7 +275,7 @@ def _existing(folder: Path) -> ResultStore:
 
 def _store(out: Path | None, suite: str) -> ResultStore:
     folder = out or Path("results", Path(suite).stem if suite.endswith(".toml") else suite)
-    if folder.exists() and not folder.is_dir():
+    if folder.is_file():
         raise SpecError(f"--out must be a folder, got {folder}")
     return ResultStore(folder)
 

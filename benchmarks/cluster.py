@@ -61,8 +61,11 @@ def on_ray(address: str | None, gpus_per_cell: float, jobs: int | None) -> Engin
 
 def _run(ray: Any, todo: list[Job], store: ResultStore, resources: Mapping[str, float]) -> int:
     from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    channel, failed, started = Queue(actor_options={"num_cpus": 0}), 0, datetime.now(UTC)
+    beside_us = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    channel = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_us})  # no other node takes it along
+    failed, started = 0, datetime.now(UTC)
     remote = ray.remote(max_retries=_RETRIES, **resources)
     data, fit, cell = remote(_data), remote(_fit), remote(_cell)
     made: dict[str, Any] = {}  # what cells wait for, by all that determines it

@@ -54,8 +54,8 @@ def available_memory_mib() -> float:
 
 @cache
 def _diff() -> str | None:
-    """Of what a dirty checkout has changed."""
-    changed = _git("diff", "HEAD")
+    """Of what a dirty checkout has changed in the code."""
+    changed = _git("diff", "HEAD", "--", "*.py", "*.toml")
     return hashlib.sha256(changed.encode()).hexdigest() if changed else None
 
 
@@ -63,7 +63,15 @@ def _diff() -> str | None:
 def _git(*arguments: str) -> str | None:
     """None outside a checkout, or without git."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=_ROOT,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=30,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -207,9 +207,9 @@ class _Records:
 
 
 def _generate(generator: Generator, fitted: Fitted, policy: Policy, data: Dataset, rng: Streams) -> Trajectories:
-    """Rollouts from states of the training data, less those that the generator's filter drops."""
+    """Rollouts from states of the training data, less what is not finite and what the generator's filter drops."""
     start = start_states(data, generator.rollouts, rng.fork("start"), getattr(fitted, "start_rows", None))
-    rollouts = fitted.generate(policy, start, generator.rollout_length, rng)
+    rollouts = fitted.generate(policy, start, generator.rollout_length, rng).finite()
     return _filter(generator).apply(rollouts, rng.fork("filter"))
 
 

@@ -24,6 +24,7 @@ __all__ = ["summary", "verify"]
 
 MAX_BYTES = 2**30
 _FILES = ("spec.json", "records.jsonl", "DONE", "error.txt", "LEASE")  # of a cell
+_OTHERS = {"report", "tracker"}  # folders that are no cells
 _UNFINISHED = {"LEASE", "checkpoint"}  # may lie in a cell before anything else does
 _DRAWN = (".csv", ".md", ".tex", ".html", ".svg", ".png")  # of report/
 _ROUNDING = 1e-9  # what another machine may make of the same numbers
@@ -39,7 +40,7 @@ def verify(root: Path) -> list[str]:
         return [_one_line(f"{root} must be a folder, got {'a file' if root.exists() else 'nothing'}")]
     faults, closed = _layout(root)
     store, cells = ResultStore(root), list[Cell]()
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name not in closed | {"report"}]
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name not in closed | _OTHERS]
     for folder in folders:
         names = {path.name for path in folder.iterdir()}
         if "spec.json" in names:
@@ -118,6 +119,8 @@ def _has_place(parts: tuple[str, ...], is_folder: bool) -> bool:
             return not is_folder
         case (_,) | (_, "checkpoint"):
             return is_folder
+        case ("tracker", *_):  # event files of whatever looked on
+            return True
         case ("report", name):
             return not is_folder and name.endswith(_DRAWN)
         case (_, "checkpoint", *_):

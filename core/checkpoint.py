@@ -91,7 +91,7 @@ class Checkpoint:
                 save_file(tensors, part)
             card = {"identity": self._identity, "sha256": sha256(path), "state": described}
             write_json(path.with_suffix(".json"), card)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # the latter in the name of the former
             say(f"{self.folder} does not take a checkpoint, the run goes on without: {error}")
         for old in sorted(self.folder.glob("*.json"))[:-_KEPT]:
             old.unlink()

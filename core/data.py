@@ -4,7 +4,7 @@ Shape letters: S seeds, B batch, L rollout steps, O observation, A action. `*S` 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -74,6 +74,13 @@ class Trajectories(_Tensors):
         steps = torch.arange(obs.shape[-2], device=obs.device).minimum(valid.sum(-1, keepdim=True))
         kept = obs.gather(-2, steps[..., None].expand(obs.shape))
         return cls(action, kept, reward.where(valid, torch.zeros_like(reward)), ended & valid, valid)
+
+    def finite(self) -> "Trajectories":
+        """The same rollouts, none valid from its first step on that is not finite; `info` has the share cut off."""
+        steps = torch.cat([self.obs[..., :-1, :], self.action, self.obs[..., 1:, :], self.reward[..., None]], -1)
+        kept = self.valid & steps.isfinite().all(-1).cumprod(-1).bool()
+        lost = 1 - kept.sum((-2, -1)) / self.valid.sum((-2, -1)).clamp(min=1)
+        return replace(self, valid=kept, info=self.info | {"not_finite": lost.where(self.valid.any(-1).any(-1), 0)})
 
     def transitions(self) -> tuple[Transitions, Bool[Tensor, "*S BL"]]:
         """Every step as a row, rollout by rollout, and the mask of those that count."""

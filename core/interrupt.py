@@ -7,7 +7,8 @@ from types import FrameType
 
 __all__ = ["SIGNALS", "Stopped", "asked", "deferred", "listening"]
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")  # Ctrl-C, two of schedulers, a terminal that was closed
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Stopped(BaseException):
@@ -29,8 +30,12 @@ _depth: list[None] = []  # one for each block of `deferred`
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Inside, the first of SIGNALS raises `Stopped` in the main thread, and the next ones do nothing."""
-    before = {number: signal.signal(number, _handle) for number in SIGNALS}
+    """Inside, the first of SIGNALS raises `Stopped` in the main thread, and the next ones do nothing.
+
+    What is ignored (`nohup`) stays ignored.
+    """
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _handle) for number in heard}
     try:
         yield
     finally:

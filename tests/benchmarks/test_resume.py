@@ -1,5 +1,6 @@
 """A run that is stopped or killed goes on, and nobody can tell from its numbers."""
 
+import json
 import os
 import random
 import signal
@@ -12,9 +13,9 @@ import pytest
 import torch
 
 import run_bench
-from benchmarks import runner
+from benchmarks import matrix, runner
 from benchmarks.spec import RunSpec, cells, load_suite
-from benchmarks.store import Record
+from benchmarks.store import Record, ResultStore
 from core import checkpoint, registry
 from core.interrupt import Stopped
 from tasks.base import load_task
@@ -72,6 +73,20 @@ def test_every_method_goes_on_as_if_nothing_had_happened(
             run(wanted, tmp_path / "checkpoint")
     resumed = numbers(run(wanted, tmp_path / "checkpoint"))
     assert len(whole) > 20 and resumed == whole
+
+
+def test_what_was_trained_to_the_end_is_only_judged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = spec("ensemble", "bc")
+    whole, real = numbers(run(wanted, None)), runner.evaluate_rollouts
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(Stopped), monkeypatch.context() as patch:
+        patch.setattr(runner, "evaluate_rollouts", killed)
+        run(wanted, tmp_path)
+    monkeypatch.setattr(type(wanted.algorithm.config), "update", lambda *arguments: pytest.fail("trained again"))
+    assert numbers(run(wanted, tmp_path)) == whole and real is runner.evaluate_rollouts
 
 
 def test_a_checkpoint_of_other_data_or_code_is_not_used(
@@ -137,6 +152,33 @@ def test_a_matrix_that_is_killed_again_and_again(generators: list[str], kills: i
     assert len(list(killed.glob("*/DONE"))) == 3 * len(generators)
     assert tables(quiet).keys() >= {"scores.csv", "compounding.csv"} and tables(killed) == tables(quiet)
     assert not list(killed.glob("*/checkpoint")) and not list(killed.glob("*/LEASE*"))
+
+
+def test_two_launchers_share_the_work(tmp_path: Path) -> None:
+    """Every cell is run once, and both end with the whole table."""
+    out, cache = tmp_path / "out", str(tmp_path / "cache")
+    both = [launch(out, ["none", "ensemble"], "--jobs", "1", ROLLOUTBENCH_CACHE=cache) for _ in range(2)]
+    said = [process.communicate(timeout=300)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum(text.count(": done in ") for text in said) == 6
+    cells_ = ResultStore(out).cells()
+    assert len(cells_) == 6 and all(len(cell.runs) == 1 and cell.done == (0, 1) for cell in cells_)
+
+
+def test_what_came_too_late_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a process slept, another has taken its cell over."""
+    store, wanted = ResultStore(tmp_path), spec("none", "bc")
+    real = runner.run
+
+    def asleep(*arguments: Any) -> Any:
+        found = real(*arguments)
+        owner = json.loads(store.lease(wanted).read_text(encoding="utf-8"))
+        store.lease(wanted).write_text(json.dumps(owner | {"token": "theirs"}), encoding="utf-8")
+        return found
+
+    monkeypatch.setattr(runner, "run", asleep)
+    assert matrix.Job("late", wanted, tmp_path, CPU, None).run() is matrix.Outcome.HELD
+    assert store.cells() == [] and store.lease(wanted).exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from core import checkpoint as module
+from core import files
 from core.checkpoint import Checkpoint, within
 from core.errors import SpecError
 from core.interrupt import Stopped, asked, deferred, listening
@@ -95,6 +97,36 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_is_used(
     if (kind, damage) != ("json", Path.unlink):
         assert f"{2:012d}" in capsys.readouterr().err
     assert not (tmp_path / "fired").exists()
+
+
+class Killed(BaseException):
+    """Nothing after this happens."""
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_whatever_a_kill_interrupts_the_one_before_is_whole(
+    moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each call that reaches the disk: two files of four calls each, and the removal of two old ones."""
+    checkpoint, calls = Checkpoint(tmp_path), iter(range(moment, -1, -1))
+    for step in (1, 2):
+        checkpoint.save(step, {"x": torch.full((3,), float(step))})
+
+    def interrupted(real: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if next(calls, None) == 0:
+                raise Killed
+            return real(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((module, "save_file"), (files, "_sync"), (Path, "replace"), (Path, "unlink")):
+            patch.setattr(owner, name, interrupted(getattr(owner, name)))
+        with suppress(Killed):
+            checkpoint.save(3, {"x": torch.full((3,), 3.0)})
+    step, tree = Checkpoint(tmp_path).load() or (0, {})
+    assert step in (2, 3) and tree["x"].tolist() == [step] * 3
 
 
 def test_a_snapshot_of_something_else_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
