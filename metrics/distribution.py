@@ -118,7 +118,7 @@ def _steps(x: Tensor, y: Tensor, on_x: Tensor, on_y: Tensor) -> Iterator[tuple[T
 def _apart(x: Float[Tensor, "S B O"], y: Float[Tensor, "S B O"], on_x: Tensor, on_y: Tensor) -> Float[Tensor, " S"]:
     """Mean distance between rows of different number; products, not differences, so off by up to 1e-8 |x|."""
     weight_x, weight_y = on_x.double(), on_y.double()
-    total, rows = torch.zeros_like(x[:, 0, 0]), max(1, _CHUNK // max(1, y.shape[0] * y.shape[1]))
+    total, rows = x.new_zeros(len(x)), max(1, _CHUNK // max(1, y.shape[0] * y.shape[1]))
     for first in range(0, x.shape[1], rows):
         part = slice(first, first + rows)
         apart = torch.cdist(x[:, part], y, compute_mode="use_mm_for_euclid_dist")

@@ -17,10 +17,11 @@ from benchmarks.report import report
 from benchmarks.spec import RunSpec, cells, load_suite
 from benchmarks.store import Record, ResultStore
 from core import registry
-from core.data import Batch, Dataset
+from core.data import Batch, Dataset, Trajectories
 from core.errors import DataError
 from core.interrupt import Stopped
 from core.random import Streams
+from generators.none import RealOnly
 from tasks.base import load_task
 from tasks.toy import LinearSystem
 
@@ -68,11 +69,32 @@ class Exploding:
         return BC(hidden=(8, 8)).update(state, replace(batch, obs=obs), rng)
 
 
+@dataclass(frozen=True)
+class Bursting(RealOnly):
+    """Copies of the start whose second step is infinite in every other rollout; seed 1 makes nothing else."""
+
+    rollouts: int = 8
+    rollout_length: int = 3
+
+    def fit(self, *arguments: Any) -> Any:
+        return self
+
+    def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
+        obs = start.unsqueeze(2).repeat(1, 1, length + 1, 1)
+        obs[:, ::2, 2] = torch.inf
+        obs[1, :, 1] = torch.nan
+        shape = (*start.shape[:2], length)
+        action = torch.stack([policy.act(state, None) for state in obs[:, :, :1].unbind(2)], 2).repeat(1, 1, length, 1)
+        ends = torch.zeros(shape, dtype=torch.bool)
+        return Trajectories(action=action, obs=obs, reward=torch.ones(shape), terminated=ends, valid=~ends)
+
+
 @pytest.fixture
 def plug_in(monkeypatch: pytest.MonkeyPatch) -> str:
     """A class outside the tree, by the name that a suite uses."""
     module = ModuleType("fragile")
-    module.Broken, module.Exploding = Broken, Exploding  # type: ignore[attr-defined]
+    for example in (Broken, Exploding, Bursting):
+        setattr(module, example.__name__, example)
     monkeypatch.setitem(sys.modules, "fragile", module)
     return "fragile:Broken"
 
@@ -92,6 +114,18 @@ def without_cost(records: list[Record]) -> list[str]:
 
 def never(*arguments: Any) -> Any:
     raise AssertionError("nothing was missing")
+
+
+def test_what_a_generator_makes_that_is_not_finite_is_not_learned_from(tmp_path: Path, plug_in: str) -> None:
+    """Half of the rollouts lose two of three steps; of seed 1 nothing is left, and it learns from real rows."""
+    generator = plug_in.replace("Broken", "Bursting")
+    failed, store = run(suite(f'generators=["{generator}"]', "fidelity_starts=1"), tmp_path)
+    (cell,) = store.cells()
+    share = {record.seed: record.value for record in cell.records if record.metric == "generate/not_finite"}
+    assert failed == 0 and cell.error is None and cell.done == (0, 1)
+    assert share == pytest.approx({0: 1 / 3, 1: 1.0})
+    rows = {record.seed: record.value for record in cell.records if record.metric == "cost/generated_rows"}
+    assert rows == {0: 8.0, 1: 8.0}  # a mean over seeds: 16 and 0
 
 
 def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, plug_in: str) -> None:
