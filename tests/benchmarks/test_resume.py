@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def stop_at(offers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "asked", lambda: signal.SIGTERM if next(left) == 0 else None)
 
 
-OFTEN = [("ensemble", "td3bc"), ("dydiff", "dql"), ("none", "bc")]  # the others with the slow tests
+OFTEN = [("ensemble", "td3bc"), ("dydiff", "bc"), ("none", "dql")]  # the others with the slow tests
 CELLS = [
     pytest.param(generator, algorithm, marks=[] if (generator, algorithm) in OFTEN else pytest.mark.slow)
     for generator in registry.available("generators")
@@ -72,7 +73,7 @@ def test_every_method_goes_on_as_if_nothing_had_happened(
             stop_at(moment, patch)
             run(wanted, tmp_path / "checkpoint")
     resumed = numbers(run(wanted, tmp_path / "checkpoint"))
-    assert len(whole) > 20 and resumed == whole
+    assert len(whole) >= 18 and resumed == whole
 
 
 def test_what_was_trained_to_the_end_is_only_judged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +126,7 @@ def tables(out: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("generators", "kills"),
     [
-        (["ensemble"], 2),
+        (["ensemble"], 1),
         pytest.param(["none", "ensemble", "synther", "dydiff"], 50, marks=pytest.mark.slow),
     ],
 )
