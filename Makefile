@@ -20,7 +20,8 @@ smoke: $(VENV)/installed               # does everything run end to end? under 9
 test: $(VENV)/installed-dev            # under 10 minutes on two cores
 	$(PYTEST) -m "not slow and not oracle"
 
-test-all: $(VENV)/installed-dev
+test-all: $(VENV)/installed-dev         # the slow ones, too, and those on Ray
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
 	$(PYTEST) -m "not oracle"
 
 lint: $(VENV)/installed-dev

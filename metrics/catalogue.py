@@ -8,7 +8,8 @@ METRICS = {
     "normalized_score": "the return on D4RL's scale: 0 and 100 are its reference policies",
     "train/<loss>": "the algorithm's losses at the evaluation's update",
     "generate/<quantity>": "what a generator says of its call before this update: how far actions moved in each round, "
-    "share of clipped entries, share kept by rank (tenths, best first), network evaluations and FLOP per transition",
+    "share of clipped entries, share of steps cut off as not finite, share kept by rank (tenths, best first), network "
+    "evaluations and FLOP per transition",
     "diverged/<tensor>": "last record of a seed: at this update the tensor was seen not to be finite",
     "compounding/<actions>/median/<h>": "open loop: error of generated states against the simulator, same actions",
     "compounding/<actions>/{mean,q10,q90}/<h>": "the same, mean and tenths over rollouts",
