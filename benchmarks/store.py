@@ -14,6 +14,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
@@ -103,8 +104,10 @@ class ResultStore:
         return tuple(seed for seed in spec.seeds if seed not in done)
 
     def runs(self) -> Iterator[list[dict[str, Any]]]:
-        """The provenance of every cell, without its records."""
-        return (_json(path, _Described)["runs"] for path in sorted(self.root.glob("*/spec.json")))
+        """The provenance of every cell that can be read, without its records."""
+        for path in sorted(self.root.glob("*/spec.json")):
+            with suppress(DataError):
+                yield _json(path, _Described)["runs"]
 
     def size(self, cell_id: str) -> int:
         """Bytes of a cell's files."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,6 +93,33 @@ def test_a_cell_that_another_process_has_is_asked_for_again_later() -> None:
     assert queue and queue.pop([]) is None
     queue._held[held.label] -= matrix._RETRY
     assert queue.pop([]) is held
+
+
+@pytest.mark.parametrize(("free", "at_once"), [(1e6, 2), (10.0, 1)])
+def test_cells_start_as_far_as_memory_has_room(
+    free: float, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One always does; a second needs what the largest before it took, or 1.5 GiB."""
+    alive, most, start = [0], [0], matrix._context().Process.start
+
+    def counted(process: Any) -> None:
+        alive[0] += 1
+        most[0] = max(most[0], alive[0])
+        start(process)
+
+    def ended(real: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            alive[0] -= 1
+            return real(*arguments)
+
+        return call
+
+    monkeypatch.setattr(matrix._context().Process, "start", counted)
+    monkeypatch.setattr(matrix, "_ended", ended(matrix._ended))
+    monkeypatch.setattr(matrix, "available_memory_mib", lambda: free)
+    wanted = specs('generators=["none","duplicate"]', "updates=20", "evaluate_every=20")
+    assert matrix.run_missing(wanted, ResultStore(tmp_path), CPU, None, matrix.local(2)) == 0
+    assert most == [at_once]
 
 
 def test_a_cell_whose_process_dies_is_recorded_and_the_others_go_on(
