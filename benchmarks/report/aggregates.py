@@ -29,7 +29,7 @@ from metrics.statistics import (
 __all__ = ["AGGREGATES", "aggregate", "aggregate_figure", "compared_algorithms", "improvement_figure", "profile_figure"]
 
 AGGREGATES = ["mean", "median", "iqm", "optimality_gap"]
-_TITLES = {"iqm": "IQM", "mean": "mean", "median": "median", "optimality_gap": "optimality gap (less is better)"}
+_TITLES = {"iqm": "IQM", "mean": "mean", "median": "median", "optimality_gap": "optimality gap"}
 _REPS = 10_000
 Scores = Float[Tensor, "runs tasks"]
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from benchmarks.report.collect import CellView, Results, without_folders
 from benchmarks.report.plots import CAPTIONS
-from benchmarks.report.style import COLOURS, GRID, INK, SURFACE
+from benchmarks.report.style import COLOURS, GRID, INK, SURFACE, WIDTH
 from benchmarks.report.tables import Table
 
 __all__ = ["page"]
@@ -168,8 +168,10 @@ def _inline(svg: str, name: str) -> Markup:
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|\sxmlns(:\w+)?=\"[^\"]*\"", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"^<svg ([^>]*?)\b(?:width|height)=\"[^\"]*\" ?([^>]*)>", r"<svg \1\2>", svg)
-    svg = re.sub(r"^<svg ([^>]*?)\b(?:width|height)=\"[^\"]*\" ?([^>]*)>", r"<svg \1\2>", svg)
+    for side in ("width", "height"):
+        svg = re.sub(rf"^<svg ([^>]*?)\b{side}=\"[^\"]*\" ?([^>]*)>", r"<svg \1\2>", svg)
+    drawn = re.search(r"viewBox=\"0 0 ([\d.]+) ", svg)
+    share = float(drawn[1]) / (72 * WIDTH) if drawn else 1.0  # of the page: text is as large in every figure
     svg = (
         re.sub(r"\bid=\"", f'id="{name}-', svg)
         .replace("url(#", f"url(#{name}-")
@@ -177,4 +179,5 @@ def _inline(svg: str, name: str) -> Markup:
     )
     for colour, themed in _THEMED.items():
         svg = svg.replace(colour, themed)
-    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{name.replace("_", " ")}" ', 1))
+    attributes = f'role="img" aria-label="{name.replace("_", " ")}" style="--share: {share:.3g}"'
+    return Markup(svg.replace("<svg ", f"<svg {attributes} ", 1))

@@ -24,7 +24,7 @@ _PAGE = 6  # rows of panels in one figure
 CAPTIONS = {
     "scores": f"Points: seeds. Marker and bar: mean and 95 % Student-t interval; hollow below {FEW_SEEDS} seeds.",
     "aggregate": "Over all tasks with reference returns. Line: aggregate; bar: 95 % stratified bootstrap interval, "
-    "runs resampled within tasks. What lacks a task is left out.",
+    "runs resampled within tasks. Of the optimality gap less is better. What lacks a task is left out.",
     "profiles": "Share of the runs of all tasks that score above a threshold. Band: pointwise 95 % stratified "
     f"bootstrap, none below {FEW_SEEDS} seeds.",
     "improvement": "Chance that a run beats a run of the same task on real data only, mean over tasks, ties count "

@@ -22,6 +22,7 @@ __all__ = [
     "GRID",
     "INK",
     "SURFACE",
+    "WIDTH",
     "Look",
     "Looks",
     "draw",
@@ -46,7 +47,7 @@ COLOURS = {  # Okabe-Ito and Tol; relatives have related hues
     "oneshot": "#e69f00",
     "dydiff": "#d55e00",
 }
-_WIDTH = 11.0  # inches
+WIDTH = 11.0  # inches
 _STYLE: Any = {
     **sns.axes_style("whitegrid"),
     "font.family": "sans-serif",
@@ -126,7 +127,7 @@ def make_looks(results: Results) -> Looks:
 
 def panels(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure, Any]:
     """A figure and its axes[row][column]; `height` in inches of one row."""
-    figure = Figure(figsize=(_WIDTH if columns > 1 else 0.7 * _WIDTH, height * rows + 0.7))
+    figure = Figure(figsize=(WIDTH if columns > 1 else 0.7 * WIDTH, height * rows + 0.7))
     return figure, figure.subplots(rows, columns, squeeze=False, **share)
 
 
@@ -140,7 +141,7 @@ def legend(figure: Figure, looks: Looks, rows: pd.DataFrame, extra: Sequence[Lin
     ]
     handles += extra
     longest = max((len(part) for handle in handles for part in str(handle.get_label()).split("\n")), default=0)
-    fitting = int(_LEGEND * figure.get_figwidth() / _WIDTH) // (longest + 8)
+    fitting = int(_LEGEND * figure.get_figwidth() / WIDTH) // (longest + 8)
     columns = max(1, min(len(handles), 6, fitting))
     more = max(0, -(-len(handles) // columns) - 2)  # rows that `panels` has not left room for
     figure.set_figheight(figure.get_figheight() + 0.22 * more)
