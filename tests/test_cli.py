@@ -223,10 +223,13 @@ def test_a_signal_ends_with_its_own_code(
         os.kill(os.getpid(), number)
         time.sleep(10)
 
-    before = signal.getsignal(number)
+    before = signal.signal(number, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C, and so do we
     monkeypatch.setattr(runner, "run", interrupted)
-    assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == code
-    assert signal.getsignal(number) is before
+    try:
+        assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == code
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
     assert "the same command goes on from there" in capsys.readouterr().err
 
 
@@ -359,7 +362,7 @@ def minari_set(folder: Path) -> str:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
-@pytest.mark.parametrize("make", [d4rl_file, bare_d4rl_file, minari_set])
+@pytest.mark.parametrize("make", [d4rl_file, bare_d4rl_file, pytest.param(minari_set, marks=pytest.mark.slow)])
 def test_a_users_own_file_runs_end_to_end(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], str]
 ) -> None:
@@ -441,7 +444,9 @@ def test_another_physics_is_named_wherever_it_was_used(
     assert run_bench.main([*command, "--seeds", "1"]) == 0
     old = toy.SYSTEMS["linear"].physics
     monkeypatch.setitem(toy.SYSTEMS, "linear", replace(toy.SYSTEMS["linear"], physics="linear system, version 99"))
-    assert run_bench.main([*command, "--seeds", "2"]) == 0
+    assert run_bench.main([*command, "--seeds", "2"]) == 1
+    assert f"must have one physics, got {old!r}" in capsys.readouterr().err
+    assert run_bench.main(["report", "out", "--allow-mixed"]) == 0
     (cell,) = ResultStore(elsewhere / "out").cells()
     assert [(run["seeds"], run["physics"]) for run in cell.runs] == [([0], old), ([1], "linear system, version 99")]
     assert f"{old}; linear system, version 99" in (elsewhere / "out" / "report" / "index.html").read_text()

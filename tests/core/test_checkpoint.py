@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,15 @@ def test_streams_go_on_where_they_were(tmp_path: Path) -> None:
     assert torch.equal(other.normal(5), expected)
 
 
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """A shell's background jobs ignore Ctrl-C, and so do we."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_the_first_signal_stops_and_the_next_ones_do_no_harm() -> None:
     steps = []
     with pytest.raises(Stopped) as caught, listening():

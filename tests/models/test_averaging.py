@@ -29,7 +29,7 @@ def test_the_kept_weights_are_the_average_of_those_on_the_way() -> None:
         way.append(model.at.detach().clone())
         return -model.at.sum(-1)
 
-    train_averaged(model, loss, updates=6, learning_rate=0.1, max_norm=None, average_every=2)
+    train_averaged(model, loss, draws=[], updates=6, learning_rate=0.1, max_norm=None, average_every=2)
     expected, position = torch.zeros(1, 3), torch.zeros(1, 3)
     for update in range(1, 7):
         position = position + 0.1 * cosine_decay(update - 1, 6)
@@ -44,7 +44,12 @@ def test_a_seed_is_trained_as_if_it_were_alone() -> None:
     def train(start: torch.Tensor) -> torch.Tensor:
         model = Points(start)
         train_averaged(
-            model, lambda: (100 * model.at.square()).sum((-1, -2)), updates=50, learning_rate=0.01, max_norm=0.5
+            model,
+            lambda: (100 * model.at.square()).sum((-1, -2)),
+            draws=[],
+            updates=50,
+            learning_rate=0.01,
+            max_norm=0.5,
         )
         return model.at
 
@@ -54,4 +59,4 @@ def test_a_seed_is_trained_as_if_it_were_alone() -> None:
 def test_a_loss_that_is_not_finite_is_named() -> None:
     model = Points(torch.full((1, 2, 1), torch.nan))
     with pytest.raises(FloatingPointError, match=r"net: loss must be finite, got \[nan\] at update 1"):
-        train_averaged(model, lambda: model.at.sum((-1, -2)), updates=5, learning_rate=0.1, label="net")
+        train_averaged(model, lambda: model.at.sum((-1, -2)), draws=[], updates=5, learning_rate=0.1, label="net")

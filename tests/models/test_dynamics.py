@@ -153,6 +153,7 @@ def test_each_member_is_scored_along_its_own_path_until_the_episode_ends(toy: Da
     assert torch.equal(model.unrolled(*later), error)
 
 
+@pytest.mark.slow
 def test_tuning_lowers_the_error_after_many_steps_at_the_same_number_of_updates(toy: Dataset) -> None:
     task = load_task("toy/linear", DataOptions(size=4000))
     action, start = toy.heldout.action[None, :, :8], toy.heldout.obs[None, :, 0]

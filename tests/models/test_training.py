@@ -22,6 +22,7 @@ def train(model: Points, error: "torch.Tensor | None" = None, **changes: float) 
         model,
         lambda: -model.at.sum(-1),
         lambda: (model.at.detach() - targets).abs(),
+        draws=[],
         **settings,  # type: ignore[arg-type]
     )
 
@@ -54,6 +55,7 @@ def test_no_update_is_wasted_after_all_have_stopped() -> None:
         model,
         loss,
         lambda: (model.at.detach() - target).abs(),
+        draws=[],
         learning_rate=0.1,
         updates=100,
         check_every=2,
