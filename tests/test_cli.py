@@ -362,7 +362,9 @@ def minari_set(folder: Path) -> str:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
-@pytest.mark.parametrize("make", [d4rl_file, bare_d4rl_file, pytest.param(minari_set, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "make", [d4rl_file, *(pytest.param(other, marks=pytest.mark.slow) for other in (bare_d4rl_file, minari_set))]
+)
 def test_a_users_own_file_runs_end_to_end(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], str]
 ) -> None:

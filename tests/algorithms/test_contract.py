@@ -1,15 +1,18 @@
 """What every algorithm promises; a new file in algorithms/ is tested at once."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from algorithms.base import Algorithm, State
 from benchmarks.spec import method
 from core import registry
 from core.buffer import Buffer, Mixer
+from core.checkpoint import Checkpoint
 from core.data import Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
@@ -185,6 +188,59 @@ def test_a_seed_that_is_not_finite_touches_no_other(algorithm: Algorithm, data: 
 def test_the_same_seeds_give_the_same_numbers(algorithm: Algorithm, data: Dataset) -> None:
     once, again = (tensors(train(algorithm, data, SEEDS, 20)[0].state_dict()) for _ in range(2))
     assert all(torch.equal(value, again[name]) for name, value in once.items())
+
+
+def test_a_state_that_was_saved_goes_on_as_if_nothing_had_happened(
+    algorithm: Algorithm, data: Dataset, tmp_path: Path
+) -> None:
+    """Twelve updates; and five, a file, a fresh state of another start, and the other seven."""
+    whole, _ = train(algorithm, data, SEEDS, 12)
+    source, noise, state = batches(algorithm, data, SEEDS), Streams(SEEDS).fork("update"), None
+    for number in range(12):
+        if number == 0:
+            state = algorithm.init(data, Streams(SEEDS).fork("init"))
+        if number == 5:
+            Checkpoint(tmp_path).save(5, state.state_dict())
+            state = algorithm.init(data, Streams(SEEDS).fork("another"))
+            state.load_state_dict((Checkpoint(tmp_path).load() or (0, {}))[1])
+        algorithm.update(state, next(source), noise)
+    once, again = tensors(whole.state_dict()), tensors(state.state_dict())
+    assert once.keys() == again.keys() and all(torch.equal(value, again[name]) for name, value in once.items())
+
+
+class HostWaits(TorchDispatchMode):
+    """Notes what would wait for a GPU: values that come to the host, and shapes that depend on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = name.startswith("index") and isinstance(args[1], list | tuple) and any(map(is_mask, args[1]))
+        if masks or name in {"_local_scalar_dense", "nonzero", "masked_select", "equal"}:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def is_mask(index: Any) -> bool:
+    return isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8)
+
+
+def test_no_update_waits_for_the_device(algorithm: Algorithm, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does drawing its batch, half of it synthetic. A GPU's fused Adam does not wait, a CPU's other one does."""
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda optimizer: None)
+    state, noise, rng = algorithm.init(data, Streams(SEEDS)), Streams(SEEDS, "update"), Streams(SEEDS, "batches")
+    buffer = Buffer(len(SEEDS), 100, 4, 2, "cpu")
+    buffer.add(data.train.map(lambda x: x[:100].expand(3, *x[:100].shape)), torch.ones(3, 100, dtype=torch.bool))
+    mixer = Mixer(data.train, buffer, 0.5, algorithm.batch_size)
+    for number in range(6):  # every second one has more to do
+        with HostWaits() as waits:
+            algorithm.update(state, mixer.batch(rng), noise)
+        assert waits.found == [], number
+    with HostWaits() as waits:
+        bool((data.train.reward[data.train.reward > 0] > 0).any())
+    assert waits.found == ["index", "_local_scalar_dense"]
 
 
 def test_a_batch_is_not_changed(algorithm: Algorithm, data: Dataset) -> None:

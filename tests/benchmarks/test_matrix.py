@@ -281,7 +281,7 @@ def test_refreshes_add_rows_and_the_ring_forgets_none_it_has_room_for(tmp_path: 
 
 
 @pytest.mark.parametrize(  # all are in the generators' contract
-    "generator", ["none", "ensemble", *(pytest.param(name, marks=pytest.mark.slow) for name in ("synther", "dydiff"))]
+    "generator", ["none", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ensemble", "synther", "dydiff"))]
 )
 def test_a_seed_alone_gives_the_records_it_gives_among_others(generator: str) -> None:
     kind = registry.load("generators", generator)
