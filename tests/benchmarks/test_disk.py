@@ -66,6 +66,7 @@ def test_a_disk_that_is_read_only_is_said_before_anything_is_started(disk: Path)
     assert "Read-only file system" in refused.stderr and "seeds" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_files_may_be_limited_in_size(tmp_path: Path) -> None:
     """A quota: the checkpoints do not fit, the records do."""
     code = f"import run_bench, sys; sys.exit(run_bench.main({[*COMMAND, '--out', str(tmp_path / 'out')]!r}))"
@@ -92,6 +93,7 @@ def test_a_place_that_cannot_be_is_said(
     assert "error: " in said and out in said and "seeds" not in said
 
 
+@pytest.mark.slow
 def test_a_terminal_that_knows_only_ascii(tmp_path: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, run_bench.__file__, *COMMAND, "--out", str(tmp_path / "out")]

@@ -151,6 +151,7 @@ def test_a_matrix_that_is_killed_again_and_again(tmp_path: Path) -> None:
     assert not list(killed.glob("*/checkpoint")) and not list(killed.glob("*/LEASE*"))
 
 
+@pytest.mark.slow
 def test_two_launchers_share_the_work(tmp_path: Path) -> None:
     """Every cell is run once, and both end with the whole table."""
     out, cache = tmp_path / "out", str(tmp_path / "cache")

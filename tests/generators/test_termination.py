@@ -11,7 +11,8 @@ from models.cache import ModelCache
 from tasks.base import DataOptions, load_task
 
 
-@pytest.mark.parametrize("name", ["ensemble", pytest.param("dydiff", marks=pytest.mark.slow), "trajectory"])
+@pytest.mark.parametrize("name", ["ensemble", "dydiff", "trajectory"])
+@pytest.mark.slow
 def test_generated_hoppers_of_a_random_policy_fall(name: str) -> None:
     """Real ones live 22 steps; of rollouts of 12 steps from the data's states more than a tenth must end."""
     task = load_task("local/hopper-random", DataOptions(size=5000))

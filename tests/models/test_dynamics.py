@@ -62,6 +62,7 @@ def test_members_see_only_their_own_bootstrap_sample() -> None:
     assert ((shares - (1 - torch.e**-1)).abs() < 0.015).all()
 
 
+@pytest.mark.slow
 def test_learns_the_linear_system(toy: Dataset) -> None:
     """One-step error of the mean, in deviations of s' - s: noise of 0.01 is the floor."""
     model = fitted(toy, replace(TINY, max_updates=1500, patience=100))

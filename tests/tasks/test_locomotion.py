@@ -109,6 +109,7 @@ def test_medium_earns_about_what_its_card_says() -> None:
     assert 0.5 < returns(made("hopper", "medium", 6000)).mean() / promised < 1.2
 
 
+@pytest.mark.slow
 def test_medium_expert_has_both_halves() -> None:
     size, shipped = 3001, load_policies("hopper")
     rows, statistics = collect("hopper", "medium-expert", size, Streams((0,), "test"))
