@@ -66,7 +66,7 @@ class Job:
         """
         store, started = ResultStore(self.root), datetime.now(UTC)
         try:
-            held = acquire(store.lease(self.spec))
+            held = acquire(store.lease(self.spec.cell_id))
             if isinstance(held, Owner):
                 say(f"{self.label}: is being run by {held}")
                 return Outcome.HELD
@@ -93,7 +93,7 @@ class Job:
         say(f"{self.label}: seeds {', '.join(map(str, seeds))}")
         task = load_task(spec.task, spec.settings.data_options(self.data_dir))
         with tracking(self.tracker, self.label, spec, self.root) as observe:
-            records, origin = runner.run(spec, task, self.device, store.checkpoint(spec), observe)
+            records, origin = runner.run(spec, task, self.device, store.checkpoint(spec.cell_id), observe)
         if not lease.held():
             say(f"{self.label}: another process has taken over meanwhile, its results count")
             return Outcome.HELD

@@ -37,8 +37,7 @@ def describe(store: ResultStore) -> tuple[str, bool]:
 
 
 def _state(store: ResultStore, cell: CellView) -> tuple[str, str]:
-    folder = store.root / cell.cell_id
-    found, step = holder(folder / "LEASE"), Checkpoint(folder / "checkpoint").newest()
+    found, step = holder(store.lease(cell.cell_id)), Checkpoint(store.checkpoint(cell.cell_id)).newest()
     at = "" if step is None else f"saved at update {step} of {cell.spec['settings']['updates']}"
     if found and found[1]:
         minutes = (time.time() - found[0].since) / 60

@@ -127,15 +127,15 @@ class ResultStore:
         write_text(folder / "records.jsonl", "".join(line + "\n" for seed in sorted(lines) for line in lines[seed]))
         write_json(folder / "DONE", {"seeds": {str(seed): _digest(lines[seed]) for seed in sorted(lines)}})
         (folder / "error.txt").unlink(missing_ok=True)
-        Checkpoint(self.checkpoint(spec)).clear()
+        Checkpoint(self.checkpoint(spec.cell_id)).clear()
 
-    def checkpoint(self, spec: RunSpec) -> Path:
-        """Where the cell keeps its checkpoints."""
-        return self.root / spec.cell_id / "checkpoint"
+    def checkpoint(self, cell_id: str) -> Path:
+        """Where a cell keeps its checkpoints."""
+        return self.root / cell_id / "checkpoint"
 
-    def lease(self, spec: RunSpec) -> Path:
-        """The file that whoever runs the cell holds."""
-        return self.root / spec.cell_id / "LEASE"
+    def lease(self, cell_id: str) -> Path:
+        """The file that whoever runs a cell holds."""
+        return self.root / cell_id / "LEASE"
 
     def fail(self, spec: RunSpec, provenance: Mapping[str, Any], traceback: str) -> None:
         """Record that a run failed; what was finished before stays."""

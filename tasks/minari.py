@@ -150,9 +150,6 @@ def _longest(data: Any) -> int:
 
 def _rows(data: Any, simulator: Simulator, where: str) -> tuple[Rows, str]:
     """All episodes, one after the other; the last step of each is terminal or a timeout."""
-    file = Path(data.spec.data_path, "main_data.hdf5")
-    if file.exists():
-        require_own_content(file)
     parts: dict[str, list[np.ndarray]] = {}
     with _readable(where):
         for episode in data.iterate_episodes():

@@ -48,7 +48,7 @@ def test_a_full_disk_is_said_and_what_is_there_stays_whole(disk: Path, tmp_path:
     ballast.write_bytes(bytes(100 * 2**10))
     full = run(disk / "out")
     assert full.returncode == 1 and "No space left on device" in full.stderr
-    assert "Traceback" not in full.stderr.replace("error.txt", "")
+    assert "Traceback" not in full.stderr
     assert all(cell.done in ((), (0, 1)) for cell in ResultStore(disk / "out").cells())
     assert not list(disk.rglob("*.part"))
     ballast.unlink()

@@ -78,7 +78,7 @@ def test_every_method_goes_on_as_if_nothing_had_happened(
 
 def test_what_was_trained_to_the_end_is_only_judged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = spec("ensemble", "bc")
-    whole, real = numbers(run(wanted, None)), runner.evaluate_rollouts
+    whole = numbers(run(wanted, None))
 
     def killed(*arguments: Any, **options: Any) -> Any:
         raise Stopped(signal.SIGTERM)
@@ -87,7 +87,7 @@ def test_what_was_trained_to_the_end_is_only_judged_again(tmp_path: Path, monkey
         patch.setattr(runner, "evaluate_rollouts", killed)
         run(wanted, tmp_path)
     monkeypatch.setattr(type(wanted.algorithm.config), "update", lambda *arguments: pytest.fail("trained again"))
-    assert numbers(run(wanted, tmp_path)) == whole and real is runner.evaluate_rollouts
+    assert numbers(run(wanted, tmp_path)) == whole
 
 
 def test_a_checkpoint_of_other_data_or_code_is_not_used(
@@ -170,13 +170,13 @@ def test_what_came_too_late_is_not_written(tmp_path: Path, monkeypatch: pytest.M
 
     def asleep(*arguments: Any) -> Any:
         found = real(*arguments)
-        owner = json.loads(store.lease(wanted).read_text(encoding="utf-8"))
-        store.lease(wanted).write_text(json.dumps(owner | {"token": "theirs"}), encoding="utf-8")
+        owner = json.loads(store.lease(wanted.cell_id).read_text(encoding="utf-8"))
+        store.lease(wanted.cell_id).write_text(json.dumps(owner | {"token": "theirs"}), encoding="utf-8")
         return found
 
     monkeypatch.setattr(runner, "run", asleep)
     assert matrix.Job("late", wanted, tmp_path, CPU, None).run() is matrix.Outcome.HELD
-    assert store.cells() == [] and store.lease(wanted).exists()
+    assert store.cells() == [] and store.lease(wanted.cell_id).exists()
 
 
 @pytest.mark.parametrize(

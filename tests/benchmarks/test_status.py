@@ -26,20 +26,20 @@ def folder(tmp_path: Path) -> tuple[ResultStore, dict[str, RunSpec]]:
         store.finish(specs[name], RUN, evaluations)
     store.finish(specs["mopo"], RUN, [*evaluations, Record(1, 150, "diverged/critic", None)])
     store.fail(specs["synther"], RUN, "Traceback\nValueError: it broke\n")
-    Checkpoint(store.checkpoint(specs["pgd"])).save(120, {})
+    Checkpoint(store.checkpoint(specs["pgd"].cell_id)).save(120, {})
     return store, specs
 
 
 def test_every_state(tmp_path: Path) -> None:
     store, specs = folder(tmp_path)
-    lease = acquire(store.lease(specs["ensemble"]))
+    lease = acquire(store.lease(specs["ensemble"].cell_id))
     assert isinstance(lease, Lease)
-    Checkpoint(store.checkpoint(specs["ensemble"])).save(60, {})
+    Checkpoint(store.checkpoint(specs["ensemble"].cell_id)).save(60, {})
     with lease:
-        mine = Owner(**json.loads(store.lease(specs["ensemble"]).read_text(encoding="utf-8")))
+        mine = Owner(**json.loads(store.lease(specs["ensemble"].cell_id).read_text(encoding="utf-8")))
         dead = replace(mine, born="long ago", pid=7, host="node7", since=time.time() - 600)
-        store.lease(specs["dydiff"]).parent.mkdir()
-        store.lease(specs["dydiff"]).write_text(json.dumps(asdict(dead)), encoding="utf-8")
+        store.lease(specs["dydiff"].cell_id).parent.mkdir()
+        store.lease(specs["dydiff"].cell_id).write_text(json.dumps(asdict(dead)), encoding="utf-8")
         text, finished = describe(store)
     lines = {line.split()[1]: line for line in text.splitlines() if line.startswith("toy/linear")}
     assert not finished and len(lines) == len(specs)
