@@ -53,6 +53,7 @@ class DyDiff:
     )
     initial: Literal["mean", "sample"] = "mean"  # of the ensemble's roll-out: one random elite per step
     latent: Literal["fresh", "common"] = "fresh"  # noise of each round
+    warm: bool = False  # states are redrawn from the last ones with noise of sampler.sigma_max, not from noise alone
     last: Literal["actions", "states"] = "actions"  # states: redrawn once more, so dynamics fit the final actions
     starts: Literal["any", "inside"] = "any"  # inside: rows where a whole window fits into the episode
     box: Box = "obs_and_next"  # the training data's range, to which states are clipped
@@ -156,7 +157,10 @@ class _Fitted:
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
         """What the sequence model draws under given actions; without iterations, the ensemble."""
-        return self.finish(action, self._states(start, action, rng))
+        begin = None
+        if self.config.warm and self.model is not None:
+            begin = self._roll_out(start, lambda state, step: action[:, :, step], action.shape[2], rng)[1]
+        return self.finish(action, self._states(start, action, rng, begin))
 
     def _solve(
         self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams
@@ -165,13 +169,15 @@ class _Fitted:
         config, explore, info = self.config, self._exploration(rng), dict[str, Tensor]()
         action, obs = self._roll_out(start, lambda state, step: _act(policy, state, explore), length, rng)
         for round_ in range(1, config.iterations + 1):
-            drawn = self._states(start, action, rng.fork("latent" if config.latent == "common" else f"latent/{round_}"))
+            here = rng.fork("latent" if config.latent == "common" else f"latent/{round_}")
+            drawn = self._states(start, action, here, obs if config.warm else None)
             obs = torch.lerp(drawn, obs, config.relax)
             obs[:, :, 0] = start
             before, action = action, self._relabel(policy, obs[:, :, :-1], rng)
             info[f"residual/{round_}"] = info["lag"] = _distance(action, before)
         if config.iterations and config.last == "states":
-            obs, info["lag"] = self._states(start, action, rng.fork("latent/last")), torch.zeros_like(info["lag"])
+            begin, here = obs if config.warm else None, rng.fork("latent/last")
+            obs, info["lag"] = self._states(start, action, here, begin), torch.zeros_like(info["lag"])
         return action, obs, info
 
     def _roll_out(self, start: Tensor, act: Act, length: int, rng: Streams) -> tuple[Tensor, Tensor]:
@@ -187,12 +193,17 @@ class _Fitted:
         return made.action, made.obs
 
     def _states(
-        self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams
+        self,
+        start: Float[Tensor, "S B O"],
+        action: Float[Tensor, "S B L A"],
+        rng: Streams,
+        begin: Float[Tensor, "S B L+1 O"] | None = None,
     ) -> Float[Tensor, "S B L+1 O"]:
         """States under these actions, by the sequence model."""
         if self.model is None:
             return self._roll_out(start, lambda state, step: action[:, :, step], action.shape[2], rng)[1]
-        return self.model.sample(start, action, action.shape[2], self.config.sampler, rng, ensemble=self.corrected)[0]
+        length, sampler = action.shape[2], self.config.sampler
+        return self.model.sample(start, action, length, sampler, rng, begin=begin, ensemble=self.corrected)[0]
 
     def _relabel(self, policy: Policy, obs: Float[Tensor, "S B L O"], rng: Streams) -> Float[Tensor, "S B L A"]:
         """The policy's actions in these states; step by step, so that its noise is that of the roll-out."""

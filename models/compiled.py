@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 
 from core.random import Drawn, Recorder, Streams
 
-__all__ = ["compiling", "differentiate"]
+__all__ = ["call", "compiling", "differentiate"]
 
 _GRAPHS = 64  # different losses and shapes of one process
 
@@ -62,6 +62,14 @@ def differentiate(
         return _compiled(loss, parameters, handed)
 
 
+def call(function: Callable[..., Any], *inputs: Any) -> Any:
+    """`function(*inputs)`, for functions that are asked often and not differentiated."""
+    if not _on:
+        return function(*inputs)
+    with torch._dynamo.config.patch(recompile_limit=_GRAPHS):
+        return _called(function, inputs)
+
+
 def _differentiate(
     loss: Callable[..., Any], parameters: Sequence[Tensor], inputs: Sequence[Any]
 ) -> tuple[Any, tuple[Tensor, ...]]:
@@ -73,6 +81,7 @@ def _differentiate(
 
 
 _compiled = torch.compile(_differentiate, dynamic=False)
+_called = torch.compile(lambda function, inputs: function(*inputs))
 _plans: weakref.WeakKeyDictionary[object, dict[Any, list[Any]]] = weakref.WeakKeyDictionary()
 
 

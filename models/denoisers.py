@@ -111,6 +111,14 @@ class UNetConfig:
         """Of one forward pass of one trajectory: two per multiply-add of the matrix products, all else left out."""
         return _unet_flops(self, features, conditions, rows)
 
+    def memory(self, rows: int) -> int:
+        """Bytes that one trajectory takes in a forward pass, about: the largest convolution, with what goes in and out.
+
+        The largest are those that see a skip; the skips themselves are small beside it.
+        """
+        reduced = (-(-rows // 2**level) * width for level, width in enumerate(self.multipliers))
+        return 4 * 2 * (self.kernel + 2) * self.dim * max(reduced)
+
 
 class TemporalUNet(nn.Module):
     """Residual convolutions over the rows of a trajectory, at full length, half, a quarter, and back with skips.

@@ -38,6 +38,7 @@ __all__ = [
 Denoiser = Callable[[Float[Tensor, "S B ..."], Float[Tensor, "S B"]], Float[Tensor, "S B ..."]]
 Impose = Callable[[Float[Tensor, "S B ..."]], Float[Tensor, "S B ..."]]
 Guide = Callable[[Float[Tensor, "S B ..."], int], Float[Tensor, "S B ..."]]
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 def scalings(sigma: Float[Tensor, "*b"], sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,10 +117,14 @@ def heun(
     churn_range: tuple[float, float] = (0.05, 50.0),
     churn_noise: float = 1.003,
     recondition_after_churn: bool = True,
+    begin: Float[Tensor, "S B *row"] | float = 0.0,
     impose: Impose = lambda x: x,
     guide: Guide = lambda x, step: x,
 ) -> Float[Tensor, "S B *row"]:
     """Second-order sampler of 2 N - 1 evaluations; stochastic with `churn` > 0. `latent` is standard normal.
+
+    It starts at `begin` + sigma_0 `latent`: from noise alone, or from what is known already, with noise (SDEdit, Meng
+    et al. 2022, arXiv:2108.01073).
 
     Each step raises the noise from sigma to sigma^ = (1 + gamma) sigma with gamma = min(churn / N, sqrt(2) - 1), takes
     an Euler step from the raised point, and corrects it by the trapezoid rule, except at the end. Source: Karras et al.
@@ -127,7 +132,7 @@ def heun(
     evaluation of a churned step sees noised conditions, which training never shows, as in DyDiff's released code
     (generate_rl.py:66). The Euler step starts from the churned point (policy-guided-diffusion edm.py:235 does not).
     """
-    x, limit = impose(latent * levels[0]), sqrt(2) - 1
+    x, limit = impose(begin + latent * levels[0]), sqrt(2) - 1
     for step, (sigma, after) in enumerate(pairwise(levels)):
         x = impose(guide(x, step))
         gamma = min(churn / (len(levels) - 1), limit) if churn_range[0] <= sigma <= churn_range[1] else 0.0
@@ -151,6 +156,7 @@ def dpm_solver(
     latent: Float[Tensor, "S B *row"],
     levels: list[float],
     *,
+    begin: Float[Tensor, "S B *row"] | float = 0.0,
     impose: Impose = lambda x: x,
     guide: Guide = lambda x, step: x,
 ) -> Float[Tensor, "S B *row"]:
@@ -160,7 +166,7 @@ def dpm_solver(
     D* = D_i + (D_i - D_{i-1}) / (2 r), and D* = D_i in the first step and in the last, to sigma = 0.
     Source: Lu et al. 2022, algorithm 2, for alpha = 1.
     """
-    x, previous, last = impose(latent * levels[0]), None, 0.0
+    x, previous, last = impose(begin + latent * levels[0]), None, 0.0
     for step, (sigma, after) in enumerate(pairwise(levels)):
         x = impose(guide(x, step))
         clean = denoise(x, _levels(sigma, x))
@@ -191,6 +197,7 @@ class Sampler:
     churn_range: tuple[NonNegative, NonNegative] = (0.05, 50.0)  # S_min, S_max
     churn_noise: Positive = 1.003  # S_noise
     recondition_after_churn: bool = True
+    precision: Precision = "float32"  # of the network's products; tf32 is for GPUs that have it
 
     def __post_init__(self) -> None:
         if self.sigma_min >= self.sigma_max:
@@ -210,13 +217,14 @@ class Sampler:
         rng: Streams,
         impose: Impose = lambda x: x,
         guide: Guide = lambda x, step: x,
+        begin: Float[Tensor, "S B *row"] | float = 0.0,
     ) -> Float[Tensor, "S B *row"]:
         """Clean rows from standard normal ones. What a method costs in accuracy: tests/models/test_edm.py."""
-        levels = schedule(self.steps, self.sigma_min, self.sigma_max, self.rho)
+        levels, lowered = schedule(self.steps, self.sigma_min, self.sigma_max, self.rho), self._lowered(denoise)
         if self.method == "dpm++":
-            return dpm_solver(denoise, latent, levels, impose=impose, guide=guide)
+            return dpm_solver(lowered, latent, levels, begin=begin, impose=impose, guide=guide)
         return heun(
-            denoise,
+            lowered,
             latent,
             levels,
             rng,
@@ -224,9 +232,27 @@ class Sampler:
             churn_range=self.churn_range,
             churn_noise=self.churn_noise,
             recondition_after_churn=self.recondition_after_churn,
+            begin=begin,
             impose=impose,
             guide=guide,
         )
+
+    def _lowered(self, denoise: Denoiser) -> Denoiser:
+        """The denoiser with its matrix products in the precision asked for; what it takes and gives stays as it is."""
+
+        def bf16(x: Tensor, sigma: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, torch.bfloat16):
+                return denoise(x, sigma).to(x.dtype)
+
+        def tf32(x: Tensor, sigma: Tensor) -> Tensor:
+            before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("high")
+            try:
+                return denoise(x, sigma)
+            finally:
+                torch.set_float32_matmul_precision(before)
+
+        return {"float32": denoise, "bf16": bf16, "tf32": tf32}[self.precision]
 
 
 def _levels(sigma: float, x: Tensor) -> Float[Tensor, "S B"]:

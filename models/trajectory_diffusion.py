@@ -13,7 +13,7 @@ start, in units of their deviation at each step. Each has a field with the relea
 
 from collections.abc import Callable
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -26,6 +26,7 @@ from core.config import STRICT, Count, Inner, Positive, Rate, Share
 from core.data import Dataset
 from core.random import Streams
 from models.averaging import train_averaged
+from models.compiled import call
 from models.denoisers import UNetConfig, condition_channels
 from models.dynamics import DynamicsConfig, EnsembleDynamics
 from models.edm import Sampler, denoising_loss, masked_mean, precondition, training_sigma
@@ -41,7 +42,7 @@ __all__ = [
     "TrajectoryRegressionConfig",
 ]
 
-_CHUNK = 2_048  # trajectories of one run of the sampler: memory
+_MEMORY = 2**30  # bytes that one evaluation of the network may take, about
 _SCALE_WINDOWS = 2_000  # from which the deviation at each step is measured
 
 
@@ -171,6 +172,10 @@ class Given:
     present: Bool[Tensor, "S B H"]
     base: Float[Tensor, "S B H O"]  # what states are relative to, standardised units
 
+    def some(self, which: slice) -> "Given":
+        """Of these trajectories."""
+        return Given(*(getattr(self, field.name)[:, which] for field in fields(self)))
+
     def impose(self, x: Float[Tensor, "S B H D"]) -> Float[Tensor, "S B H D"]:
         """`x` with the known entries put back."""
         return torch.where(self.mask, self.rows, x)
@@ -198,25 +203,23 @@ class TrajectoryDiffusion(nn.Module):
         sampler: Sampler,
         rng: Streams,
         *,
+        begin: Float[Tensor, "S B L+1 O"] | None = None,
         ensemble: EnsembleDynamics | None = None,
         guide: Callable[[Tensor, Tensor, int], Tensor] | None = None,
     ) -> tuple[Float[Tensor, "S B T O"], Float[Tensor, "S B L A"]]:
         """T = L + 1 states, L = `length` actions; beyond H - 1 of them block by block, each from the end of the last.
 
-        Given starts and actions come back unchanged, generated actions are clipped to [-1, 1]. `ensemble` is needed by
-        a model that corrects one. `guide(obs, action, step)` returns what is to be added to the noisy actions before a
+        Given starts and actions come back unchanged, generated actions are clipped to [-1, 1]. With states to `begin`
+        from, under given actions, noise is added to those instead of replacing them. `ensemble` is needed by a model
+        that corrects one. `guide(obs, action, step)` returns what is to be added to the noisy actions before a
         step of the sampler, all in environment units.
         """
         obs, made, block = [start.unsqueeze(2)], list[Tensor](), self.config.rows - 1
         for first in range(0, length, block):
             steps, here = min(block, length - first), rng.fork(f"block/{first}")
             known = None if action is None else action[:, :, first : first + steps]
-            parts = []
-            for row in range(0, start.shape[1], _CHUNK):
-                some, each = slice(row, row + _CHUNK), here.fork(f"chunk/{row}")
-                given = None if known is None else known[:, some]
-                parts.append(self._block(obs[-1][:, some, -1], given, steps, sampler, each, ensemble, guide))
-            states, actions = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+            old = None if begin is None else begin[:, :, first : first + steps + 1]
+            states, actions = self._block(obs[-1][:, :, -1], known, steps, sampler, here, old, ensemble, guide)
             obs.append(states[:, :, 1:] if first or self.config.given != "nothing" else states)
             made.append(actions)
         if self.config.given == "nothing":
@@ -243,6 +246,7 @@ class TrajectoryDiffusion(nn.Module):
         length: int,
         sampler: Sampler,
         rng: Streams,
+        old: Tensor | None,
         ensemble: EnsembleDynamics | None,
         guide: Callable[[Tensor, Tensor, int], Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
@@ -263,17 +267,25 @@ class TrajectoryDiffusion(nn.Module):
             x = given.impose(self.regress(given))
         else:
             latent = rng.fork("latent").normal(start.shape[1], rows, self.features)
+            begin = 0.0 if old is None else self._encode(pad(old, (0, 0, 0, rows - 1 - length)), filled, given)
             x = sampler.sample(
-                lambda noisy, sigma: self.denoise(noisy, sigma, given),
+                lambda noisy, sigma: self._evaluate(noisy, sigma, given),
                 latent,
                 rng.fork("sampler"),
                 given.impose,
                 guided,
+                begin,
             )
         obs, actions = self._decode(x, given)
         if self.config.given != "nothing":
             obs[:, :, 0] = start
         return obs[:, :, : length + 1], actions.clamp(-1, 1)[:, :, :length]
+
+    def _evaluate(self, x: Tensor, sigma: Tensor, given: Given) -> Tensor:
+        """`denoise`, so many trajectories at a time that memory is enough."""
+        most = max(_MEMORY // (len(x) * self.config.denoiser.memory(self.config.rows)), 1)
+        parts = [slice(first, first + most) for first in range(0, x.shape[1], most)]
+        return torch.cat([call(self.denoise, x[:, some], sigma[:, some], given.some(some)) for some in parts], 1)
 
     def denoise(
         self, x: Float[Tensor, "S B H D"], sigma: Float[Tensor, "S B"], given: Given
