@@ -150,6 +150,18 @@ def test_the_rounds_share_their_noise(task: Task, models: ModelCache) -> None:
     assert (made.info["residual/6"] < other.info["residual/6"]).all()
 
 
+def test_a_warm_start_with_hardly_any_noise_keeps_the_ensembles_states(task: Task, models: ModelCache) -> None:
+    data = task.dataset()[0]
+    hardly = {"sampler": {"steps": 2, "sigma_max": 0.0021}, "relax": 0.0}
+
+    def states(**fields: Any) -> torch.Tensor:
+        fitted = smoke(**fields).fit(task, data, models, Streams(SEEDS))
+        return fitted.generate(Linear(), starts(data), 5, Streams(SEEDS, "generate")).obs
+
+    without, warm, cold = states(iterations=0), states(warm=True, **hardly), states(**hardly)
+    assert (warm - without).abs().max() < 0.1 * (cold - without).abs().max()
+
+
 def test_blocks_of_one_step_are_autoregressive(task: Task, models: ModelCache) -> None:
     data, _ = task.dataset()
     config = smoke(iterations=1, relax=0.0, block=1)

@@ -230,6 +230,31 @@ def test_the_multistep_solver_is_of_second_order() -> None:
     assert 3 < errors[0] / errors[1] < 5.5 and 3 < errors[1] / errors[2] < 5.5
 
 
+@pytest.mark.parametrize("sampler", [Sampler(steps=20, sigma_max=2.0), Sampler(method="heun", steps=20, sigma_max=2.0)])
+def test_a_warm_start_is_carried_to_where_its_noise_leads(sampler: Sampler) -> None:
+    """On N(0, 1) data the flow only scales: x_0 = x_sigma / sqrt(1 + sigma^2)."""
+    begin, latent = (Streams((0,)).fork(label).normal(500, 1) for label in "ab")
+    made = sampler.sample(unit, latent, Streams((0,)), begin=begin)
+    assert torch.allclose(made, (begin + 2 * latent) / sqrt(5), atol=0.02)
+    assert not torch.allclose(sampler.sample(unit, latent, Streams((0,))), made, atol=0.1)
+
+
+def test_lower_precision_is_the_networks_alone() -> None:
+    """A product in bf16 is right to three digits; what the solver adds up stays float32."""
+    weight = torch.linalg.qr(Streams((0,)).normal(8, 8))[0]
+
+    def network(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return (x @ weight) @ weight.mT / (1 + sigma.unsqueeze(-1) ** 2)
+
+    latent = Streams((0,)).normal(200, 8)
+    full, half, tensor = (
+        Sampler(precision=p).sample(network, latent, Streams((0,))) for p in ("float32", "bf16", "tf32")
+    )
+    assert full.dtype == half.dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest"
+    assert 1e-4 < (half - full).norm() / full.norm() < 2e-2
+    assert (tensor - full).norm() / full.norm() < 2e-3
+
+
 def test_seeds_do_not_touch_and_randomness_is_an_argument() -> None:
     latent = Streams((0, 1, 2)).normal(7, 2)
     together = CHURNED.sample(unit, latent, Streams((0, 1, 2)))

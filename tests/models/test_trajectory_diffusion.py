@@ -133,6 +133,21 @@ def test_long_trajectories_go_on_from_the_end_of_the_last_block(toy: Dataset) ->
     assert cost["evaluations"] == 1.0 and cost["flops"] == NET.flops(6, 3 * 6 + 2, 6)
 
 
+def test_little_memory_changes_no_rollout(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = fitted(KINDS["given actions"], toy)
+    start, action = toy.train.obs[:10].expand(2, -1, -1), 2 * Streams((0, 1)).uniform(10, 5, 2) - 1
+    whole, _ = model.sample(start, action, 5, SAMPLER, Streams((0, 1)))
+    one, rows = NET.memory(6), []
+    monkeypatch.setattr("models.trajectory_diffusion._MEMORY", 2 * 3 * one)
+    denoise = TrajectoryDiffusion.denoise
+    monkeypatch.setattr(
+        TrajectoryDiffusion, "denoise", lambda *given: rows.append(given[1].shape[1]) or denoise(*given)
+    )
+    parts, _ = model.sample(start, action, 5, SAMPLER, Streams((0, 1)))
+    assert rows == [3, 3, 3, 1] * SAMPLER.evaluations
+    assert torch.allclose(parts, whole, atol=1e-5)
+
+
 def test_states_and_rows_are_each_others_inverse(toy: Dataset) -> None:
     model, _ = fitted(KINDS["given actions"], toy)
     rng = Streams((0, 1))
