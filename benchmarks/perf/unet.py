@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.perf.command import Peers, finish, options, threads
 from benchmarks.perf.inputs import ACTION, OBS
 from benchmarks.perf.peers import folder, load
-from benchmarks.perf.turns import Figure, Turn, ratio_text, take_turns
+from benchmarks.perf.turns import Figure, Turn, also_compiled, ratio_text, take_turns
 from core.random import Streams
 from models.denoisers import UNetConfig, condition_channels
 from models.edm import denoising_loss, precondition, training_sigma
@@ -29,8 +29,8 @@ from models.trajectory_diffusion import TrajectoryDiffusionConfig
 __all__ = ["compare", "figures", "main"]
 
 PEER = "DyDiff"
-FULL = {"batch": 64, "steps": 10}
-QUICK = {"batch": 2, "steps": 2}
+FULL: dict[str, Any] = {"batch": 64, "steps": 10, "compiled": True}
+QUICK: dict[str, Any] = {"batch": 2, "steps": 2, "compiled": False}
 
 _MODEL = TrajectoryDiffusionConfig()
 _FEATURES = OBS + ACTION
@@ -95,16 +95,17 @@ def their_training(net: nn.Module, batch: int, steps: int) -> Turn:
     return Turn(call, batch * steps)
 
 
-def compare(peers: Path | None, repeats: int, *, batch: int, steps: int) -> dict[str, Any]:
+def compare(peers: Path | None, repeats: int, *, batch: int, steps: int, compiled: bool = False) -> dict[str, Any]:
     """Trajectories per second of both, in turns, and how large both networks are."""
     config, known = _MODEL.denoiser, Peers(peers)
     module = known.get(PEER, lambda root: load(root / "training/TemporalUnet.py", _STUBS))
     own, theirs = config.init(_FEATURES, _CHANNELS, Streams((0,))), module and released(module, config)
-    forwards = {PEER: forward(_seeded(theirs), batch, steps) if theirs else None, "ours": forward(own, batch, steps)}
-    trainings = {
-        PEER: their_training(theirs, batch, steps) if theirs else None,
-        "ours": our_training(own, batch, steps),
-    }
+    turns = {"forward": {"ours": forward(own, batch, steps)}, "training": {"ours": our_training(own, batch, steps)}}
+    if compiled:
+        turns = {name: also_compiled(own) for name, own in turns.items()}
+    peer: dict[str, Turn | None] = dict.fromkeys(turns)
+    if theirs:
+        peer = {"forward": forward(_seeded(theirs), batch, steps), "training": their_training(theirs, batch, steps)}
     return {
         "rows": _MODEL.rows,
         "batch": batch,
@@ -112,8 +113,8 @@ def compare(peers: Path | None, repeats: int, *, batch: int, steps: int) -> dict
         "flops_of_ours_as_we_count_them": config.flops(_FEATURES, _CHANNELS, _MODEL.rows),
         **known.record(),
         "measured": {
-            "forward": take_turns("trajectories/s", forwards, [PEER], repeats),
-            "training": take_turns("trajectories/s", trainings, [PEER], repeats),
+            name: take_turns("trajectories/s", {PEER: peer[name], **turn}, [PEER], repeats)
+            for name, turn in turns.items()
         },
     }
 
@@ -122,9 +123,13 @@ def figures(found: Mapping[str, Any]) -> list[Figure]:
     """Lines of the table of figures."""
     return [
         Figure(
-            f"Small U-Net, {name}, beside {PEER}'s code", ">= 2x", ratio_text(turns, "ours", PEER, found["not_there"])
+            f"Small U-Net, {name}{own.removeprefix('ours')}, beside {PEER}'s code",
+            ">= 2x",
+            ratio_text(turns, own, PEER, found["not_there"]),
         )
         for name, turns in found["measured"].items()
+        for own in turns["rates"]
+        if own != PEER
     ]
 
 

@@ -21,7 +21,7 @@ from benchmarks.perf.command import Peers, finish, options, threads
 from benchmarks.perf.inputs import ACTION, OBS, hopper_sized
 from benchmarks.perf.jax_worker import Worker
 from benchmarks.perf.peers import NotThereError, folder, load
-from benchmarks.perf.turns import Figure, Turn, ratio_text, take_turns
+from benchmarks.perf.turns import Figure, Turn, also_compiled, ratio_text, take_turns
 from core.buffer import Buffer, Mixer
 from core.data import Dataset
 from core.random import Streams
@@ -29,11 +29,11 @@ from core.random import Streams
 __all__ = ["compare", "figures", "main"]
 
 SEEDS = 8
-_ALL = f"{SEEDS} seeds"
-_OF_JAX = ("unifloral, 1 seed", f"unifloral, {_ALL}")
+_ONE, _ALL = "1 seed", f"{SEEDS} seeds"
+_OF_JAX = (f"unifloral, {_ONE}", f"unifloral, {_ALL}")
 _STUBS = ("d4rl", "gym", "pyrallis", "wandb")
-FULL = {"rows": 1_000_000, "updates": 40}
-QUICK = {"rows": 2_000, "updates": 4}
+FULL: dict[str, Any] = {"rows": 1_000_000, "updates": 40, "compiled": True}
+QUICK: dict[str, Any] = {"rows": 2_000, "updates": 4, "compiled": False}
 
 
 def ours(data: Dataset, seeds: int, updates: int) -> tuple[Turn, int]:
@@ -70,7 +70,9 @@ def corl(module: ModuleType, data: Dataset, updates: int) -> tuple[Turn, int]:
     return Turn(call, updates), sum(_parameters(net) for net in nets)
 
 
-def compare(peers: Path | None, jax: Path | None, repeats: int, *, rows: int, updates: int) -> dict[str, Any]:
+def compare(
+    peers: Path | None, jax: Path | None, repeats: int, *, rows: int, updates: int, compiled: bool = False
+) -> dict[str, Any]:
     """Rates of all who are there, in turns of `updates` seed-updates, of many seeds of twice as many.
 
     Raises:
@@ -88,8 +90,10 @@ def compare(peers: Path | None, jax: Path | None, repeats: int, *, rows: int, up
             parameters["unifloral"] = worker.about["parameters"]
             turns[_OF_JAX[0]] = Turn(partial(worker.run, 1, updates // 2), updates)
             turns[_OF_JAX[1]] = Turn(partial(worker.run, SEEDS, of_each // 2), SEEDS * of_each)
-        turns["ours, 1 seed"], parameters["ours"] = ours(data, 1, updates)
-        turns[f"ours, {_ALL}"], _ = ours(data, SEEDS, of_each)
+        own = {name: ours(data, seeds, each) for name, seeds, each in ((_ONE, 1, updates), (_ALL, SEEDS, of_each))}
+        parameters["ours"] = own[_ONE][1]
+        plain = {f"ours, {name}": turn for name, (turn, _) in own.items()}
+        turns |= also_compiled(plain) if compiled else plain
         if len(set(parameters.values())) > 1:
             raise RuntimeError(f"all must have equally many parameters, got {parameters}")
         measured = {"updates": take_turns("seed-updates/s", turns, ["CORL", *_OF_JAX], repeats)}
@@ -111,11 +115,13 @@ def figures(found: Mapping[str, Any]) -> list[Figure]:
         return Figure(f"TD3+BC, {name}, beside {peer}", asked, ratio_text(turns, f"ours, {name}", peer, missing))
 
     return [
-        line(_ALL, "CORL", ">= 2.2x"),
-        line(_ALL, _OF_JAX[0], "level"),
-        line(_ALL, _OF_JAX[1]),
-        line("1 seed", "CORL"),
-        line("1 seed", _OF_JAX[0]),
+        line(f"{_ALL}, compiled", "CORL", ">= 2.2x"),
+        line(f"{_ALL}, compiled", _OF_JAX[0], "level"),
+        line(f"{_ALL}, compiled", _OF_JAX[1]),
+        line(f"{_ONE}, compiled", "CORL"),
+        line(f"{_ONE}, compiled", _OF_JAX[0]),
+        line(_ALL, "CORL"),
+        line(_ONE, "CORL"),
     ]
 
 

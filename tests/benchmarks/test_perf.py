@@ -173,7 +173,7 @@ def test_every_comparison_runs_without_peers(
             assert all(ratios.get(who) is None for ratios in measured["ratios"].values())
     page = (tmp_path / "README.md").read_text()
     assert page in capsys.readouterr().out
-    assert page.count("not there") >= 8 and "not measured" not in page
+    assert page.count("not there") == 7 and page.count("not measured") == 5  # compiled is not quick
     assert ">= 2.2x" in page and "[updates.json](updates.json)" in page
 
 
