@@ -1,6 +1,6 @@
 """What a base algorithm is: a frozen dataclass that makes its networks and updates them from batches."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float, Float64, Int
@@ -10,7 +10,7 @@ from core.data import Batch, Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
 
-__all__ = ["Algorithm", "Parts", "Regularise", "State", "behaviour_rows", "episode_returns", "real_rows"]
+__all__ = ["Algorithm", "Parts", "Regularise", "State", "Steps", "behaviour_rows", "episode_returns", "real_rows"]
 
 Regularise = Literal["all", "real_only"]
 
@@ -67,6 +67,26 @@ class Algorithm(Protocol):
 
     def update(self, state: Any, batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
         """One gradient step on a batch of each seed; returns losses that nobody has waited for."""
+
+
+class Steps:
+    """An algorithm whose `update` is `schedule`, which counts and chooses on the host, and `step`, work for the device.
+
+    A GPU can then replay `step` as one graph for each of `schedule`'s answers. So `step` changes tensors in place, and
+    nothing else; its losses are functions that `models.nn.descend` is given, so that they can be compiled.
+    """
+
+    def schedule(self, state: Any) -> Hashable:
+        """Count the update, set learning rates; says which of its branches `step` takes."""
+        return None
+
+    def step(self, state: Any, batch: Transitions, rng: Streams, due: Any) -> dict[str, Float[Tensor, " S"]]:
+        """The update itself; `due` is what `schedule` said."""
+        raise NotImplementedError
+
+    def update(self, state: Any, batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
+        """One after the other."""
+        return self.step(state, batch, rng, self.schedule(state))
 
 
 def behaviour_rows(batch: Transitions, regularise: Regularise) -> slice:

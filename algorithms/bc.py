@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from algorithms.base import Parts, episode_returns
+from algorithms.base import Parts, Steps, episode_returns
 from core.config import STRICT, Count, NonNegative, Positive, Rate
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -22,7 +22,7 @@ __all__ = ["BC"]
 
 
 @dataclass(frozen=True, config=STRICT)
-class BC:
+class BC(Steps):
     """Defaults are the settings of CORL's BC, which are those of TD3+BC's actor."""
 
     top_share: Rate = 1.0  # share of the real rows that is learned from: those of the best episodes
@@ -58,11 +58,13 @@ class BC:
         actor = DeterministicActor(data, self.hidden, rng.fork("actor"), epsilon=self.epsilon, init=self.weights)
         return _State(actor, adam(actor.parameters(), self.learning_rate))
 
-    def update(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
+    def step(self, state: "_State", batch: Transitions, rng: Streams, due: None) -> dict[str, Float[Tensor, " S"]]:
         """One step on the mean of (pi(s) - a)^2 over rows and dimensions of the action."""
-        loss = (state.policy(batch.obs) - batch.action).square().mean((-1, -2))
-        descend(state.optimizer, loss)
-        return {"actor": loss.detach()}
+        return {"actor": descend(state.optimizer, self.loss, state, batch)}
+
+    def loss(self, state: "_State", batch: Transitions) -> Float[Tensor, " S"]:
+        """Of the policy."""
+        return (state.policy(batch.obs) - batch.action).square().mean((-1, -2))
 
 
 @plain_dataclass

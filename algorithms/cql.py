@@ -13,18 +13,18 @@ from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from algorithms.base import Parts, Regularise, behaviour_rows
+from algorithms.base import Parts, Regularise, Steps, behaviour_rows
 from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.actors import TanhGaussianActor, observation_normaliser
-from models.nn import MLP, Init, Standardize, adam, descend, ema_, orthogonal_, xavier_uniform_
+from models.nn import MLP, Init, Standardize, adam, descend, ema_, gradients, orthogonal_, xavier_uniform_
 
 __all__ = ["CQL"]
 
 
 @dataclass(frozen=True, config=STRICT)
-class CQL:
+class CQL(Steps):
     """Defaults are the authors' for locomotion as CORL reproduces them, `maze2d` are CORL's for that environment.
 
     `dydiff` is what DyDiff's code calls CQL.
@@ -93,24 +93,34 @@ class CQL:
             observation_normaliser(data, rng, self.epsilon),
         )
 
-    def update(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
+    def step(self, state: "_State", batch: Transitions, rng: Streams, due: None) -> dict[str, Float[Tensor, " S"]]:
         """One step of temperature, policy, multiplier, critics and their target."""
         losses = self.actor_step(state, batch, rng) if self.actor_first else {}
+        _, error, gap, q = gradients(state.critic_optimizer, self.critic_loss, state, batch, rng)
+        if self.lagrange_gap is not None:
+            descend(state.multiplier_optimizer, self.multiplier_loss, state, gap)
+        if not self.actor_first:
+            losses = self.actor_step(state, batch, rng)
+        state.critic_optimizer.step()
+        ema_(state.target_critic, state.critic, self.target_rate)
+        return losses | {"critic": error, "gap": gap.mean(-1), "q": q}
+
+    def critic_loss(
+        self, state: "_State", batch: Transitions, rng: Streams
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"], Float[Tensor, "S 2"], Float[Tensor, " S"]]:
+        """Squared error plus conservative term, of both critics; then (squared error, gap, mean value)."""
         q = state.value(state.critic, batch.obs, batch.action[:, None])[:, :, 0]
         error = (q - self.target(state, batch, rng)[:, None]).square().mean(-1)
         gap = self.gap(state, batch, q, rng)
-        critic_loss = (error + self.weight * self.multiplier_step(state, gap)[:, None] * gap).sum(-1)
-        if not self.actor_first:
-            losses = self.actor_step(state, batch, rng)
-        descend(state.critic_optimizer, critic_loss)
-        ema_(state.target_critic, state.critic, self.target_rate)
-        more = {"critic": error.sum(-1), "gap": gap.mean(-1), "q": q.mean((-1, -2))}
-        return losses | {name: value.detach() for name, value in more.items()}
+        loss = (error + self.weight * self.multiplier(state).detach()[:, None] * gap).sum(-1)
+        return loss, error.sum(-1), gap, q.mean((-1, -2))
 
     @torch.no_grad()
     def target(self, state: "_State", batch: Transitions, rng: Streams) -> Float[Tensor, "S B"]:
         """y = r + gamma (1 - d) max_j min_i Q_i'(s', a_j), a_j ~ pi(s'); no entropy in it."""
-        action, _ = state.actor.sample_and_log_prob(batch.next_obs, self.backup_samples, rng)
+        action, _ = state.actor.sample_and_log_prob(
+            batch.next_obs, rng.normal(self.backup_samples, *batch.action.shape[1:])
+        )
         value = state.value(state.target_critic, batch.next_obs, action).amin(1).amax(1)
         return batch.reward + self.discount * value.where(~batch.terminated, torch.zeros_like(value))
 
@@ -122,38 +132,52 @@ class CQL:
         """
         _, rows, action_dim = batch.action.shape
         with torch.no_grad():
-            uniform = 2 * rng.uniform(self.samples, rows, action_dim) - 1
-            here, log_here = state.actor.sample_and_log_prob(batch.obs, self.samples, rng)
-            there, log_there = state.actor.sample_and_log_prob(batch.next_obs, self.samples, rng)
+            shape = self.samples, rows, action_dim
+            uniform = 2 * rng.uniform(*shape) - 1
+            here, log_here = state.actor.sample_and_log_prob(batch.obs, rng.normal(*shape))
+            there, log_there = state.actor.sample_and_log_prob(batch.next_obs, rng.normal(*shape))
             log_uniform = torch.full_like(log_here, -action_dim * math.log(2))
         actions, log_density = torch.cat([uniform, here, there], 1), torch.cat([log_uniform, log_here, log_there], 1)
         values = state.value(state.critic, batch.obs, actions) - log_density[:, None]  # [S, 2, 3n, B]
         pushed_up = behaviour_rows(batch, self.regularise)
         return values.logsumexp(2).mean(-1) - q[:, :, pushed_up].mean(-1)
 
-    def multiplier_step(self, state: "_State", gap: Float[Tensor, "S 2"]) -> Float[Tensor, " S"]:
-        """The multiplier before its step of gradient ascent on multiplier * (gap - lagrange_gap)."""
+    def multiplier(self, state: "_State") -> Float[Tensor, " S"]:
+        """Of the conservative term: 1, or what keeps it at `lagrange_gap`."""
         if self.lagrange_gap is None:
-            return torch.ones_like(gap[:, 0])
-        multiplier = state.multiplier.exp().clamp(max=1e6)
-        excess = self.weight * (gap.detach() - self.lagrange_gap)
-        descend(state.multiplier_optimizer, -multiplier * excess.mean(-1))
-        return multiplier.detach()
+            return torch.ones_like(state.multiplier)
+        return state.multiplier.exp().clamp(max=1e6)
+
+    def multiplier_loss(self, state: "_State", gap: Float[Tensor, "S 2"]) -> Float[Tensor, " S"]:
+        """-multiplier * (gap - lagrange_gap)."""
+        excess = self.weight * (gap - (self.lagrange_gap or 0.0))
+        return -self.multiplier(state) * excess.mean(-1)
 
     def actor_step(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
-        """Loss alpha log pi(a|s) - min_i Q_i(s, a); log alpha falls while the entropy is above -A. Source: SAC."""
-        action, log_prob = (x[:, 0] for x in state.actor.sample_and_log_prob(batch.obs, 1, rng))
+        """One step of the temperature and one of the policy."""
+        noise = rng.normal(1, *batch.action.shape[1:])
+        with torch.no_grad():
+            entropy = -state.actor.sample_and_log_prob(batch.obs, noise)[1].mean((-1, -2))
         old = state.temperature.detach().exp()
-        surplus = log_prob.detach().mean(-1) - action.shape[-1]
-        descend(state.temperature_optimizer, -state.temperature * surplus)
+        descend(state.temperature_optimizer, self.temperature_loss, state, entropy + batch.action.shape[-1])
         if self.log_temperature_range is not None:
             with torch.no_grad():
                 state.temperature.clamp_(*self.log_temperature_range)
         alpha = state.temperature.detach().exp() if self.actor_first else old
-        value = state.value(state.critic, batch.obs, action[:, None])[:, :, 0].amin(1)
-        loss = alpha * log_prob.mean(-1) - value.mean(-1)
-        descend(state.actor_optimizer, loss)
-        return {"actor": loss.detach(), "temperature": alpha, "entropy": -log_prob.detach().mean(-1)}
+        loss = descend(state.actor_optimizer, self.actor_loss, state, batch, noise, alpha)
+        return {"actor": loss, "temperature": alpha, "entropy": entropy}
+
+    def temperature_loss(self, state: "_State", surplus: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
+        """log alpha * (entropy + A): it falls while the entropy is above -A. Source: SAC."""
+        return state.temperature * surplus
+
+    def actor_loss(
+        self, state: "_State", batch: Transitions, noise: Float[Tensor, "S 1 B A"], alpha: Float[Tensor, " S"]
+    ) -> Float[Tensor, " S"]:
+        """alpha log pi(a|s) - min_i Q_i(s, a). Source: SAC."""
+        action, log_prob = state.actor.sample_and_log_prob(batch.obs, noise)
+        value = state.value(state.critic, batch.obs, action)[:, :, 0].amin(1)
+        return alpha * log_prob[:, 0].mean(-1) - value.mean(-1)
 
 
 @plain_dataclass

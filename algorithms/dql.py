@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64, Int
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from algorithms.base import Parts, Regularise, behaviour_rows
+from algorithms.base import Parts, Regularise, Steps, behaviour_rows
 from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -26,7 +26,7 @@ Select = Literal["q-softmax", "q-max", "sample"]
 
 
 @dataclass(frozen=True, config=STRICT)
-class DQL:
+class DQL(Steps):
     """Defaults are the authors' for locomotion; `dydiff` is what DyDiff's code calls Diffusion-QL.
 
     Between locomotion sets the authors vary one field: presets called like a data set.
@@ -115,20 +115,29 @@ class DQL:
             rng.fork("greedy").integers(2**62, data.train.obs.shape[-1]),
         )
 
-    def update(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
-        """One step of the critics, one of the policy, and then of their targets."""
+    def schedule(self, state: "_State") -> bool:
+        """Set the learning rates; whether the averaged policy moves."""
         anneal(state.critic_optimizer, self.critic_rate, state.updates, self.decay_updates)
         anneal(state.actor_optimizer, self.actor_rate, state.updates, self.decay_updates)
-        target = self.target(state, batch, rng)
-        q = state.value(state.critic, batch.obs, batch.action[:, None])[:, :, 0]
-        critic_loss = (q - target[:, None]).square().mean(-1).sum(-1)
-        descend(state.critic_optimizer, critic_loss, self.max_norm)
-        losses = self.actor_step(state, batch, rng)
-        if state.updates >= self.ema_start and state.updates % self.ema_every == 0:
+        state.updates += 1
+        return state.updates > self.ema_start and (state.updates - 1) % self.ema_every == 0
+
+    def step(self, state: "_State", batch: Transitions, rng: Streams, due: bool) -> dict[str, Float[Tensor, " S"]]:
+        """One step of the critics, one of the policy, and then of their targets."""
+        critic, q = descend(state.critic_optimizer, self.critic_loss, state, batch, rng, max_norm=self.max_norm)
+        _, clone, pull = descend(state.actor_optimizer, self.actor_loss, state, batch, rng, max_norm=self.max_norm)
+        if due:
             ema_(state.target_actor, state.actor, self.ema_rate)
         ema_(state.target_critic, state.critic, self.target_rate)
-        state.updates += 1
-        return losses | {"critic": critic_loss.detach(), "q": q.detach().mean((-1, -2))}
+        return {"denoising": clone, "pull": pull, "critic": critic, "q": q}
+
+    def critic_loss(
+        self, state: "_State", batch: Transitions, rng: Streams
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"]]:
+        """(squared error of both critics, mean value)."""
+        target = self.target(state, batch, rng)
+        q = state.value(state.critic, batch.obs, batch.action[:, None])[:, :, 0]
+        return (q - target[:, None]).square().mean(-1).sum(-1), q.mean((-1, -2))
 
     @torch.no_grad()
     def target(self, state: "_State", batch: Transitions, rng: Streams) -> Float[Tensor, "S B"]:
@@ -137,10 +146,12 @@ class DQL:
         value = state.value(state.target_critic, batch.next_obs, action).amax(2).amin(1)
         return batch.reward + self.discount * value.where(~batch.terminated, torch.zeros_like(value))
 
-    def actor_step(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
-        """Loss (noise - predicted noise)^2 - eta Q_i(s, a) / mean |Q_j(s, a)|. Source: paper, eq. 2, 3 and appendix.
+    def actor_loss(
+        self, state: "_State", batch: Transitions, rng: Streams
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"], Float[Tensor, " S"]]:
+        """(noise - predicted noise)^2 - eta Q_i(s, a) / mean |Q_j(s, a)|. Source: paper, eq. 2, 3 and appendix.
 
-        For every seed a coin says which critic is i; j is the other one.
+        Behind the sum its terms, without eta. For every seed a coin says which critic is i; j is the other one.
         """
         rows = behaviour_rows(batch, self.regularise)
         step, noise = rng.integers(self.steps, batch.obs.shape[1]), rng.normal(*batch.action.shape[1:])
@@ -155,8 +166,7 @@ class DQL:
         i = rng.integers(2)[:, None, None].expand(-1, 1, q.shape[-1])
         q_i, q_j = q.gather(1, i)[:, 0], q.gather(1, 1 - i)[:, 0]
         pull = -q_i.mean(-1) / q_j.abs().mean(-1).detach()
-        descend(state.actor_optimizer, clone + self.eta * pull, self.max_norm)
-        return {"denoising": clone.detach(), "pull": pull.detach()}
+        return clone + self.eta * pull, clone, pull
 
 
 @plain_dataclass(frozen=True)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from algorithms.base import Parts, Regularise, behaviour_rows, episode_returns
+from algorithms.base import Parts, Regularise, Steps, behaviour_rows, episode_returns
 from core.config import STRICT, Count, Inner, NonNegative, Positive, Rate, Share
 from core.data import Dataset, Transitions
 from core.errors import DataError
@@ -24,7 +24,7 @@ __all__ = ["IQL"]
 
 
 @dataclass(frozen=True, config=STRICT)
-class IQL:
+class IQL(Steps):
     """Defaults are the paper's for locomotion, with states normalised and rewards as they come.
 
     The paper scales the rewards of locomotion sets (preset `locomotion`); CORL, whose numbers most others compare with,
@@ -89,8 +89,23 @@ class IQL:
             raise DataError(f"iql.reward='return_range' needs episodes of different returns, got {len(returns)} equal")
         return 1000 / span
 
-    def update(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
+    def schedule(self, state: "_State") -> None:
+        """Set the actor's learning rate."""
+        anneal(state.actor_optimizer, self.learning_rate, state.updates, self.decay_updates)
+        state.updates += 1
+
+    def step(self, state: "_State", batch: Transitions, rng: Streams, due: None) -> dict[str, Float[Tensor, " S"]]:
         """One step of V, of both Q, of their target, and of the policy; all use the V and target Q from before."""
+        value, advantage, target = descend(state.value_optimizer, self.value_loss, state, batch)
+        critic, q = descend(state.critic_optimizer, self.critic_loss, state, batch, target)
+        ema_(state.target_critic, state.critic, self.target_rate)
+        actor = descend(state.actor_optimizer, self.actor_loss, state, batch, advantage)
+        return {"value": value, "critic": critic, "actor": actor, "q": q}
+
+    def value_loss(
+        self, state: "_State", batch: Transitions
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, "S B"], Float[Tensor, "S B"]]:
+        """(expectile loss of V(s), advantage min_i Q_i'(s, a) - V(s), target y = r + gamma (1 - d) V(s'))."""
         obs = state.normaliser(batch.obs)
         value = state.value(obs)[..., 0]
         with torch.no_grad():
@@ -99,22 +114,19 @@ class IQL:
             reward = state.reward_scale * batch.reward
             target = reward + self.discount * following.where(~batch.terminated, torch.zeros_like(following))
         advantage = best - value
-        value_loss = expectile_loss(advantage, self.expectile).mean(-1)
-        descend(state.value_optimizer, value_loss)
+        return expectile_loss(advantage, self.expectile).mean(-1), advantage, target
 
-        q = state.q(state.critic, obs, batch.action)
-        critic_loss = (q - target[:, None]).square().mean((-1, -2))
-        descend(state.critic_optimizer, critic_loss)
-        ema_(state.target_critic, state.critic, self.target_rate)
+    def critic_loss(
+        self, state: "_State", batch: Transitions, target: Float[Tensor, "S B"]
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"]]:
+        """(squared error of both critics, mean value)."""
+        q = state.q(state.critic, state.normaliser(batch.obs), batch.action)
+        return (q - target[:, None]).square().mean((-1, -2)), q.mean((-1, -2))
 
-        weight = (self.temperature * advantage.detach()).exp().clamp(max=self.weight_limit)
-        rows = behaviour_rows(batch, self.regularise)
-        actor_loss = (weight * state.misfit(batch))[:, rows].mean(-1)
-        anneal(state.actor_optimizer, self.learning_rate, state.updates, self.decay_updates)
-        descend(state.actor_optimizer, actor_loss)
-        state.updates += 1
-        losses = {"value": value_loss, "critic": critic_loss, "actor": actor_loss, "q": q.mean((-1, -2))}
-        return {name: loss.detach() for name, loss in losses.items()}
+    def actor_loss(self, state: "_State", batch: Transitions, advantage: Float[Tensor, "S B"]) -> Float[Tensor, " S"]:
+        """Misfit of the policy, weighted by exp(beta advantage). Source: paper, eq. 7."""
+        weight = (self.temperature * advantage).exp().clamp(max=self.weight_limit)
+        return (weight * state.misfit(batch))[:, behaviour_rows(batch, self.regularise)].mean(-1)
 
 
 def expectile_loss(difference: Float[Tensor, "*rows"], expectile: float) -> Float[Tensor, "*rows"]:

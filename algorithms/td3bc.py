@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from algorithms.base import Parts, Regularise, behaviour_rows
+from algorithms.base import Parts, Regularise, Steps, behaviour_rows
 from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -20,7 +20,7 @@ __all__ = ["TD3BC"]
 
 
 @dataclass(frozen=True, config=STRICT)
-class TD3BC:
+class TD3BC(Steps):
     """Defaults are the authors' released settings; preset `dydiff` is what DyDiff's code calls TD3+BC."""
 
     alpha: Positive = 2.5  # weight of Q against behaviour cloning
@@ -67,19 +67,28 @@ class TD3BC:
             observation_normaliser(data, rng, self.epsilon),
         )
 
-    def update(self, state: "_State", batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
-        """One critic step; every `policy_every`-th time an actor step and a step of the targets."""
+    def schedule(self, state: "_State") -> bool:
+        """Whether the actor's turn has come."""
         state.updates += 1
-        target = self.target(state, batch, rng)
-        q = state.value(state.critic, batch.obs, batch.action)
-        critic_loss = self.critic_weight * (q - target[:, None]).square().mean(-1).sum(-1)
-        descend(state.critic_optimizer, critic_loss)
-        losses = {"critic": critic_loss.detach(), "q": q.detach().mean((-1, -2))}
-        if state.updates % self.policy_every == 0:
-            losses["actor"] = self.actor_step(state, batch, rng)
+        return state.updates % self.policy_every == 0
+
+    def step(self, state: "_State", batch: Transitions, rng: Streams, due: bool) -> dict[str, Float[Tensor, " S"]]:
+        """One critic step; every `policy_every`-th time an actor step and a step of the targets."""
+        critic_loss, q = descend(state.critic_optimizer, self.critic_loss, state, batch, rng)
+        losses = {"critic": critic_loss, "q": q}
+        if due:
+            losses["actor"] = descend(state.actor_optimizer, self.actor_loss, state, batch, rng)
             ema_(state.target_actor, state.actor, self.target_rate)
             ema_(state.target_critic, state.critic, self.target_rate)
         return losses
+
+    def critic_loss(
+        self, state: "_State", batch: Transitions, rng: Streams
+    ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"]]:
+        """(squared error of both critics, mean value)."""
+        target = self.target(state, batch, rng)
+        q = state.value(state.critic, batch.obs, batch.action)
+        return self.critic_weight * (q - target[:, None]).square().mean(-1).sum(-1), q.mean((-1, -2))
 
     @torch.no_grad()
     def target(self, state: "_State", batch: Transitions, rng: Streams) -> Float[Tensor, "S B"]:
@@ -91,16 +100,14 @@ class TD3BC:
         value = state.value(state.target_critic, batch.next_obs, action).amin(1)
         return batch.reward + self.discount * value.where(~batch.terminated, torch.zeros_like(value))
 
-    def actor_step(self, state: "_State", batch: Transitions, rng: Streams) -> Float[Tensor, " S"]:
-        """Loss -lambda Q_1(s, pi(s)) + (pi(s) - a)^2 with lambda = alpha / mean |Q_1|. Source: paper, eq. 3 and 5."""
+    def actor_loss(self, state: "_State", batch: Transitions, rng: Streams) -> Float[Tensor, " S"]:
+        """-lambda Q_1(s, pi(s)) + (pi(s) - a)^2 with lambda = alpha / mean |Q_1|. Source: paper, eq. 3 and 5."""
         action = state.actor(batch.obs, rng)
         q = state.value(state.critic, batch.obs, action)[:, 0]
         scale = self.alpha / q.abs().mean(-1).detach()  # one per seed, never one for all
         rows = behaviour_rows(batch, self.regularise)
         distance = (action[:, rows] - batch.action[:, rows]).square().mean((-1, -2))
-        loss = -scale * q.mean(-1) + self.behaviour_weight * distance
-        descend(state.actor_optimizer, loss)
-        return loss.detach()
+        return -scale * q.mean(-1) + self.behaviour_weight * distance
 
 
 @plain_dataclass

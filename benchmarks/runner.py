@@ -19,6 +19,7 @@ from benchmarks.evaluate import evaluate_policy, start_states
 from benchmarks.fidelity import evaluate_rollouts
 from benchmarks.provenance import peak_memory_mib, provenance
 from benchmarks.spec import RunSpec
+from benchmarks.stepping import Stepper, cuda_graph, pays
 from benchmarks.store import DIVERGED, Record
 from core.buffer import Buffer, Mixer
 from core.checkpoint import Checkpoint, Stateful, load_all, state_of
@@ -30,7 +31,8 @@ from core.policy import Policy
 from core.progress import progress, say
 from core.random import Streams
 from generators.base import Fitted, Generator
-from models.cache import ModelCache
+from models.cache import ModelCache, ModelConfig
+from models.compiled import compiling
 from tasks.base import Task
 
 __all__ = ["model_cache", "run"]
@@ -65,6 +67,8 @@ def run(
     mixer = Mixer(real_rows(algorithm, data), buffer, settings.real_fraction, algorithm.batch_size)
     batches, noise, records = rng.fork("batches"), rng.fork("update"), _Records(spec.seeds, observe)
     watch, losses = Watch(state, spec.seeds), dict[str, Tensor]()
+    update = Stepper(algorithm, state, mixer, batches, noise, cuda_graph if device.type == "cuda" else None)
+    compiled = pays(spec.algorithm.name, settings.updates, settings.compile, device)
     origin = provenance(device)
     checkpoint = Checkpoint(folder, _identity(spec, data, origin, device))
     parts: dict[str, Stateful] = {"state": state, "buffer": buffer, "batches": batches, "noise": noise}
@@ -73,13 +77,14 @@ def run(
     def snapshot() -> dict[str, Any]:
         return state_of(parts) | {"losses": losses}
 
+    label = f"{spec.task} {spec.generator.name} {spec.algorithm.name}"
     done, found = checkpoint.load() or (0, None)
     if found:
-        say(f"{spec.task} {spec.generator.name} {spec.algorithm.name}: goes on from update {done}")
+        say(f"{label}: goes on from update {done}")
         load_all(parts, found)
         losses = {name: loss.to(device) for name, loss in found["losses"].items()}
         mixer.refresh()
-    with progress(f"{spec.task} {spec.generator.name} {spec.algorithm.name}", settings.updates) as advance, deferred():
+    with progress(label, settings.updates) as advance, deferred(), compiling(compiled):
         advance(step := done)
         for step in range(done + 1, settings.updates + 1 if records.going else 0):
             if _refresh_due(step, generator):
@@ -91,7 +96,7 @@ def run(
                     mixer.refresh()
                 records.add(step, ((f"generate/{name}", value) for name, value in rollouts.info.items()))
             with clock("update"):
-                losses = algorithm.update(state, mixer.batch(batches), noise)
+                losses = update()
             if step % settings.evaluate_every == 0 or step == settings.updates:
                 with clock("evaluate"):
                     records.stop(step, watch.look(losses))
@@ -135,7 +140,12 @@ def run(
 
 def model_cache(spec: RunSpec, device: torch.device) -> ModelCache:
     """Where the cell takes its pretrained models from."""
-    return ModelCache(Streams(spec.seeds, device=device).fork("models"), shared=spec.settings.shared_models)
+
+    def compiled(config: ModelConfig) -> bool:
+        return pays(type(config).__name__, getattr(config, "updates", 0), spec.settings.compile, device)
+
+    rng = Streams(spec.seeds, device=device).fork("models")
+    return ModelCache(rng, shared=spec.settings.shared_models, compiled=compiled)
 
 
 class _Clock:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -35,6 +35,9 @@ SUITES = Path(__file__).parent / "suites"
 _FOLDERS = ("generators", "algorithms")
 
 
+Compile = Literal["never", "auto", "always"]
+
+
 class Settings(BaseModel, **STRICT, frozen=True):
     """Everything a cell shares with the others of its suite, whatever its methods."""
 
@@ -49,6 +52,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
     dataset_rows: Count = 100_000  # size of sets that are made here (local/, toy/)
     heldout: Inner = 0.1  # share of the episodes kept back from all training
     view: View = "episodes"  # how rows become transitions: tasks/layout.py
+    compile: Compile = "never"  # torch.compile on a CPU; "auto": where it pays. Seeds then agree to rounding only
 
     def data_options(self, data_dir: Path | None) -> DataOptions:
         """The part that concerns data."""

@@ -52,12 +52,18 @@ class Mixer:
         self._real, self._synthetic, self._size = pack(real), synthetic, size
         self._dims = (real.obs.shape[-1], real.action.shape[-1])
         self._share = round(real_fraction * size)
+        self._empty = synthetic.written == 0
         self.refresh()
 
     def refresh(self) -> None:
         """To be called after rows were added (it synchronises with the device, a batch does not)."""
-        empty = self._synthetic.written == 0
-        self._all_empty, self._empty = bool(empty.all()), empty if bool(empty.any()) else None
+        self._empty.copy_(self._synthetic.written == 0)
+        self._all_empty, self._some_empty = bool(self._empty.all()), bool(self._empty.any())
+
+    @property
+    def way(self) -> tuple[bool, bool]:
+        """How the next batches are put together; between refreshes all are alike."""
+        return self._all_empty, self._some_empty
 
     def batch(self, rng: Streams) -> Batch:
         """The next batch, different for every seed."""
@@ -67,7 +73,7 @@ class Mixer:
         if share < self._size:
             slots = (draw[:, share:] * self._synthetic.filled()[:, None]).long()
             chosen = self._synthetic.rows.gather(1, slots[..., None].expand(-1, -1, rows.shape[-1]))
-            if self._empty is not None:
+            if self._some_empty:
                 chosen = torch.where(self._empty[:, None, None], self._draw_real(draw[:, share:]), chosen)
             rows = torch.cat([rows, chosen], 1)
         return Batch(**vars(unpack(rows, *self._dims)), real=share)

@@ -3,12 +3,17 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-__all__ = ["Streams", "named"]
+__all__ = ["Drawn", "Recorder", "Streams", "named"]
+
+
+_Fill = Callable[[Tensor, torch.Generator], Tensor]
+_Ask = tuple[tuple[int, ...], torch.dtype, _Fill]
 
 
 class Streams:
@@ -49,28 +54,51 @@ class Streams:
 
     def state_dict(self) -> list[Tensor]:
         """Where every seed's numbers go on."""
-        return [generator.get_state() for generator in self._generators]
+        return [generator.get_state() for generator in self.generators]
 
     def load_state_dict(self, state: Iterable[Tensor]) -> None:
         """Go on from there."""
-        for generator, known in zip(self._generators, state, strict=True):
+        for generator, known in zip(self.generators, state, strict=True):
             generator.set_state(known)
 
     @cached_property
-    def _generators(self) -> list[torch.Generator]:
+    def generators(self) -> list[torch.Generator]:
+        """One per seed, on the device."""
         return [torch.Generator(self.device).manual_seed(self._number(seed)) for seed in self.seeds]
 
     def _number(self, seed: int) -> int:
         digest = hashlib.blake2b(f"{seed}:{self.label}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 
-    def _draw(
-        self, shape: tuple[int, ...], dtype: torch.dtype, fill: Callable[[Tensor, torch.Generator], Tensor]
-    ) -> Tensor:
+    def _draw(self, shape: tuple[int, ...], dtype: torch.dtype, fill: _Fill) -> Tensor:
         out = torch.empty(len(self.seeds), *shape, dtype=dtype, device=self.device)
-        for row, generator in zip(out, self._generators, strict=True):
+        for row, generator in zip(out, self.generators, strict=True):
             fill(row, generator)
         return out
+
+
+class Recorder(Streams):
+    """The numbers of `source`, which go on there; `asked` lists what was drawn."""
+
+    def __init__(self, source: Streams) -> None:
+        super().__init__(source.seeds, source.label, source.device)
+        self._source, self.asked = source, list[_Ask]()
+
+    def _draw(self, *ask: Any) -> Tensor:
+        self.asked.append(ask)
+        return self._source._draw(*ask)
+
+
+class Drawn(Streams):
+    """Numbers drawn from `source` beforehand, for one call of what a `Recorder` has listened to."""
+
+    def __init__(self, source: Streams, asked: Iterable[_Ask]) -> None:
+        super().__init__(source.seeds, source.label, source.device)
+        self._numbers, self._next = [source._draw(*ask) for ask in asked], 0
+
+    def _draw(self, *ask: Any) -> Tensor:
+        self._next += 1
+        return self._numbers[self._next - 1]
 
 
 def named(streams: Iterable[Streams]) -> dict[str, Streams]:

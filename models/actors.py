@@ -131,11 +131,11 @@ class TanhGaussianActor(nn.Module):
         return (mean + log_std.exp() * rng.normal(*mean.shape[1:])).tanh()
 
     def sample_and_log_prob(
-        self, obs: Float[Tensor, "S B O"], count: int, rng: Streams
+        self, obs: Float[Tensor, "S B O"], noise: Float[Tensor, "S n B A"]
     ) -> tuple[Float[Tensor, "S n B A"], Float[Tensor, "S n B"]]:
-        """Reparameterised samples and their log-densities, with gradients; exact where tanh rounds to one, too."""
+        """What standard normal `noise` leads to, and its log-density, with gradients; exact where tanh is one, too."""
         mean, log_std = (x[:, None] for x in self.moments(obs))
-        u = mean + log_std.exp() * rng.normal(count, *mean.shape[2:])
+        u = mean + log_std.exp() * noise
         return u.tanh(), gaussian_log_prob(u, mean, log_std) - tanh_log_det(u)
 
     def log_prob(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
@@ -164,6 +164,7 @@ class DiffusionActor(nn.Module):
 
     betas: Tensor
     kept: Tensor
+    frequencies: Tensor
 
     def __init__(
         self,
@@ -185,13 +186,16 @@ class DiffusionActor(nn.Module):
         betas = vp_betas(steps, *beta_range).to(rng.device)
         self.register_buffer("betas", betas, persistent=False)
         self.register_buffer("kept", (1 - betas).cumprod(0), persistent=False)  # alpha-bar: the signal's variance
-        self.frequencies = [math.exp(-math.log(1e4) * i / (embedding // 2 - 1)) for i in range(embedding // 2)]
+        frequencies = [math.exp(-math.log(1e4) * i / (embedding // 2 - 1)) for i in range(embedding // 2)]
+        self.register_buffer(
+            "frequencies", torch.tensor(frequencies, dtype=torch.float64, device=rng.device), persistent=False
+        )
 
     def forward(
         self, noised: Float[Tensor, "S B A"], step: Int[Tensor, "S B"], obs: Float[Tensor, "S B O"]
     ) -> Float[Tensor, "S B A"]:
         """The noise in `noised`."""
-        angle = step[..., None] * torch.tensor(self.frequencies, dtype=obs.dtype, device=obs.device)
+        angle = step[..., None] * self.frequencies.to(obs.dtype)
         embedded = self.embed(torch.cat([angle.sin(), angle.cos()], -1))
         return self.net(torch.cat([noised, embedded, self.normaliser(obs)], -1))
 

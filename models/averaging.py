@@ -1,6 +1,6 @@
 """The training loop of diffusion models: a fixed number of updates, and the running average of the weights is kept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from math import cos, pi
 
@@ -12,7 +12,7 @@ from core.checkpoint import Checkpoint, Stateful, load_all, state_of
 from core.interrupt import deferred
 from core.progress import progress
 from core.random import Streams, named
-from models.nn import adam, descend, ema_
+from models.nn import adam, descend, ema_, set_rate
 
 __all__ = ["average_rate", "cosine_decay", "train_averaged"]
 
@@ -32,9 +32,9 @@ def average_rate(count: int, limit: float) -> float:
 
 def train_averaged(
     model: nn.Module,
-    loss: Callable[[], Float[Tensor, " S"]],
+    loss: Callable[..., Float[Tensor, " S"]],
     *,
-    draws: Iterable[Streams],
+    draws: Sequence[Streams],
     updates: int,
     learning_rate: float,
     betas: tuple[float, float] = (0.9, 0.999),
@@ -46,7 +46,7 @@ def train_averaged(
 ) -> None:
     """Adam with a cosine learning rate and gradients clipped per seed; afterwards `model` holds the average.
 
-    `draws` are the streams that `loss` draws from: a fit that was killed goes on with them.
+    `loss(*draws)` draws from these streams and no others: a fit that was killed goes on with them.
 
     Raises:
         FloatingPointError: the loss is no longer finite (looked at a hundred times).
@@ -61,10 +61,8 @@ def train_averaged(
     with progress(f"fit {label}", updates) as advance, deferred():
         advance(done - done % check_every)
         for update in range(done + 1, updates + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * cosine_decay(update - 1, updates, hold)
-            value = loss()
-            descend(optimizer, value, max_norm)
+            set_rate(optimizer, learning_rate * cosine_decay(update - 1, updates, hold))
+            value = descend(optimizer, loss, *draws, max_norm=max_norm)
             if update % average_every == 0:
                 ema_(averaged, model, 1 - average_rate(update // average_every, average))
             if update % check_every == 0:

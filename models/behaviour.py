@@ -43,10 +43,9 @@ class BehaviourConfig:
         obs, action = data.train.obs, data.train.action
         train, holdout = split_rows(len(obs), self.holdout, self.holdout_rows, rng.fork("split"))
         model.units.fit(obs, train)
-        batches, noise = rng.fork("batches"), rng.fork("noise")
         blur = self.smoothing * rng.fork("holdout").normal(holdout.shape[-1], action.shape[-1])
 
-        def surprise() -> Float[Tensor, " S"]:
+        def surprise(batches: Streams, noise: Streams) -> Float[Tensor, " S"]:
             rows = train.gather(-1, (batches.uniform64(self.batch_size) * train.shape[-1]).long())
             drawn = self.smoothing * noise.normal(self.batch_size, action.shape[-1])
             return -model.log_prob(obs[rows], action[rows] + drawn).mean(-1)
@@ -55,7 +54,7 @@ class BehaviourConfig:
             model,
             surprise,
             lambda: (-model.log_prob(obs[holdout], action[holdout] + blur).mean(-1)).exp(),  # errors are positive
-            draws=[batches, noise],
+            draws=[rng.fork("batches"), rng.fork("noise")],
             learning_rate=self.learning_rate,
             updates=self.max_updates,
             check_every=self.check_every,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from core.data import Dataset
 from core.files import atomic, cache_dir, canonical_json, sha256, write_json
 from core.progress import say
 from core.random import Streams
+from models.compiled import compiling
 
 __all__ = ["ModelCache", "ModelConfig", "describe_model", "fresh_models"]
 
@@ -72,8 +73,16 @@ _elsewhere: list[Path] = []
 class ModelCache:
     """Models for the seeds of one run."""
 
-    def __init__(self, rng: Streams, folder: Path | None = None, *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        rng: Streams,
+        folder: Path | None = None,
+        *,
+        shared: bool = False,
+        compiled: Callable[["ModelConfig"], bool] = lambda config: False,
+    ) -> None:
         self._rng = rng.only(rng.seeds[:1]) if shared else rng
+        self._compiled = compiled  # whether the losses of its fit go through torch.compile
         self._copies = len(rng.seeds) if shared else 1  # a shared model is the first seed's, for all
         self._folder = folder or (_elsewhere[-1] if _elsewhere else cache_dir("models"))
         self.used: dict[str, dict[str, Any]] = {}  # by key: kind of model, seconds of its fit (per seed)
@@ -98,13 +107,14 @@ class ModelCache:
     def _fit(
         self, config: ModelConfig, data: Dataset, dims: tuple[int, int], rng: Streams, keys: dict[int, str]
     ) -> None:
-        same_seeds = ModelCache(self._rng.only(rng.seeds), self._folder)
+        same_seeds = ModelCache(self._rng.only(rng.seeds), self._folder, compiled=self._compiled)
         needs = [same_seeds.get(need, data) for need in getattr(config, "needs", ())]
         started = time.perf_counter()
         model: nn.Module = config.init(*dims, rng.fork("init"))
         own = [keys[seed] for seed in rng.seeds]
         with within(self._folder / f"{own[0]}.partial", " ".join(own)):
-            config.fit(model, data, rng.fork("fit"), *needs)
+            with compiling(self._compiled(config)):
+                config.fit(model, data, rng.fork("fit"), *needs)
             share = (time.perf_counter() - started) / len(rng.seeds)
             state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
             for row, seed in enumerate(rng.seeds):
@@ -139,6 +149,8 @@ class ModelCache:
             "torch": torch.__version__,
             "device": rng.device.type,
         }
+        if self._compiled(config):
+            common["compiled"] = True
         return [
             hashlib.sha256(canonical_json({**common, "seed": seed}).encode()).hexdigest()[:32] for seed in rng.seeds
         ]

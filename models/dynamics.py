@@ -74,9 +74,9 @@ class DynamicsConfig:
         model.input.fit(x, train)
         model.output.fit(y, train)
         bootstrap = _bootstrap(train, self.members, rng.fork("bootstrap"))
-        batches, copies = rng.fork("batches"), (len(rng.seeds), self.members)
+        copies = (len(rng.seeds), self.members)
 
-        def loss() -> Float[Tensor, " S"]:
+        def loss(batches: Streams) -> Float[Tensor, " S"]:
             position = (batches.uniform64(self.members, self.batch_size) * bootstrap.shape[-1]).long()
             rows = bootstrap.gather(-1, position).long().flatten()
             return model.loss(x[rows].view(*copies, -1, x.shape[-1]), y[rows].view(*copies, -1, y.shape[-1]))
@@ -91,7 +91,7 @@ class DynamicsConfig:
             model,
             loss,
             validate,
-            draws=[batches],
+            draws=[rng.fork("batches")],
             learning_rate=self.learning_rate,
             updates=self.max_updates,
             check_every=self.check_every,
@@ -114,24 +114,23 @@ class DynamicsConfig:
 
         Rows kept back begin no window but may lie inside one, of every member alike: the errors only rank members.
         """
-        windows, starts, others = Windows(data, self.unroll + 1), rng.fork("starts"), rng.fork("others")
+        windows, draws = Windows(data, self.unroll + 1), [rng.fork("starts"), rng.fork("others")]
         steps, last = torch.arange(self.unroll, device=rng.device), len(data.episode) - 1
 
-        def error(start: Int[Tensor, "S K b"]) -> Float[Tensor, "S K"]:
+        def error(start: Int[Tensor, "S K b"], others: Streams) -> Float[Tensor, "S K"]:
             window = windows.at(start.flatten(1), others)
             reward = data.train.reward[(start[..., None] + steps).clamp(max=last)]
             action, obs, lived = (x.view(*start.shape, *x.shape[2:]) for x in (window.action, window.obs, window.lived))
             return model.unrolled(action, obs, reward, lived)
 
-        def loss() -> Float[Tensor, " S"]:
+        def loss(starts: Streams, others: Streams) -> Float[Tensor, " S"]:
             position = (starts.uniform64(self.members, self.unroll_batch) * bootstrap.shape[-1]).long()
-            return error(bootstrap.gather(-1, position).long()).sum(-1) + model.regularization()
+            return error(bootstrap.gather(-1, position).long(), others).sum(-1) + model.regularization()
 
         rate, label = self.unroll_learning_rate, "dynamics ensemble, unrolled"
-        draws = [starts, others]
         train_averaged(model, loss, draws=draws, updates=self.unroll_updates, learning_rate=rate, label=label)
         with torch.no_grad():
-            return error(holdout[:, None].expand(-1, self.members, -1))
+            return error(holdout[:, None].expand(-1, self.members, -1), draws[1])
 
 
 class EnsembleDynamics(nn.Module):

@@ -6,7 +6,7 @@ The only file that knows how the seed axis works; above it, code says `dim=-1` a
 import math
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, pad
 
 from core.random import Streams
+from models.compiled import differentiate
 
 __all__ = [
     "MLP",
@@ -27,7 +28,9 @@ __all__ = [
     "clip_per_seed",
     "descend",
     "ema_",
+    "gradients",
     "orthogonal_",
+    "set_rate",
     "xavier_uniform_",
 ]
 
@@ -184,12 +187,17 @@ def adam(
     """Adam for all seeds at once: it works element by element, so each seed is updated as if it were alone.
 
     On a CPU the fused kernel rounds the last elements of a block (of 16, per thread) differently, so a tensor goes
-    through it only if no seed's share can end inside a block; the others take the kernel that rounds all alike.
+    through it only if no seed's share can end inside a block; the others take the kernel that rounds all alike. On a
+    GPU rate and counts live on the device, so that a graph of an update can be replayed while they change.
     """
+    parameters = list(parameters)
+    if parameters[0].is_cuda:
+        rate = torch.tensor(learning_rate, device=parameters[0].device)
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True, capturable=True)
     blocks = 16 * torch.get_num_threads()
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in parameters:
-        groups[parameter.is_cuda or parameter[0].numel() % blocks == 0].append(parameter)
+        groups[parameter[0].numel() % blocks == 0].append(parameter)
     return torch.optim.Adam(
         [{"params": group, "fused": fused, "foreach": not fused} for fused, group in groups.items() if group],
         lr=learning_rate,
@@ -197,19 +205,32 @@ def adam(
     )
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, " S"], max_norm: float | None = None) -> None:
+def descend(
+    optimizer: torch.optim.Optimizer, loss: Callable[..., Any], *inputs: Any, max_norm: float | None = None
+) -> Any:
     """One step of an optimiser on its own parameters; networks that the loss also passes through get no gradient.
 
-    With `max_norm` the gradient of each seed is shortened to that length first.
+    With `max_norm` the gradient of each seed is shortened to that length first. Returns what `loss(*inputs)` does,
+    detached: one number per seed, or a tuple that begins with them.
     """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    # The only sum over seeds: each gradient is what it would be if the seed were alone. It is copied where its memory
-    # is not laid out like the parameter's, because the fused optimisers read it as if it were.
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss.sum(), parameters), strict=True):
-        parameter.grad = gradient.contiguous()
+    found = gradients(optimizer, loss, *inputs)
     if max_norm is not None:
-        clip_per_seed([parameter.grad for parameter in parameters if parameter.grad is not None], max_norm)
+        clip_per_seed([x.grad for x in _parameters(optimizer) if x.grad is not None], max_norm)
     optimizer.step()
+    return found
+
+
+def gradients(optimizer: torch.optim.Optimizer, loss: Callable[..., Any], *inputs: Any) -> Any:
+    """`descend` up to the optimiser's step, for losses that must not see each other's steps."""
+    parameters = _parameters(optimizer)
+    found, along = differentiate(optimizer, loss, parameters, inputs)
+    for parameter, gradient in zip(parameters, along, strict=True):
+        parameter.grad = gradient.contiguous()  # the fused optimisers read it as if it were laid out like the parameter
+    return found
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 @torch.no_grad()
@@ -231,8 +252,16 @@ def clip_per_seed(gradients: list[Tensor], max_norm: float) -> Float[Tensor, " S
 def anneal(optimizer: torch.optim.Optimizer, learning_rate: float, done: int, total: int | None) -> None:
     """Half a cosine: `learning_rate` before the first update, zero from update `total` on; None: constant."""
     if total is not None:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * (1 + math.cos(math.pi * min(done / total, 1))) / 2
+        set_rate(optimizer, learning_rate * (1 + math.cos(math.pi * min(done / total, 1))) / 2)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """The learning rate of the next steps."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate
 
 
 @torch.no_grad()

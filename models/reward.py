@@ -41,14 +41,13 @@ class RewardConfig:
         train, holdout = split_rows(len(x), self.holdout, self.holdout_rows, rng.fork("split"))
         model.input.fit(x, train)
         model.output.fit(y, train)
-        batches = rng.fork("batches")
 
         def error(chosen: Tensor) -> Float[Tensor, " S"]:
             index, shape = chosen.flatten(), chosen.shape
             predicted = model.net(model.input(x[index].view(*shape, -1)))
             return (predicted - model.output(y[index].view(*shape, -1))).square().mean((-1, -2))
 
-        def loss() -> Float[Tensor, " S"]:
+        def loss(batches: Streams) -> Float[Tensor, " S"]:
             position = (batches.uniform64(self.batch_size) * train.shape[-1]).long()
             return error(train.gather(-1, position))
 
@@ -56,7 +55,7 @@ class RewardConfig:
             model,
             loss,
             lambda: error(holdout),
-            draws=[batches],
+            draws=[rng.fork("batches")],
             learning_rate=self.learning_rate,
             updates=self.max_updates,
             check_every=self.check_every,

@@ -1,6 +1,6 @@
 """The supervised training loop of small models: keep the best weights of every copy, stop when nothing improves."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +18,10 @@ __all__ = ["split_rows", "train_until_stale"]
 
 def train_until_stale(
     model: nn.Module,
-    loss: Callable[[], Float[Tensor, " S"]],
+    loss: Callable[..., Float[Tensor, " S"]],
     validate: Callable[[], Float[Tensor, "S *E"]],
     *,
-    draws: Iterable[Streams],
+    draws: Sequence[Streams],
     learning_rate: float,
     updates: int,
     check_every: int,
@@ -33,7 +33,8 @@ def train_until_stale(
 
     Afterwards the parameters hold each copy's best weights; returned are the errors of those weights. A seed that has
     stopped keeps what it has while others go on, so its result does not depend on them. Parameters have the axes of
-    `validate()` in front. `draws` are the streams that `loss` draws from: a fit that was killed goes on with them.
+    `validate()` in front. `loss(*draws)` draws from these streams and no others: a fit that was killed goes on with
+    them.
     """
     parameters = list(model.parameters())
     optimizer = adam(parameters, learning_rate)
@@ -54,7 +55,7 @@ def train_until_stale(
     with progress(f"fit {label}", updates) as advance, deferred():
         advance(done - done % check_every)
         for update in range(done + 1, updates + 1):
-            descend(optimizer, loss())
+            descend(optimizer, loss, *draws)
             if update % check_every == 0 or update == updates:
                 advance(update % check_every or check_every)
                 error = _validate(model, validate)

@@ -114,9 +114,8 @@ class TrajectoryDiffusionConfig:
         """Learn from windows of the training episodes; the average of the weights is kept."""
         windows = Windows(data, self.rows, inside=self.windows == "inside")
         model.fit_units(data, windows, rng.fork("units"), ensemble)
-        draw, cut, levels, noise = (rng.fork(label) for label in ("windows", "cut", "levels", "noise"))
 
-        def loss() -> Float[Tensor, " S"]:
+        def loss(draw: Streams, cut: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
             window = _shortened(windows.draw(self.batch_size, draw), self.cut, cut)
             given = model.given(window.obs[:, :, 0], window.action, window.present, ensemble)
             clean, counted = model.rows(window, given), _counted(window, given, self.scored)
@@ -129,7 +128,7 @@ class TrajectoryDiffusionConfig:
         train_averaged(
             model,
             loss,
-            draws=[draw, cut, levels, noise],
+            draws=[rng.fork(label) for label in ("windows", "cut", "levels", "noise")],
             updates=self.updates,
             learning_rate=self.learning_rate,
             hold=self.hold,

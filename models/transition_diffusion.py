@@ -50,9 +50,8 @@ class TransitionDiffusionConfig:
         mean, std = rows.double().mean(0), rows.double().std(0) + self.epsilon
         mean[-1], std[-1] = 0, 1  # the flag of termination keeps its unit
         model.units.set(mean[None].float(), std[None].float())
-        batches, levels, noise = rng.fork("batches"), rng.fork("levels"), rng.fork("noise")
 
-        def loss() -> Float[Tensor, " S"]:
+        def loss(batches: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
             chosen = (batches.uniform64(self.batch_size) * len(rows)).long()
             clean = model.units(rows[chosen])
             sigma = training_sigma(self.batch_size, levels, self.noise_mean, self.noise_std)
@@ -62,7 +61,7 @@ class TransitionDiffusionConfig:
         train_averaged(
             model,
             loss,
-            draws=[batches, levels, noise],
+            draws=[rng.fork(label) for label in ("batches", "levels", "noise")],
             updates=self.updates,
             learning_rate=self.learning_rate,
             betas=(0.9, self.beta2),

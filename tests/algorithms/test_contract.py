@@ -209,7 +209,7 @@ def test_a_state_that_was_saved_goes_on_as_if_nothing_had_happened(
 
 
 class HostWaits(TorchDispatchMode):
-    """Notes what would wait for a GPU: values that come to the host, and shapes that depend on values."""
+    """Notes what would wait for a GPU: values that come to the host or from there, shapes that depend on values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class HostWaits(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         masks = name.startswith("index") and isinstance(args[1], list | tuple) and any(map(is_mask, args[1]))
-        if masks or name in {"_local_scalar_dense", "nonzero", "masked_select", "equal"}:
+        if masks or name in {"_local_scalar_dense", "nonzero", "masked_select", "equal", "lift_fresh"}:
             self.found.append(name)
         return func(*args, **(kwargs or {}))
 

@@ -13,6 +13,7 @@ from algorithms.td3bc import TD3BC
 from benchmarks.spec import method
 from core.data import Batch, Dataset, Transitions
 from core.random import Streams
+from models.nn import descend, gradients
 from tasks.base import DataOptions, load_task
 
 SEEDS = (0, 1)
@@ -97,7 +98,7 @@ def actor_gradient(config: TD3BC, data: Dataset, factors: tuple[float, float]) -
         last = state.critic.linear[-1]
         for parameter in (last.weight, last.bias):
             parameter.mul_(torch.tensor(factors).view(-1, *[1] * (parameter.ndim - 1)))
-    config.actor_step(state, batch(data), Streams(SEEDS))
+    gradients(state.actor_optimizer, config.actor_loss, state, batch(data), Streams(SEEDS))
     return [parameter.grad for parameter in state.actor.parameters() if parameter.grad is not None]
 
 
@@ -290,7 +291,7 @@ def test_synthetic_actions_pull_the_actor_only_where_asked_to(data: Dataset) -> 
         config, after = replace(PLAIN, regularise=regularise), []
         for one in (rows, other):
             state = start(config, data)
-            config.actor_step(state, one, Streams(SEEDS))
+            descend(state.actor_optimizer, config.actor_loss, state, one, Streams(SEEDS))
             after.append(state.actor.net.linear[0].weight)
         assert torch.equal(*after) == same
 

@@ -166,6 +166,10 @@ def test_seeds_together_are_seeds_alone(network: str) -> None:
     def train(seeds: tuple[int, ...]) -> dict[str, torch.Tensor]:
         rng = Streams(seeds)
         net: ResidualMLP | TemporalUNet
+
+        def error(net: torch.nn.Module, x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+            return (net(x, *rest) - x).square().flatten(1).mean(1)
+
         if network == "mlp":
             net, shape = ResidualMLPConfig(width=24, blocks=2, embedding=16).init(3, rng.fork("init")), (9, 3)
         else:
@@ -174,7 +178,7 @@ def test_seeds_together_are_seeds_alone(network: str) -> None:
         for _ in range(30):
             x, level = data.normal(*shape), data.normal(9)
             given = () if network == "mlp" else (data.normal(9, 6, 2),)
-            descend(optimizer, (net(x, level, *given) - x).square().flatten(1).mean(1), max_norm=0.5)
+            descend(optimizer, error, net, x, level, *given, max_norm=0.5)
         return dict(net.state_dict()) | {"made": net(x, level, *given)}
 
     together, alone = train((0, 1, 2)), train((1,))

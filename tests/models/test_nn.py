@@ -59,7 +59,7 @@ def test_descend_moves_only_its_own_parameters() -> None:
     actor, critic = MLP((1,), [2, 2], Streams((0,))), MLP((1,), [2, 1], Streams((1,)))
     before = critic.linear[0].weight.clone()
     optimizer = torch.optim.Adam(actor.parameters(), lr=0.1)
-    descend(optimizer, critic(actor(torch.randn(1, 4, 2))).mean((-1, -2)))
+    descend(optimizer, lambda x: critic(actor(x)).mean((-1, -2)), torch.randn(1, 4, 2))
     assert critic.linear[0].weight.grad is None
     assert torch.equal(critic.linear[0].weight, before)
     assert actor.linear[0].weight.grad is not None
@@ -68,7 +68,7 @@ def test_descend_moves_only_its_own_parameters() -> None:
 def test_descend_is_right_for_gradients_that_are_views() -> None:
     """A fused optimiser reads the memory of an expanded gradient as if it were full."""
     at = torch.nn.Parameter(torch.zeros(2, 3))
-    descend(torch.optim.Adam([at], lr=0.1, fused=True), -at.sum(-1))
+    descend(torch.optim.Adam([at], lr=0.1, fused=True), lambda: -at.sum(-1))
     assert torch.allclose(at, torch.full((2, 3), 0.1))
 
 

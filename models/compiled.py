@@ -1,0 +1,80 @@
+"""Gradients of pure functions, as they are or through torch.compile.
+
+Compiling costs seconds to minutes and rounds differently, so nobody but the runner decides: inside of `compiling()`
+every loss is compiled together with its gradient into one graph. Methods only have to give their losses as functions of
+what changes from call to call: states, batches, streams of random numbers.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from core.random import Drawn, Recorder, Streams
+
+__all__ = ["compiling", "differentiate"]
+
+_GRAPHS = 64  # different losses and shapes of one process
+
+_on = False
+
+
+@contextmanager
+def compiling(on: bool = True) -> Iterator[None]:
+    """Until the end of the block losses are compiled, or are not."""
+    global _on
+    before, _on = _on, on
+    try:
+        yield
+    finally:
+        _on = before
+
+
+def differentiate(
+    owner: object, loss: Callable[..., Any], parameters: Sequence[Tensor], inputs: Sequence[Any]
+) -> tuple[Any, tuple[Tensor, ...]]:
+    """What `loss(*inputs)` returns, detached, and its gradients.
+
+    `loss` returns one number per seed, or a tuple that begins with them; their sum is differentiated. `owner` is
+    whatever lives as long as the loss is asked for in the same shapes.
+    """
+    if not _on:
+        return _differentiate(loss, parameters, inputs)
+    plans = _plans.setdefault(owner, {})
+    code = getattr(loss, "__code__", None) or loss.__func__.__code__  # type: ignore[attr-defined]
+    streams = [at for at, given in enumerate(inputs) if isinstance(given, Streams)]
+    handed = list(inputs)
+    if code not in plans:  # one call for nothing says which random numbers are drawn, so that they can be given
+        before = [inputs[at].state_dict() for at in streams]
+        for at in streams:
+            handed[at] = Recorder(inputs[at])
+        loss(*handed)
+        plans[code] = [handed[at].asked for at in streams]
+        for at, state in zip(streams, before, strict=True):
+            inputs[at].load_state_dict(state)
+    for at, asked in zip(streams, plans[code], strict=True):
+        handed[at] = Drawn(inputs[at], asked)
+    with torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=_GRAPHS):
+        return _compiled(loss, parameters, handed)
+
+
+def _differentiate(
+    loss: Callable[..., Any], parameters: Sequence[Tensor], inputs: Sequence[Any]
+) -> tuple[Any, tuple[Tensor, ...]]:
+    found = loss(*inputs)
+    per_seed = found[0] if isinstance(found, tuple) else found
+    # The only sum over seeds: each gradient is what it would be if the seed were alone.
+    gradients = torch.autograd.grad(per_seed.sum(), parameters)
+    return tree_map(_detached, found), gradients
+
+
+_compiled = torch.compile(_differentiate, dynamic=False)
+_plans: weakref.WeakKeyDictionary[object, dict[Any, list[Any]]] = weakref.WeakKeyDictionary()
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
