@@ -3,10 +3,13 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
+
+from models.compiled import compiling
 
 __all__ = ["Figure", "Turn", "also_compiled", "ratio_text", "take_turns", "turns_table"]
 
@@ -29,8 +32,10 @@ class Figure(NamedTuple):
 
 def also_compiled(turns: Mapping[str, Turn]) -> dict[str, Turn]:
     """Turns of ours, and each of them once more with its losses compiled, under its name and ", compiled"."""
-    # COMPILED ROWS BEGIN HERE: with `models.compiled` there, give the same calls inside of `with compiling():`.
-    return dict(turns)
+    both = dict(turns)
+    for name, turn in turns.items():
+        both[f"{name}, compiled"] = Turn(partial(_compiled, turn.call), turn.work)
+    return both
 
 
 def take_turns(unit: str, turns: Mapping[str, Turn | None], peers: Sequence[str], repeats: int) -> dict[str, Any]:
@@ -84,3 +89,8 @@ def ratio_text(found: Mapping[str, Any], name: str, peer: str, not_there: Mappin
         return "not measured"
     ratio = found["ratios"][name][peer]
     return not_there[peer] if ratio is None else f"{ratio:.2f}x"
+
+
+def _compiled(call: Callable[[], object]) -> None:
+    with compiling():
+        call()

@@ -74,9 +74,12 @@ def our_training(net: nn.Module, batch: int, steps: int) -> Turn:
     rng, optimizer = Streams((0,)), adam(net.parameters(), _MODEL.learning_rate)
     x = rng.normal(batch, _MODEL.rows, _FEATURES)
 
+    def batch_loss(rng: Streams) -> Float[Tensor, " S"]:
+        return loss(net, rng, x, _shown(rng, batch))
+
     def call() -> None:
         for _ in range(steps):
-            descend(optimizer, loss(net, rng, x, _shown(rng, batch)), _MODEL.max_norm)
+            descend(optimizer, batch_loss, rng, max_norm=_MODEL.max_norm)
 
     return Turn(call, batch * steps)
 
@@ -101,8 +104,8 @@ def compare(peers: Path | None, repeats: int, *, batch: int, steps: int, compile
     module = known.get(PEER, lambda root: load(root / "training/TemporalUnet.py", _STUBS))
     own, theirs = config.init(_FEATURES, _CHANNELS, Streams((0,))), module and released(module, config)
     turns = {"forward": {"ours": forward(own, batch, steps)}, "training": {"ours": our_training(own, batch, steps)}}
-    if compiled:
-        turns = {name: also_compiled(own) for name, own in turns.items()}
+    if compiled:  # losses are; our samplers run their networks as they are
+        turns["training"] = also_compiled(turns["training"])
     peer: dict[str, Turn | None] = dict.fromkeys(turns)
     if theirs:
         peer = {"forward": forward(_seeded(theirs), batch, steps), "training": their_training(theirs, batch, steps)}

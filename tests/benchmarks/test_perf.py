@@ -12,6 +12,7 @@ from benchmarks.perf import __main__ as perf
 from benchmarks.perf import ensemble, hotpaths, inputs, intervals, peers, replay, turns, unet, updates
 from benchmarks.perf.jax_worker import Worker
 from core import registry
+from models import compiled
 from tasks.mujoco import Locomotion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,6 +151,15 @@ def test_ratios_are_taken_within_a_round(monkeypatch: pytest.MonkeyPatch) -> Non
     assert turns.ratio_text(found, "d", "a", {}) == "not measured"
     table = turns.turns_table(found, {"c": "not there: needs c"})
     assert "not there: needs c" in table and "x a" in table
+
+
+def test_losses_are_compiled_in_the_turns_that_say_so_only() -> None:
+    seen = []
+    both = turns.also_compiled({"ours": turns.Turn(lambda: seen.append(compiled._on), 3)})
+    for turn in both.values():
+        turn.call()
+    assert list(both) == ["ours", "ours, compiled"] and both["ours, compiled"].work == 3
+    assert seen == [False, True] and not compiled._on
 
 
 def test_every_comparison_runs_without_peers(
