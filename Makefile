@@ -33,10 +33,10 @@ oracles: $(VENV)/installed-dev $(ORACLE)/installed   # compare with d4rl, in an 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[oracles]"
 	ROLLOUTBENCH_ORACLES=$(abspath $(ORACLE)/bin/python) $(BIN)/python -m pytest tests/oracles
 
-bench: $(VENV)/installed-dev           # speed beside rliable and gymnasium, as ratios of one run; minutes
+# PEERS=folder with checkouts of CORL, OfflineRL-Kit, unifloral, DyDiff; JAX=an interpreter with jax, flax, optax, distrax
+bench: $(VENV)/installed-dev           # speed beside the usual tools, as ratios of one run; minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[oracles]"
-	$(BIN)/python -m benchmarks.perf.intervals --out results/perf/intervals.json
-	$(BIN)/python -m benchmarks.perf.replay --out results/perf/replay.json
+	$(BIN)/python -m benchmarks.perf $(if $(PEERS),--peers "$(PEERS)") $(if $(JAX),--jax "$(JAX)")
 
 clean:                                 # keeps results/ and the user's cache
 	rm -rf $(VENV) $(ORACLE) *.egg-info .pytest_cache .mypy_cache .ruff_cache

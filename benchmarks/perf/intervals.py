@@ -5,7 +5,7 @@ nothing is extrapolated. Wall time is what a user waits for; processor time is f
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,9 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
+from benchmarks.perf.command import threads
 from benchmarks.perf.timing import Seconds, machine, timed
+from benchmarks.perf.turns import Figure
 from core.files import write_json
 from metrics.statistics import iqm, mean, median, optimality_gap, stratified_bootstrap
 
@@ -75,7 +77,13 @@ def compare(device: torch.device, names: list[str], reps: int, repeats: int) -> 
     }
 
 
-def main() -> None:
+def figures(found: Mapping[str, Any]) -> list[Figure]:
+    """Lines of the table of figures."""
+    measured = f"{found['ratio_wall']:.0f}x" if found["rliable"] else "not there"
+    return [Figure(f"Intervals of {', '.join(found['statistics'])}, beside rliable", ">= 60x", measured)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table, write json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
@@ -83,10 +91,13 @@ def main() -> None:
     parser.add_argument("--reps", type=int, default=50_000)
     parser.add_argument("--repeats", type=int, default=5, help="of ours; rliable runs once")
     parser.add_argument("--out", type=Path, help="json file to write")
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
+    parser.add_argument("--quick", action="store_true", help="a few resamples: does it run?")
+    asked = parser.parse_args(arguments)
+    if asked.quick:
+        asked.reps, asked.repeats = 20, 1
     device = torch.device(asked.device)
-    row, where = compare(device, asked.statistics, asked.reps, asked.repeats), machine(device)
+    with threads(1):
+        row, where = compare(device, asked.statistics, asked.reps, asked.repeats), machine(device)
     table = [["ours", *row["ours"].values()]]
     if row["rliable"]:
         table += [["rliable", *row["rliable"].values()], ["ratio", row["ratio_wall"], row["ratio_cpu"]]]

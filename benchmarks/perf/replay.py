@@ -6,6 +6,7 @@ must give the same states, bit for bit. gymnasium computes observations and rewa
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from jaxtyping import Float, Float64
 from tabulate import tabulate
 from torch import Tensor
 
+from benchmarks.perf.command import threads
 from benchmarks.perf.timing import Seconds, machine, timed
+from benchmarks.perf.turns import Figure
 from core.files import write_json
 from core.random import Streams
 from tasks.mujoco import simulator
@@ -76,23 +79,29 @@ def compare(rows: int, steps: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def figures(found: Mapping[str, Any]) -> list[Figure]:
+    """Lines of the table of figures."""
+    return [Figure("Replay in the simulator, beside a gymnasium loop", ">= 3x", f"{found['ratio_wall']:.2f}x")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table, write json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, help="of ours; default: torch's, all cores. gymnasium uses one")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="json file to write")
-    asked = parser.parse_args()
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    result, where = compare(ROWS, STEPS, asked.repeats), machine(torch.device("cpu"))
+    parser.add_argument("--quick", action="store_true", help="a few steps: does it run?")
+    asked = parser.parse_args(arguments)
+    rows, steps, repeats = (3, 4, 1) if asked.quick else (ROWS, STEPS, asked.repeats)
+    with threads(asked.threads):
+        result, where = compare(rows, steps, repeats), machine(torch.device("cpu"))
     print(
-        f"{ENVIRONMENT}, {ROWS} rollouts x {STEPS} steps, median of {asked.repeats}; states {result['states']}; "
+        f"{ENVIRONMENT}, {rows} rollouts x {steps} steps, median of {repeats}; states {result['states']}; "
         f"{where['processor']}, ours on {where['threads']} threads"
     )
-    rows = [[name, *result[name].values()] for name in ("ours", "gymnasium")]
-    rows.append(["ratio", result["ratio_wall"], result["ratio_cpu"]])
-    print(tabulate(rows, ["", "wall, s", "processor, s"], floatfmt=".3g"))
+    table = [[name, *result[name].values()] for name in ("ours", "gymnasium")]
+    table.append(["ratio", result["ratio_wall"], result["ratio_cpu"]])
+    print(tabulate(table, ["", "wall, s", "processor, s"], floatfmt=".3g"))
     if asked.out:
         write_json(asked.out, {"machine": where, **result})
 
