@@ -18,7 +18,7 @@ from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
 from models.activations import silu, softplus
 from models.averaging import train_averaged
-from models.nn import MLP, Standardize
+from models.nn import MLP, Standardize, half_square
 from models.training import split_rows, train_until_stale
 from models.windows import Windows
 
@@ -165,7 +165,7 @@ class EnsembleDynamics(nn.Module):
         bounds = (self.max_log_variance - self.min_log_variance).sum((-1, -2, -3))
         total = self.config.log_variance_weight * bounds
         for weight, layer in zip(self.config.weight_decay, self.net.linear, strict=True):
-            total = total + 0.5 * weight * layer.weight.square().sum((-1, -2, -3))
+            total = total + weight * half_square(layer.weight).sum(-1)
         return total
 
     def unrolled(

@@ -29,6 +29,7 @@ __all__ = [
     "descend",
     "ema_",
     "gradients",
+    "half_square",
     "orthogonal_",
     "set_rate",
     "xavier_uniform_",
@@ -231,6 +232,27 @@ def gradients(optimizer: torch.optim.Optimizer, loss: Callable[..., Any], *input
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+class _HalfSquare(torch.autograd.Function):
+    """Half the sum of squares over all but the leading axes; its gradient is the tensor itself, in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, leading: int) -> Tensor:
+        ctx.save_for_backward(x)
+        flat = x.flatten(leading)
+        return 0.5 * (flat.unsqueeze(-2) @ flat.unsqueeze(-1))[..., 0, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        (x,), (gradient,) = ctx.saved_tensors, upstream
+        return gradient.view(*gradient.shape, *[1] * (x.ndim - gradient.ndim)) * x, None
+
+
+def half_square(x: Float[Tensor, "*copies I O"]) -> Float[Tensor, "*copies"]:
+    """Half the squared length of every copy's matrix: the penalty whose gradient is the matrix."""
+    found: Tensor = _HalfSquare.apply(x, x.ndim - 2)  # type: ignore[no-untyped-call]
+    return found
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ starts, as in every report; a ratio is that of one seed's error to the same seed
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ SUITE = Path("results/reference/fidelity-samplers")
 RELEASED, OURS = "released: heun 34, churn 60", "dpm++ 9"
 _ONE = "one round"  # DyDiff's other settings make two
 _KINDS = ("policy", "logged")
+_FAMILIES = {"heun": "ensemble", "dpm++": "dydiff", "warm": "synther", "released": "none"}  # and whose colour they get
 
 
 def compare(results: Results) -> list[dict[str, Any]]:
@@ -66,9 +66,7 @@ def figures(found: Mapping[str, Any]) -> list[Figure]:
         return f"error {chosen['ratio']:.2f}x at most, {chosen['fewer']:.1f}x fewer FLOP"
 
     return [
-        Figure(
-            f"DyDiff's default sampler ({OURS}) beside the released settings", "<= 1.10x, >= 5x fewer", text(OURS)
-        ),
+        Figure(f"DyDiff's default sampler ({OURS}) beside the released settings", "<= 1.10x, >= 5x fewer", text(OURS)),
         Figure(f"... the cheapest within 10 % ({cheapest})", "", text(cheapest)),
     ]
 
@@ -83,7 +81,7 @@ def figure(rows: pd.DataFrame) -> Drawing:
             two = part[~part["setting"].str.startswith(_ONE)]
             released = float(two.loc[two["setting"] == RELEASED, "error"].iloc[0])
             ax.axhspan(0, 1.1 * released, color=COLOURS["none"], alpha=0.15, linewidth=0)
-            for family, colour in (("heun", "ensemble"), ("dpm++", "dydiff"), ("warm", "synther"), ("released", "none")):
+            for family, colour in _FAMILIES.items():
                 some = two[two["setting"].str.startswith(family)].sort_values("flops")
                 ax.plot(some["flops"], some["error"], "o", color=COLOURS[colour], label=family, markersize=5)
             ax.set(xscale="log", yscale="log", title=f"{task.removeprefix('local/')}, {actions} actions")
