@@ -6,7 +6,10 @@ is tiny and only shows that the script runs.
 
 On a lent machine that has PyTorch, numpy, scipy, h5py, jaxtyping, rich, safetensors, filelock, tabulate and pytest the
 script needs these wheels more: pydantic, pydantic_core, annotated_types, typing_inspection, platformdirs; and for
-rliable's own time rliable and arch below 8, with pandas below 3. No simulator is needed.
+rliable's own time rliable and arch below 8, with pandas below 3. No simulator is needed. Two lines and the call:
+    pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_17_x86_64 -d .whl pydantic \
+        pydantic_core annotated_types typing_inspection platformdirs
+    pip install --no-index --no-deps --target /tmp/site .whl/*.whl     # there, with PYTHONPATH=/tmp/site
 """
 
 import argparse
@@ -118,7 +121,8 @@ class Bench:
         data, rng = random_dataset(1_000, cpu), Streams((0, 1), "agree")
         mixer = Mixer(data.train, Buffer(2, 1, *HOPPER, cpu), 1.0, algorithm.batch_size)
         here, there = (algorithm.init(data.to(device), Streams((0, 1), "", device)) for device in (cpu, self.device))
-        there.load_state_dict(here.state_dict())
+        for part in ("actor", "critic", "target_actor", "target_critic"):  # not the optimisers: a GPU has its own
+            getattr(there, part).load_state_dict(getattr(here, part).state_dict())
         before = _weights(here)
         for _ in range(10):
             batch = mixer.batch(rng)
@@ -153,7 +157,7 @@ class Bench:
         if self.device.type != "cuda":
             return {"left_out": "a CPU has nothing to wait for"}
         step, *_ = training(self.algorithm, random_dataset(10_000, self.device), 2, self.device)
-        step(10)
+        step(20)  # graphs are there
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
@@ -162,8 +166,8 @@ class Bench:
             finally:
                 torch.cuda.set_sync_debug_mode("default")
         waits = [str(warning.message) for warning in caught if "synchron" in str(warning.message)]
-        value = len(waits) / 20  # one of `step` itself, before its updates, looks whether the ring is empty
-        return {"value": value, "unit": "per update", "said": waits[:1], **_judged(value, at_most=0.1)}
+        value = len(waits) / 20
+        return {"value": value, "unit": "per update", "said": waits[:1], **_judged(value, at_most=0.0)}
 
     def rollout(self, sampler: Sampler, precision: str, limit: float | None) -> dict[str, Any]:
         """Seconds of one roll-out by DyDiff's released network, and the distance of its states to those in float32."""
@@ -198,7 +202,7 @@ class Bench:
         row = intervals.compare(self.device, ["iqm"], self.sizes.resamples, 5)
         row["seconds"] = row["ours"]["wall"]
         if row["rliable"] is None:
-            return {"left_out": "rliable is not installed", **row}
+            return {"left_out": "rliable cannot be imported", **row}
         value = row["ratio_wall"]
         return {"value": value, "unit": "times rliable's speed", **row, **_judged(value, at_least=500.0)}
 

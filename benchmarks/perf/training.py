@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from algorithms.base import real_rows
+from benchmarks.stepping import Stepper, cuda_graph
 from core.buffer import Buffer, Mixer
 from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
@@ -20,18 +21,21 @@ def training(
 ) -> tuple[Callable[[int], None], Any, Buffer]:
     """(`step(n)` makes n updates, state, ring) of an algorithm; batches have synthetic rows once the ring has some.
 
-    This is how the runner trains: whoever measures updates does it through here.
+    This is how the runner trains, on a GPU by graphs: whoever measures updates does it through here. After rows were
+    added, `step(0)` looks at the ring, which waits for the device.
     """
     rng = Streams(range(seeds), device=device)
     state = algorithm.init(data, rng.fork("init"))
     buffer = Buffer(seeds, buffer_rows, data.train.obs.shape[-1], data.train.action.shape[-1], device)
     mixer = Mixer(real_rows(algorithm, data), buffer, 0.5, algorithm.batch_size)
-    batches, noise = rng.fork("batches"), rng.fork("update")
+    capture = cuda_graph if device.type == "cuda" else None
+    update = Stepper(algorithm, state, mixer, rng.fork("batches"), rng.fork("update"), capture)
 
     def step(updates: int) -> None:
-        mixer.refresh()
+        if not updates:
+            mixer.refresh()
         for _ in range(updates):
-            algorithm.update(state, mixer.batch(batches), noise)
+            update()
 
     return step, state, buffer
 

@@ -106,6 +106,7 @@ def _updates(
         count = min(_CHUNK, buffer_rows - first)
         rows = random_rows(count, rng)
         buffer.add(rows, torch.ones_like(rows.terminated))
+    step(0)
     spent = paced(lambda: step(updates), device, seconds)
     return {"seconds": spent / (updates * seeds), "load_seconds": loaded, "load_mib": loaded_mib}
 
