@@ -182,14 +182,15 @@ class _Fitted:
 
     def _roll_out(self, start: Tensor, act: Act, length: int, rng: Streams) -> tuple[Tensor, Tensor]:
         """The ensemble, past any termination."""
-        noise, sample = rng.fork("model"), self.config.initial == "sample"
+        noise, sample, elites = rng.fork("model"), self.config.initial == "sample", self.ensemble.pick()
+
+        def draw(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+            return self.ensemble.draw(obs, action, noise, sample=sample, elites=elites)
 
         def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
             return torch.zeros(obs.shape[:-1], dtype=torch.bool, device=obs.device)
 
-        made = rollout(
-            lambda obs, action: self.ensemble.draw(obs, action, noise, sample=sample), act, start, length, never
-        )
+        made = rollout(draw, act, start, length, never)
         return made.action, made.obs
 
     def _states(

@@ -80,7 +80,11 @@ class _Fitted:
         return self._rollout(lambda obs, step: action[:, :, step], start, action.shape[2], rng)
 
     def _rollout(self, act: Callable[[Tensor, int], Tensor], start: Tensor, length: int, rng: Streams) -> Trajectories:
-        noise = rng.fork("model")
+        noise, elites = rng.fork("model"), self.model.pick()
         rule, dims = self.task.simulator.terminated, (start.shape[-1], self.task.simulator.action_dim)
-        made = rollout(lambda obs, action: self.model.draw(obs, action, noise), act, start, length, rule)
+
+        def draw(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+            return self.model.draw(obs, action, noise, elites=elites)
+
+        made = rollout(draw, act, start, length, rule)
         return replace(made, info=per_seed(made, evaluations=1.0, flops=self.model.config.flops(*dims)))

@@ -7,6 +7,7 @@ are drawn with replacement from each member's bootstrap sample instead of walkin
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,7 +23,7 @@ from models.nn import MLP, Standardize, half_square
 from models.training import split_rows, train_until_stale
 from models.windows import Windows
 
-__all__ = ["DynamicsConfig", "EnsembleDynamics", "bounded_log_variance", "gaussian_nll", "rollout"]
+__all__ = ["DynamicsConfig", "Elites", "EnsembleDynamics", "bounded_log_variance", "gaussian_nll", "rollout"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -133,6 +134,14 @@ class DynamicsConfig:
             return error(holdout[:, None].expand(-1, self.members, -1), draws[1])
 
 
+class Elites(NamedTuple):
+    """The elites' own weights, gathered among those of all members."""
+
+    layers: list[tuple[Tensor, Tensor]]  # (weight, bias), first to last
+    min_log_variance: Tensor
+    max_log_variance: Tensor
+
+
 class EnsembleDynamics(nn.Module):
     """K members for each of S seeds. Everything it takes and gives is in environment units."""
 
@@ -198,46 +207,60 @@ class EnsembleDynamics(nn.Module):
         mean, log_variance = self.standard(self.input(_inputs(obs, action))[:, None])
         return self.output.inverse(mean), (0.5 * log_variance).exp() * self.output.scale[:, None]
 
+    def pick(self) -> Elites:
+        """For a roll-out: to gather them anew at every step costs more than the step of a hundred rows."""
+
+        def gathered(parameter: Tensor) -> Tensor:
+            index = self.elites.view(*self.elites.shape, 1, 1).expand(-1, -1, *parameter.shape[-2:])
+            return parameter.gather(1, index)
+
+        layers = [(gathered(layer.weight), gathered(layer.bias)) for layer in self.net.linear]
+        return Elites(layers, gathered(self.min_log_variance), gathered(self.max_log_variance))
+
     def draw(
-        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], rng: Streams, *, sample: bool = True
+        self,
+        obs: Float[Tensor, "S B O"],
+        action: Float[Tensor, "S B A"],
+        rng: Streams,
+        *,
+        sample: bool = True,
+        elites: Elites | None = None,
     ) -> tuple[Float[Tensor, "S B O"], Float[Tensor, "S B"]]:
         """A sample of (s', r), each row from one elite drawn at random; or, without `sample`, that elite's mean.
 
         The rows are dealt to the elites in equal shares by a random permutation, and only the drawn member is
-        evaluated: for every row the law is that of an independent draw, at 1/K of the cost of all members.
+        evaluated: for every row the law is that of an independent draw, at 1/K of the cost of all members. Who draws
+        more than once hands over what `pick` returned.
         """
-        (seeds, batch, _), elites = obs.shape, self.elites.shape[-1]
-        share = -(-batch // elites)
+        (seeds, batch, _), number = obs.shape, self.elites.shape[-1]
+        share = -(-batch // number)
         order = rng.uniform(batch).argsort(-1)
-        dealt = torch.cat([order, order[:, :1].expand(-1, share * elites - batch)], -1)  # pad to equal shares
+        dealt = torch.cat([order, order[:, :1].expand(-1, share * number - batch)], -1)  # pad to equal shares
         x = self.input(_inputs(obs, action)).gather(1, dealt[..., None].expand(-1, -1, self.input.mean.shape[-1]))
-        mean, log_variance = self._members(x.view(seeds, elites, share, -1))
+        mean, log_variance = _members(elites or self.pick(), x.view(seeds, number, share, -1))
         if sample:
-            mean = mean + (0.5 * log_variance).exp() * rng.normal(elites, share, mean.shape[-1])
+            mean = mean + (0.5 * log_variance).exp() * rng.normal(number, share, mean.shape[-1])
         y = self.output.inverse(mean.flatten(1, 2))[:, :batch]
         drawn = torch.empty_like(y).scatter_(1, order[..., None].expand_as(y), y)
         return obs + drawn[..., :-1], drawn[..., -1]
 
     def mean(
-        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], elites: Elites | None = None
     ) -> tuple[Float[Tensor, "S B O"], Float[Tensor, "S B"]]:
         """(s', r) expected by the elites together."""
         x = self.input(_inputs(obs, action)).unsqueeze(1)
-        y = self.output.inverse(self._members(x.expand(-1, self.elites.shape[-1], -1, -1))[0].mean(1))
+        mean, _ = _members(elites or self.pick(), x.expand(-1, self.elites.shape[-1], -1, -1))
+        y = self.output.inverse(mean.mean(1))
         return obs + y[..., :-1], y[..., -1]
 
-    def _members(self, x: Float[Tensor, "S E B F"]) -> tuple[Tensor, Tensor]:
-        """(mean, log variance) of block e under elite e."""
 
-        def pick(parameter: Tensor) -> Tensor:
-            index = self.elites.view(*self.elites.shape, 1, 1).expand(-1, -1, *parameter.shape[-2:])
-            return parameter.gather(1, index)
-
-        *hidden, last = self.net.linear
-        for layer in hidden:
-            x = silu(x @ pick(layer.weight) + pick(layer.bias))
-        mean, raw = (x @ pick(last.weight) + pick(last.bias)).chunk(2, -1)
-        return mean, bounded_log_variance(raw, pick(self.min_log_variance), pick(self.max_log_variance))
+def _members(elites: Elites, x: Float[Tensor, "S E B F"]) -> tuple[Tensor, Tensor]:
+    """(mean, log variance) of block e under elite e."""
+    *hidden, (weight, bias) = elites.layers
+    for hidden_weight, hidden_bias in hidden:
+        x = silu(x @ hidden_weight + hidden_bias)
+    mean, raw = (x @ weight + bias).chunk(2, -1)
+    return mean, bounded_log_variance(raw, elites.min_log_variance, elites.max_log_variance)
 
 
 def bounded_log_variance(

@@ -351,13 +351,14 @@ class TrajectoryDiffusion(nn.Module):
     @torch.no_grad()
     def _base(self, start: Tensor, action: Tensor, ensemble: EnsembleDynamics | None) -> Float[Tensor, "S B H O"]:
         path = [start]
-        for step in range(action.shape[2]):
-            if self.config.corrects is None:
-                path.append(start)
-            elif ensemble is None:
-                raise ValueError("ensemble must be given to a model that corrects one, got None")
-            else:
-                path.append(ensemble.mean(path[-1], action[:, :, step])[0])
+        if self.config.corrects is None:
+            path *= action.shape[2] + 1
+        elif ensemble is None:
+            raise ValueError("ensemble must be given to a model that corrects one, got None")
+        else:
+            elites = ensemble.pick()
+            for step in range(action.shape[2]):
+                path.append(ensemble.mean(path[-1], action[:, :, step], elites)[0])
         base: Tensor = self.obs_units(torch.stack(path, 2))
         return torch.zeros_like(base) if self.config.base == "zero" and self.config.corrects is None else base
 

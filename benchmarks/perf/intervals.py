@@ -66,7 +66,10 @@ def compare(device: torch.device, names: list[str], reps: int, repeats: int) -> 
     row: dict[str, Any] = {"statistics": names, "reps": reps, "ours": own._asdict(), "rliable": None}
     if find_spec("rliable") is None:
         return row
-    theirs(matrices, names, 2)  # import it, too
+    try:
+        theirs(matrices, names, 2)  # import it, too
+    except ImportError:  # it is there, but not with the versions that it needs
+        return row
     intervals, their = timed(partial(theirs, matrices, names, reps))
     width = (intervals[:, 1] - intervals[:, 0]).unsqueeze(1)
     return row | {
@@ -109,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"Largest difference of an end: {row['largest_difference_of_an_end_in_widths']:.3f} of the interval's width."
         if row["rliable"]
-        else "rliable is not installed (extra `oracles`): nothing to compare with."
+        else "rliable cannot be imported (extra `oracles`): nothing to compare with."
     )
     if asked.out:
         write_json(asked.out, {"machine": where, **row})

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.provenance import provenance
 
-__all__ = ["Seconds", "machine", "timed"]
+__all__ = ["Seconds", "machine", "paced", "timed"]
 
 Result = TypeVar("Result")
 
@@ -33,6 +33,23 @@ def timed(call: Callable[[], Result]) -> tuple[Result, Seconds]:
     wall, cpu = time.perf_counter(), time.process_time()
     result = call()
     return result, Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def paced(call: Callable[[], object], device: torch.device, seconds: float, least: int = 3) -> float:
+    """Median seconds of a call, the device's work included; repeated until `seconds` are over, after one to warm up."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    once()
+    runs, ends = list[float](), time.perf_counter() + seconds
+    while len(runs) < least or time.perf_counter() < ends:
+        runs.append(once())
+    return median(runs)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -55,7 +55,10 @@ class Wrong(EnsembleDynamics):
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
 
-    def draw(self, obs: Any, action: Any, rng: Streams, *, sample: bool = True) -> tuple[Any, Any]:
+    def pick(self) -> Any:
+        return None
+
+    def draw(self, obs: Any, action: Any, rng: Streams, *, sample: bool = True, elites: Any = None) -> tuple[Any, Any]:
         return obs, obs[..., 0]
 
 

@@ -204,3 +204,12 @@ def test_a_rollout_stops_where_the_rule_says(toy: Dataset) -> None:
         last = int(end.int().argmax()) if end.any() else 5
         assert valid.tolist() == [step <= last for step in range(6)]
         assert (path[last + 1 :] == path[last + 1]).all()
+
+
+def test_elites_picked_once_give_the_same_numbers(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, obs, action = fitted(toy), toy.train.obs[None, :33], toy.train.action[None, :33]
+    elites = model.pick()
+    anew = [*model.mean(obs, action), *model.draw(obs, action, Streams((0,)))]
+    monkeypatch.setattr(EnsembleDynamics, "pick", lambda self: pytest.fail("picked again"))
+    once = [*model.mean(obs, action, elites), *model.draw(obs, action, Streams((0,)), elites=elites)]
+    assert all(torch.equal(one, other) for one, other in zip(anew, once, strict=True))

@@ -1,0 +1,74 @@
+"""Updates of an algorithm on numbers out of thin air: what speed and memory of training are measured by."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from algorithms.base import real_rows
+from benchmarks.stepping import Stepper, cuda_graph
+from core.buffer import Buffer, Mixer
+from core.data import Dataset, Trajectories, Transitions
+from core.random import Streams
+
+__all__ = ["random_dataset", "random_rows", "training"]
+
+HOPPER = (11, 3)  # O, A
+
+
+def training(
+    algorithm: Any, data: Dataset, seeds: int, device: torch.device, *, buffer_rows: int = 1
+) -> tuple[Callable[[int], None], Any, Buffer]:
+    """(`step(n)` makes n updates, state, ring) of an algorithm; batches have synthetic rows once the ring has some.
+
+    This is how the runner trains, on a GPU by graphs: whoever measures updates does it through here. After rows were
+    added, `step(0)` looks at the ring, which waits for the device.
+    """
+    rng = Streams(range(seeds), device=device)
+    state = algorithm.init(data, rng.fork("init"))
+    buffer = Buffer(seeds, buffer_rows, data.train.obs.shape[-1], data.train.action.shape[-1], device)
+    mixer = Mixer(real_rows(algorithm, data), buffer, 0.5, algorithm.batch_size)
+    capture = cuda_graph if device.type == "cuda" else None
+    update = Stepper(algorithm, state, mixer, rng.fork("batches"), rng.fork("update"), capture)
+
+    def step(updates: int) -> None:
+        if not updates:
+            mixer.refresh()
+        for _ in range(updates):
+            update()
+
+    return step, state, buffer
+
+
+def random_rows(rows: int, rng: Streams, obs_dim: int = HOPPER[0], action_dim: int = HOPPER[1]) -> Transitions:
+    """[S, rows]: standard normal states and rewards, uniform actions, one end in 500."""
+    obs = rng.normal(rows, obs_dim)
+    return Transitions(
+        obs=obs,
+        action=2 * rng.uniform(rows, action_dim) - 1,
+        reward=rng.normal(rows),
+        next_obs=obs + 0.1 * rng.normal(rows, obs_dim),
+        terminated=rng.uniform(rows) < 0.002,
+    )
+
+
+def random_dataset(rows: int, device: torch.device) -> Dataset:
+    """`random_rows` as episodes of 500 steps; one row is held out."""
+    train = random_rows(rows, Streams((0,), "data", device)).map(lambda x: x[0])
+    one = Trajectories(
+        train.action[:1][None],
+        train.obs[:2][None],
+        train.reward[:1][None],
+        train.terminated[:1][None],
+        torch.ones(1, 1, dtype=torch.bool, device=device),
+    )
+    return Dataset(
+        train=train,
+        episode=torch.arange(rows, dtype=torch.int32, device=device) // 500,
+        heldout=one,
+        heldout_state=torch.zeros(1, 1, 1, dtype=torch.float64),
+        heldout_exact=torch.ones(1, 1, dtype=torch.bool),
+        obs_mean=train.obs.mean(0),
+        obs_std=train.obs.std(0, correction=0),
+        sha256="random",
+    )
