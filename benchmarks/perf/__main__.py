@@ -1,7 +1,7 @@
-"""All comparisons, each in a process of its own, and the table of figures: python -m benchmarks.perf --peers DIR.
+"""All measurements of a CPU, each in its own process, and the table of figures: python -m benchmarks.perf --peers DIR.
 
-Every comparison writes one json file into the folder `--out`; the table in its README.md is drawn from these files
-alone, so `--table` draws it again without measuring. A further comparison is a script with `main(arguments)`, which
+Every one writes one json file into the folder `--out`; the table in its README.md is drawn from these files
+alone, so `--table` draws it again without measuring. A further one is a script with `main(arguments)`, which
 understands --out and --quick, and `figures(found)`, and its name here.
 """
 
@@ -26,12 +26,28 @@ COMPARISONS = {  # name -> options of ours that the script understands
     "unet": ("threads", "peers"),
     "intervals": (),
     "replay": ("threads",),
+    "compiling": (),
+    "solvers": (),
+    "scaling": (),
+    "profile_cell": (),
 }
 
-_HEAD = """# Speed beside the usual tools
+_HEAD = """# Speed, beside the usual tools and by itself
 
 Drawn from the json files in this folder by `python -m benchmarks.perf --table`; measured by `make bench`. All who are
 compared do the same work in turns, in one run on one machine: read ratios, not times, and those under 1.15x as noise.
+"Asked for" is what the project's design demands.
+"""
+
+_FIGURES = """
+Error of DyDiff's samplers against their cost, from the suite `fidelity/samplers`; the band is within 10 % of the error
+of the released settings:
+
+![Error against FLOP](solvers.png)
+
+How time and memory grow:
+
+![Scaling](scaling.png)
 """
 
 
@@ -50,7 +66,7 @@ def table(folder: Path) -> str:
         where.setdefault(_machine(found), []).append(file.name)
     figures = tabulate(rows, ["figure", "asked for", "measured", "where"], tablefmt="github", disable_numparse=True)
     lines = [f"- {', '.join(files)}: {machine}" for machine, files in where.items()]
-    return "\n".join([_HEAD, figures, "", *lines]) + "\n"
+    return "\n".join([_HEAD, figures, "", *lines, _FIGURES])
 
 
 def run(name: str, options: Sequence[str]) -> int:

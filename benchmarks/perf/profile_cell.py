@@ -1,4 +1,4 @@
-"""Where the wall time of one whole cell goes: python -m benchmarks.perf.profile_cell --out results/perf/profile.json.
+"""Where the wall time of one whole cell goes: python -m benchmarks.perf.profile_cell.
 
 The cell runs in a process of its own as a matrix would run it, its models fitted afresh. Every activity counts without
 what is nested in it: a checkpoint in the middle of a fit is a checkpoint. What is not the work itself (hashes, files,
@@ -13,16 +13,17 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks.perf.turns import Figure
 from core.files import write_json
 
-__all__ = ["OVERHEAD", "Stopwatch", "profile"]
+__all__ = ["OVERHEAD", "Stopwatch", "figures", "main", "profile"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LIMIT = 0.05  # share of one activity that is not the work
@@ -144,15 +145,29 @@ def _run(suite: str, overrides: list[str], device_name: str) -> dict[str, Any]:
     return {"began": began, **cell, "machine": machine(device), "seconds": watch.stop()}
 
 
-def main() -> None:
+def figures(found: Mapping[str, Any]) -> list[Figure]:
+    """Lines of the table of figures."""
+    name, share = max(((name, found["shares"][name]) for name in OVERHEAD), key=lambda item: item[1])
+    work = sorted(((found["shares"][name], name) for name in WORK), reverse=True)
+    shares = ", ".join(f"{name} {share:.0%}" for share, name in work if share >= 0.01)
+    return [
+        Figure("Share of a whole cell that is not work: the largest", "<= 5 %", f"{share:.1%} ({name})"),
+        Figure("Share of a whole cell by activity", "", shares),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run, print a table, write json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", default="demo", help="whose first cell is run")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="json file to write")
+    parser.add_argument("--quick", action="store_true", help="a tiny cell: does it run?")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
+    if asked.quick:
+        asked.suite, asked.overrides = "smoke", ["generators=['dydiff']", "seeds=[0]"]
     if asked.here:
         print(json.dumps(_run(asked.suite, asked.overrides, asked.device)))
         return

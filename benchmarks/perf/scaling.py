@@ -8,22 +8,24 @@ it again.
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from tabulate import tabulate
 
 from benchmarks.perf.timing import machine
+from benchmarks.perf.turns import Figure
 from benchmarks.perf.workloads import fresh, write_d4rl
 from benchmarks.report.style import BASELINE, COLOURS, draw, panels, save
 from core.files import write_json
 
-__all__ = ["AXES", "Axis", "figure", "measure"]
+__all__ = ["AXES", "Axis", "figure", "figures", "main", "measure"]
 
 
 class Axis(NamedTuple):
@@ -84,7 +86,16 @@ def measure(device: torch.device, *, quick: bool = False, names: list[str] | Non
                 f"{axis.title} = {value:,}: {_readable(point['seconds'])} per {axis.per}, {point['peak_mib']:.0f} MiB"
             )
         found[name] = points
-    return {"machine": machine(device) | {"threads": 1}, "quick": quick, "axes": found}
+    large = {} if quick or names else {"large": _large(device)}
+    return {"machine": machine(device) | {"threads": 1}, "quick": quick, "axes": found, **large}
+
+
+def _large(device: torch.device) -> float:
+    """Peak MiB of ten seeds on two million rows, with full rings of half a million synthetic ones each."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_d4rl(Path(folder), 2_000_000)
+        settings = {"device": str(device), "seeds": 10, "buffer_rows": 500_000, "updates": 25, "seconds": 0.0}
+        return float(fresh("updates", folder=folder, **settings)["peak_mib"])
 
 
 def _point(axis: Axis, value: int, settings: dict[str, Any], *, quick: bool) -> dict[str, Any]:
@@ -97,7 +108,7 @@ def _point(axis: Axis, value: int, settings: dict[str, Any], *, quick: bool) -> 
         return fresh("updates", folder=folder, **settings, **varied)
 
 
-def figure(found: dict[str, Any]) -> Figure:
+def figure(found: dict[str, Any]) -> Drawing:
     """Time above memory, one column per axis, three to a line."""
     names = [name for name in AXES if name in found["axes"]]
     lines = -(-len(names) // 3)
@@ -154,7 +165,37 @@ def _readable(seconds: float) -> str:
     return f"{seconds * scale:.3g} {unit}"
 
 
-def main() -> None:
+def figures(found: dict[str, Any]) -> list[Figure]:
+    """Lines of the table of figures."""
+
+    def span(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        points = found["axes"][name]
+        return points[0], points[-1]
+
+    (one, many), (few, all_rows) = span("seeds"), span("rows")
+    faster = found["axes"]["jobs"][0]["seconds"] / found["axes"]["jobs"][-1]["seconds"]
+    lines = [
+        Figure(
+            f"{many['seeds']} seeds in one program beside 1, one thread",
+            "",
+            f"{many['seconds'] / one['seconds']:.2f}x the time per seed, "
+            f"{many['peak_mib'] / one['peak_mib']:.2f}x the memory",
+        ),
+        Figure(
+            f"{all_rows['rows']:,} rows beside {few['rows']:,}",
+            "",
+            f"{all_rows['seconds'] / few['seconds']:.2f}x the time of an update",
+        ),
+        Figure("Two cells at a time beside one", "", f"{faster:.2f}x as fast"),
+    ]
+    if large := found.get("large"):
+        lines.append(
+            Figure("Memory, 2,000,000 rows, 10 seeds, 500,000 synthetic rows each", "< 4,096 MiB", f"{large:,.0f} MiB")
+        )
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, write json and figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
@@ -162,7 +203,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
     parser.add_argument("--draw", action="store_true", help="measure nothing, draw the figure of --out again")
     parser.add_argument("--out", type=Path, help="json file to write; the figure lies beside it")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     if asked.draw:
         found = json.loads(asked.out.read_text(encoding="utf-8"))
     else:

@@ -21,6 +21,7 @@ from benchmarks.perf.inputs import ACTION, OBS
 from benchmarks.perf.peers import folder, load
 from benchmarks.perf.turns import Figure, Turn, also_compiled, ratio_text, take_turns
 from core.random import Streams
+from models.compiled import call as evaluate
 from models.denoisers import UNetConfig, condition_channels
 from models.edm import denoising_loss, precondition, training_sigma
 from models.nn import adam, descend
@@ -56,7 +57,7 @@ def forward(net: Net, batch: int, steps: int) -> Turn:
     @torch.no_grad()
     def call() -> None:
         for _ in range(steps):
-            net(x, feature, shown)
+            evaluate(net, x, feature, shown)
 
     return Turn(call, batch * steps)
 
@@ -104,8 +105,8 @@ def compare(peers: Path | None, repeats: int, *, batch: int, steps: int, compile
     module = known.get(PEER, lambda root: load(root / "training/TemporalUnet.py", _STUBS))
     own, theirs = config.init(_FEATURES, _CHANNELS, Streams((0,))), module and released(module, config)
     turns = {"forward": {"ours": forward(own, batch, steps)}, "training": {"ours": our_training(own, batch, steps)}}
-    if compiled:  # losses are; our samplers run their networks as they are
-        turns["training"] = also_compiled(turns["training"])
+    if compiled:
+        turns = {name: also_compiled(turn) for name, turn in turns.items()}
     peer: dict[str, Turn | None] = dict.fromkeys(turns)
     if theirs:
         peer = {"forward": forward(_seeded(theirs), batch, steps), "training": their_training(theirs, batch, steps)}

@@ -1,16 +1,20 @@
 """The scripts that measure speed run, and compare equal things; their ratios are for people to read, not for a test."""
 
 import json
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from benchmarks.perf import __main__ as perf
-from benchmarks.perf import ensemble, hotpaths, inputs, intervals, peers, replay, turns, unet, updates
+from benchmarks.perf import ensemble, hotpaths, inputs, intervals, peers, replay, solvers, turns, unet, updates
 from benchmarks.perf.jax_worker import Worker
+from benchmarks.report.collect import Results
+from benchmarks.report.style import draw
 from core import registry
 from models import compiled
 from tasks.mujoco import Locomotion
@@ -172,9 +176,10 @@ def test_every_comparison_runs_without_peers(
     monkeypatch.setattr(perf, "run", run)
     monkeypatch.setattr(intervals, "find_spec", lambda _: None)
     threads = torch.get_num_threads()
-    assert perf.main(["--quick", "--out", str(tmp_path)]) == 0
+    names = ["updates", "ensemble", "unet", "intervals", "replay"]  # the others have tests of their own
+    assert perf.main([*names, "--quick", "--out", str(tmp_path)]) == 0
     assert torch.get_num_threads() == threads
-    found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in perf.COMPARISONS}
+    found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in names}
     for name, who in {"updates": "CORL", "ensemble": "OfflineRL-Kit", "unet": "DyDiff"}.items():
         assert found[name]["peers"][who] is None and found[name]["not_there"][who] == "not there"
         for measured in found[name]["measured"].values():
@@ -183,7 +188,8 @@ def test_every_comparison_runs_without_peers(
             assert all(ratios.get(who) is None for ratios in measured["ratios"].values())
     page = (tmp_path / "README.md").read_text()
     assert page in capsys.readouterr().out
-    assert page.count("not there") == 7 and page.count("not measured") == 5  # compiled is not quick
+    left_out = 5 + len(perf.COMPARISONS) - len(names)  # what is compiled is not quick, either
+    assert page.count("not there") == 7 and page.count("not measured") == left_out
     assert ">= 2.2x" in page and "[updates.json](updates.json)" in page
 
 
@@ -245,3 +251,32 @@ def test_every_hot_path_is_timed_beside_the_reference(tmp_path: Path) -> None:
     assert {f"update {name}" for name in registry.available("algorithms")} <= paths.keys()
     ratios = hotpaths.measure(repeats=1)
     assert ratios.keys() == paths.keys() and min(ratios.values()) > 0
+
+
+def test_errors_of_samplers_are_compared_seed_by_seed() -> None:
+    """Two settings of half and a tenth of the released one's FLOP, the second 1.2 times as wrong."""
+    rows = []
+    for setting, flops, factor in ((solvers.RELEASED, 100.0, 1.0), (solvers.OURS, 50.0, 1.05), ("dpm++ 2", 10.0, 1.2)):
+        for seed, error in ((0, 1.0), (1, 3.0)):
+            cell = {"cell_id": setting, "task": "t", "generator": "dydiff", "algorithm": "td3bc", "variant": setting}
+            curves = {f"compounding/{kind}/median/{h}": h * factor * error for kind in solvers._KINDS for h in (1, 2)}
+            for metric, value in (curves | {"cost/flops_per_transition": flops}).items():
+                rows.append({**cell, "seed": seed, "step": 9, "metric": metric, "value": value})
+    found = solvers.compare(Results("", (), pd.DataFrame(rows)))
+    by_name = {(row["setting"], row["actions"]): row for row in found}
+    assert len(found) == 6 and by_name[solvers.OURS, "policy"]["error"] == pytest.approx(2 * 1.05 * 2)
+    assert by_name["dpm++ 2", "logged"]["ratio"] == pytest.approx(1.2)
+    assert by_name["dpm++ 2", "logged"]["fewer_flops"] == pytest.approx(10)
+    default, cheapest = solvers.figures({"rows": found})
+    assert default.measured == "error 1.05x at most, 2.0x fewer FLOP" and solvers.OURS in cheapest.figure
+    draw(solvers.figure, pd.DataFrame(found))
+
+
+@pytest.mark.slow
+def test_compiling_is_timed(tmp_path: Path) -> None:
+    out = tmp_path / "compiling.json"
+    command = [sys.executable, "-m", "benchmarks.perf.compiling", "--quick", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["name"] == "bc" and row["plain_ms"] > 0 and row["compiling_s"] > 0
+    assert (row["pays_from"] is None) == (row["compiled_ms"] >= row["plain_ms"])
