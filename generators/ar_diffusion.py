@@ -62,7 +62,7 @@ class ARDiffusion:
                 "learning_rate": 3e-3,
             },
         },
-        "flop_matched": {"sampler": {"steps": 2}},
+        "flop_matched": {"sampler": {"steps": 3}},
     }
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":

@@ -38,8 +38,13 @@ def mish(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def _whole_blocks(x: Tensor) -> bool:
-    """Whether each seed's share of `x` is a number of blocks, however many threads divide all of it."""
-    return x.is_cuda or (x.is_contiguous() and x.ndim > 1 and x[0].numel() % _block(torch.get_num_threads()) == 0)
+    """Whether each seed's share of `x` is a number of blocks, however many threads divide all of it.
+
+    On a GPU all elements are alike, and what is compiled promises nothing.
+    """
+    if torch.compiler.is_compiling() or x.is_cuda:
+        return True
+    return x.is_contiguous() and x.ndim > 1 and x[0].numel() % _block(torch.get_num_threads()) == 0
 
 
 @cache

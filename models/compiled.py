@@ -35,15 +35,19 @@ def compiling(on: bool = True) -> Iterator[None]:
 
 
 def differentiate(
-    owner: object, loss: Callable[..., Any], parameters: Sequence[Tensor], inputs: Sequence[Any]
-) -> tuple[Any, tuple[Tensor, ...]]:
-    """What `loss(*inputs)` returns, detached, and its gradients.
+    owner: object,
+    loss: Callable[..., Any],
+    parameters: Sequence[Tensor],
+    inputs: Sequence[Any],
+    finish: Callable[[list[Tensor]], object],
+) -> tuple[Any, list[Tensor]]:
+    """What `loss(*inputs)` returns, detached, and its gradients, laid out like the parameters.
 
     `loss` returns one number per seed, or a tuple that begins with them; their sum is differentiated. `owner` is
-    whatever lives as long as the loss is asked for in the same shapes.
+    whatever lives as long as the loss is asked for in the same shapes. `finish` may change the gradients in place.
     """
     if not _on:
-        return _differentiate(loss, parameters, inputs)
+        return _differentiate(loss, parameters, inputs, finish)
     plans = _plans.setdefault(owner, {})
     code = getattr(loss, "__code__", None) or loss.__func__.__code__  # type: ignore[attr-defined]
     streams = [at for at, given in enumerate(inputs) if isinstance(given, Streams)]
@@ -59,7 +63,7 @@ def differentiate(
     for at, asked in zip(streams, plans[code], strict=True):
         handed[at] = Drawn(inputs[at], asked)
     with torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=_GRAPHS):
-        return _compiled(loss, parameters, handed)
+        return _compiled(loss, parameters, handed, finish)
 
 
 def call(function: Callable[..., Any], *inputs: Any) -> Any:
@@ -71,12 +75,18 @@ def call(function: Callable[..., Any], *inputs: Any) -> Any:
 
 
 def _differentiate(
-    loss: Callable[..., Any], parameters: Sequence[Tensor], inputs: Sequence[Any]
-) -> tuple[Any, tuple[Tensor, ...]]:
+    loss: Callable[..., Any],
+    parameters: Sequence[Tensor],
+    inputs: Sequence[Any],
+    finish: Callable[[list[Tensor]], object],
+) -> tuple[Any, list[Tensor]]:
     found = loss(*inputs)
     per_seed = found[0] if isinstance(found, tuple) else found
     # The only sum over seeds: each gradient is what it would be if the seed were alone.
-    gradients = torch.autograd.grad(per_seed.sum(), parameters)
+    # A fused optimiser reads a gradient as if it were laid out like its parameter.
+    gradients = [x.contiguous() for x in torch.autograd.grad(per_seed.sum(), parameters)]
+    with torch.no_grad():
+        finish(gradients)
     return tree_map(_detached, found), gradients
 
 

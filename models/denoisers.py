@@ -165,7 +165,8 @@ class TemporalUNet(nn.Module):
         """F(scaled x, noise feature, un-scaled conditions); C may be 0."""
         rows = x.shape[-2]
         h = pad(torch.cat([x, condition], -1), (0, 0, 0, -rows % self.reduction))
-        level, skips = silu(self.embed_noise(self.noise(feature))), list[Tensor]()
+        level = silu(self.embed_noise(self.noise(feature)))
+        skips: list[Tensor] = []
         for step, blocks in enumerate(self.down):
             h = blocks(h, level)
             skips.append(h)

@@ -5,6 +5,7 @@ The only file that knows how the seed axis works; above it, code says `dim=-1` a
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -98,8 +99,8 @@ class Conv1d(nn.Module):
         rows = -(-x.shape[-2] // self.stride)
         x = pad(x, (0, 0, self.before, self.kernel - 1 - self.before))
         last = self.stride * (rows - 1) + 1
-        seen = torch.cat([x[..., first : first + last : self.stride, :] for first in range(self.kernel)], -1)
-        return self.linear(seen.flatten(-3, -2)).unflatten(-2, (-1, rows))
+        seen = torch.stack([x[..., first : first + last : self.stride, :] for first in range(self.kernel)], -2)
+        return self.linear(seen.flatten(-2).flatten(-3, -2)).unflatten(-2, (-1, rows))
 
 
 class LayerNorm(nn.Module):
@@ -214,20 +215,25 @@ def descend(
     With `max_norm` the gradient of each seed is shortened to that length first. Returns what `loss(*inputs)` does,
     detached: one number per seed, or a tuple that begins with them.
     """
-    found = gradients(optimizer, loss, *inputs)
-    if max_norm is not None:
-        clip_per_seed([x.grad for x in _parameters(optimizer) if x.grad is not None], max_norm)
+    found = gradients(optimizer, loss, *inputs, max_norm=max_norm)
     optimizer.step()
     return found
 
 
-def gradients(optimizer: torch.optim.Optimizer, loss: Callable[..., Any], *inputs: Any) -> Any:
+def gradients(
+    optimizer: torch.optim.Optimizer, loss: Callable[..., Any], *inputs: Any, max_norm: float | None = None
+) -> Any:
     """`descend` up to the optimiser's step, for losses that must not see each other's steps."""
     parameters = _parameters(optimizer)
-    found, along = differentiate(optimizer, loss, parameters, inputs)
+    shorten = _keep if max_norm is None else partial(clip_per_seed, max_norm=max_norm)
+    found, along = differentiate(optimizer, loss, parameters, inputs, shorten)
     for parameter, gradient in zip(parameters, along, strict=True):
-        parameter.grad = gradient.contiguous()  # the fused optimisers read it as if it were laid out like the parameter
+        parameter.grad = gradient
     return found
+
+
+def _keep(gradients: list[Tensor]) -> None:
+    """As they are."""
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -23,7 +23,7 @@ from core.files import write_json
 __all__ = ["compare", "figures", "main"]
 
 SUITE = Path("results/reference/fidelity-samplers")
-RELEASED, OURS = "released: heun 34, churn 60", "dpm++ 9"
+RELEASED, OURS = "released: heun 34, churn 60", "dpm++ 13"
 _ONE = "one round"  # DyDiff's other settings make two
 _KINDS = ("policy", "logged")
 _FAMILIES = {"heun": "ensemble", "dpm++": "dydiff", "warm": "synther", "released": "none"}  # and whose colour they get
