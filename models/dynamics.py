@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from core.config import STRICT, Count, Inner, Natural, NonNegative, Positive
 from core.data import Dataset, Trajectories, Transitions
@@ -24,6 +25,9 @@ from models.training import split_rows, train_until_stale
 from models.windows import Windows
 
 __all__ = ["DynamicsConfig", "Elites", "EnsembleDynamics", "bounded_log_variance", "gaussian_nll", "rollout"]
+
+
+_ROWS = 16  # a roll-out is padded to a multiple: then no seed's numbers end within a block (models/activations.py)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -256,10 +260,12 @@ class EnsembleDynamics(nn.Module):
 
 def _members(elites: Elites, x: Float[Tensor, "S E B F"]) -> tuple[Tensor, Tensor]:
     """(mean, log variance) of block e under elite e."""
-    *hidden, (weight, bias) = elites.layers
-    for hidden_weight, hidden_bias in hidden:
-        x = silu(x @ hidden_weight + hidden_bias)
-    mean, raw = (x @ weight + bias).chunk(2, -1)
+    copies, rows = x.shape[:2], x.shape[2]
+    h = pad(x, (0, 0, 0, -rows % _ROWS)).flatten(0, 1)
+    *hidden, last = [(weight.flatten(0, 1), bias.flatten(0, 1)) for weight, bias in elites.layers]
+    for weight, bias in hidden:
+        h = silu(torch.baddbmm(bias, h, weight))
+    mean, raw = torch.baddbmm(last[1], h, last[0])[:, :rows].view(*copies, rows, -1).chunk(2, -1)
     return mean, bounded_log_variance(raw, elites.min_log_variance, elites.max_log_variance)
 
 

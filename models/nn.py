@@ -246,8 +246,7 @@ class _HalfSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, leading: int) -> Tensor:
         ctx.save_for_backward(x)
-        flat = x.flatten(leading)
-        return 0.5 * (flat.unsqueeze(-2) @ flat.unsqueeze(-1))[..., 0, 0]
+        return 0.5 * torch.linalg.vector_norm(x.flatten(leading), dim=-1).square()
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
