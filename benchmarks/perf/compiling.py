@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     with threads(1):
-        rows = compare(2000, 0.1, ["bc"]) if asked.quick else compare(100_000, 3.0, asked.only)
+        rows = compare(2000, 0.1, ["bc"]) if asked.quick else compare(100_000, 1.5, asked.only)
         print(tabulate(rows, headers="keys", floatfmt=".3g"))
         if asked.out:
             write_json(asked.out, {"machine": machine(torch.device("cpu")), "rows": rows})

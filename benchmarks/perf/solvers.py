@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import LogLocator, NullFormatter
 from tabulate import tabulate
 
 from benchmarks.perf.turns import Figure
@@ -86,6 +87,9 @@ def figure(rows: pd.DataFrame) -> Drawing:
                 ax.plot(some["flops"], some["error"], "o", color=COLOURS[colour], label=family, markersize=5)
             ax.set(xscale="log", yscale="log", title=f"{task.removeprefix('local/')}, {actions} actions")
             ax.set(xlabel="FLOP per transition", ylabel="open-loop error at the last step")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(NullFormatter())
     handles, labels = grid[0][0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside lower center", ncols=len(labels), labelcolor=INK)
     return drawing

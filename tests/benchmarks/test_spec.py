@@ -176,7 +176,7 @@ def test_cell_id_changes_with_every_setting(suite: str) -> None:
     other: dict[str, Any] = {
         "updates": 41, "real_fraction": 0.4, "evaluate_every": 999, "episodes": 9, "fidelity_starts": 255,
         "fidelity_horizon": 49, "buffer_rows": 499, "shared_models": True, "dataset_rows": 99, "heldout": 0.2,
-        "view": "qlearning",
+        "view": "qlearning", "compile": "always",
     }  # fmt: skip
     spec = expand(suite)[1]
     assert set(other) == set(type(spec.settings).model_fields)
