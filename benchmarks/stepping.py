@@ -18,10 +18,18 @@ Losses = dict[str, Tensor]
 Work = Callable[[], Losses]
 Capture = Callable[[Work, list[torch.Generator]], Work]
 
-# Updates of one seed from which on torch.compile saves more than it costs on a CPU; what is not here gains nothing. It
-# must not depend on the number of seeds, or those that come later would be another experiment. Measured by
-# benchmarks/perf/compiling.py: results/perf/compiling.json.
-_PAYS = {"td3bc": 10_000, "TrajectoryDiffusionConfig": 5_000}
+# Updates of one seed from which on losses are compiled on a CPU: about twice those after which torch.compile has paid
+# for itself (results/perf/compiling.json), for several cells compile at once. Fits that end by themselves are missing.
+# It must not depend on the number of seeds, or those that come later would be another experiment.
+_PAYS = {
+    "bc": 10_000,
+    "cql": 5_000,
+    "dql": 10_000,
+    "iql": 10_000,
+    "td3bc": 10_000,
+    "TrajectoryDiffusionConfig": 5_000,
+    "TransitionDiffusionConfig": 10_000,
+}
 
 _WARM = 3  # updates before a graph is captured: libraries and allocators make their choices in them
 

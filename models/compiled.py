@@ -8,6 +8,7 @@ what changes from call to call: states, batches, streams of random numbers.
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ def differentiate(
     for at, asked in zip(streams, plans[code], strict=True):
         handed[at] = Drawn(inputs[at], asked)
     with torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=_GRAPHS):
-        return _compiled(loss, parameters, handed, finish)
+        return _compiled()(loss, parameters, handed, finish)
 
 
 def call(function: Callable[..., Any], *inputs: Any) -> Any:
@@ -71,7 +72,7 @@ def call(function: Callable[..., Any], *inputs: Any) -> Any:
     if not _on:
         return function(*inputs)
     with torch._dynamo.config.patch(recompile_limit=_GRAPHS):
-        return _called(function, inputs)
+        return _called()(function, inputs)
 
 
 def _differentiate(
@@ -90,9 +91,18 @@ def _differentiate(
     return tree_map(_detached, found), gradients
 
 
-_compiled = torch.compile(_differentiate, dynamic=False)
-_called = torch.compile(lambda function, inputs: function(*inputs))
 _plans: weakref.WeakKeyDictionary[object, dict[Any, list[Any]]] = weakref.WeakKeyDictionary()
+
+
+@cache
+def _compiled() -> Any:
+    """Made when it is asked for: torch.compile takes seconds to import."""
+    return torch.compile(_differentiate, dynamic=False)
+
+
+@cache
+def _called() -> Any:
+    return torch.compile(lambda function, inputs: function(*inputs))
 
 
 def _detached(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """When torch.compile pays on a CPU, by method: python -m benchmarks.perf.compiling.
 
 Updates of one seed with the default settings on Hopper's shape, on one thread, as a cell has it: as they are, and with
-losses compiled, nothing taken from an earlier compilation. It pays from (seconds of compiling) / (seconds saved per
-update) on; `benchmarks/stepping.py` keeps those that pay within a run one can wait for.
+losses compiled, nothing taken from earlier runs (methods in one process share a kernel now and then). It pays from
+(seconds of compiling) / (seconds saved per update) on; `benchmarks/stepping.py` keeps when it is done.
 """
 
 import argparse
