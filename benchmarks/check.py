@@ -138,7 +138,7 @@ def _equivalent(cell: str, name: str, old: dict[str, float], new: dict[str, floa
         why = "within the margin"
     elif worse and worse * middle + half <= margin:
         why = "better"
-    elif abs(middle) > margin:
+    elif abs(middle) > margin and worse * middle >= 0:
         why = "worse" if worse else "changed"
     else:
         why = "not shown"
