@@ -1,5 +1,6 @@
 """What a base algorithm is: a frozen dataclass that makes its networks and updates them from batches."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -69,7 +70,7 @@ class Algorithm(Protocol):
         """One gradient step on a batch of each seed; returns losses that nobody has waited for."""
 
 
-class Steps:
+class Steps(ABC):
     """An algorithm whose `update` is `schedule`, which counts and chooses on the host, and `step`, work for the device.
 
     A GPU can then replay `step` as one graph for each of `schedule`'s answers. So `step` changes tensors in place, and
@@ -80,9 +81,9 @@ class Steps:
         """Count the update, set learning rates; says which of its branches `step` takes."""
         return None
 
+    @abstractmethod
     def step(self, state: Any, batch: Transitions, rng: Streams, due: Any) -> dict[str, Float[Tensor, " S"]]:
         """The update itself; `due` is what `schedule` said."""
-        raise NotImplementedError
 
     def update(self, state: Any, batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
         """One after the other."""

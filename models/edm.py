@@ -7,7 +7,8 @@ may move x before every step.
 Source: Karras et al. 2022 (EDM, arXiv:2206.00364); Lu et al. 2022 (DPM-Solver++, arXiv:2211.01095).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from math import expm1, log, sqrt
 from typing import Literal
@@ -32,6 +33,7 @@ __all__ = [
     "precondition",
     "scalings",
     "schedule",
+    "tf32_products",
     "training_sigma",
 ]
 
@@ -246,14 +248,21 @@ class Sampler:
                 return denoise(x, sigma).to(x.dtype)
 
         def tf32(x: Tensor, sigma: Tensor) -> Tensor:
-            before = torch.get_float32_matmul_precision()
-            torch.set_float32_matmul_precision("high")
-            try:
+            with tf32_products():
                 return denoise(x, sigma)
-            finally:
-                torch.set_float32_matmul_precision(before)
 
         return {"float32": denoise, "bf16": bf16, "tf32": tf32}[self.precision]
+
+
+@contextmanager
+def tf32_products() -> Iterator[None]:
+    """Until the end of the block float32 matrices are multiplied in TF32 where the device can."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _levels(sigma: float, x: Tensor) -> Float[Tensor, "S B"]:

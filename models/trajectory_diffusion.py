@@ -284,6 +284,8 @@ class TrajectoryDiffusion(nn.Module):
     def _evaluate(self, x: Tensor, sigma: Tensor, given: Given) -> Tensor:
         """`denoise`, so many trajectories at a time that memory is enough."""
         most = max(_MEMORY // (len(x) * self.config.denoiser.memory(self.config.rows)), 1)
+        if x.shape[1] <= most:
+            return call(self.denoise, x, sigma, given)
         parts = [slice(first, first + most) for first in range(0, x.shape[1], most)]
         return torch.cat([call(self.denoise, x[:, some], sigma[:, some], given.some(some)) for some in parts], 1)
 

@@ -19,10 +19,10 @@ from tabulate import tabulate
 from benchmarks.perf.command import threads
 from benchmarks.perf.inputs import ACTION, OBS, hopper_sized
 from benchmarks.perf.timing import machine
+from benchmarks.perf.training import training
 from benchmarks.perf.turns import Figure
 from benchmarks.spec import method
 from core import registry
-from core.buffer import Buffer, Mixer
 from core.data import Dataset
 from core.files import write_json
 from core.random import Streams
@@ -105,16 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _algorithm(name: str, data: Dataset) -> Updates:
-    config, rng = method("algorithms", name, {}), Streams((0,))
-    state = config.init(data, rng.fork("init"))
-    mixer = Mixer(data.train, Buffer(1, 1, OBS, ACTION, "cpu"), 1.0, config.batch_size)
-    batches, noise = rng.fork("batches"), rng.fork("noise")
-
-    def update(count: int) -> None:
-        for _ in range(count):
-            config.update(state, mixer.batch(batches), noise)
-
-    return update
+    step, *_ = training(method("algorithms", name, {}), data, 1, torch.device("cpu"))
+    return step
 
 
 def _fit(config: Any, data: Dataset, field: str) -> Updates:

@@ -58,7 +58,7 @@ def our_rollout(data: Dataset, model: EnsembleDynamics, batch: int, length: int)
         return torch.zeros(obs.shape[:-1], dtype=torch.bool)
 
     def call() -> object:
-        draw = lambda obs, action: model.draw(obs, action, noise)  # noqa: E731
+        draw = partial(model.draw, rng=noise, elites=model.pick())  # as our generators do
         return rollout(draw, lambda obs, step: actor.act(obs, explore), start, length, never)
 
     return Turn(call, batch * length)

@@ -18,8 +18,8 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -33,24 +33,25 @@ from torch import Tensor, nn
 
 from algorithms.td3bc import TD3BC
 from benchmarks.perf import intervals
+from benchmarks.perf.inputs import ACTION, OBS, hopper_sized
 from benchmarks.perf.timing import machine, paced
-from benchmarks.perf.training import HOPPER, random_dataset, training
+from benchmarks.perf.training import training
 from core.buffer import Buffer, Mixer
 from core.config import build_config
 from core.files import write_json
 from core.random import Streams
+from generators.dydiff import DyDiff
 from models.compiled import compiling
-from models.edm import Precision, Sampler
+from models.edm import Precision, Sampler, tf32_products
 from models.trajectory_diffusion import TrajectoryDiffusion, TrajectoryDiffusionConfig
 
 __all__ = ["FIGURES", "FULL", "TINY", "Bench", "Sizes", "measure"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 UPDATE_FLOP = 403.8e6  # of one TD3+BC update of one seed: batch 256, 2 x 256 units, Hopper; counted layer by layer
-ROUNDS = 2  # M of DyDiff's released code: the sampler runs so often for one roll-out
-RELEASED = Sampler(
-    method="heun", steps=34, churn=60.0, churn_range=(0.36995, 52.242), churn_noise=1.002, recondition_after_churn=False
-)
+_FAITHFUL = DyDiff.presets["faithful"]
+ROUNDS: int = _FAITHFUL["iterations"]  # M: the sampler runs so often for one roll-out
+RELEASED: Sampler = build_config(Sampler, _FAITHFUL["sampler"], "sampler")
 FEW = Sampler()
 
 
@@ -93,7 +94,7 @@ class Bench:
         for precision in ("float32", "tf32", "bf16"):
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             one, other = torch.randn(2, n, n, device=self.device).to(dtype)
-            with _products(precision):
+            with tf32_products() if precision == "tf32" else nullcontext():
                 spent = paced(partial(torch.matmul, one, other), self.device, self.sizes.seconds / 3)
             self.ceilings[precision] = 2 * n**3 / spent
             found[f"{precision}_tflops"] = self.ceilings[precision] / 1e12
@@ -119,8 +120,8 @@ class Bench:
     def updates_agree(self) -> dict[str, Any]:
         """The same ten updates here and on the CPU: relative distance of all weights, and of how far they moved."""
         cpu, algorithm = torch.device("cpu"), replace(self.algorithm, target_noise=0.0)
-        data, rng = random_dataset(1_000, cpu), Streams((0, 1), "agree")
-        mixer = Mixer(data.train, Buffer(2, 1, *HOPPER, cpu), 1.0, algorithm.batch_size)
+        data, rng = hopper_sized(1_000), Streams((0, 1), "agree")
+        mixer = Mixer(data.train, Buffer(2, 1, OBS, ACTION, cpu), 1.0, algorithm.batch_size)
         here, there = (algorithm.init(data.to(device), Streams((0, 1), "", device)) for device in (cpu, self.device))
         for part in ("actor", "critic", "target_actor", "target_critic"):  # not the optimisers: a GPU has its own
             getattr(there, part).load_state_dict(getattr(here, part).state_dict())
@@ -157,7 +158,7 @@ class Bench:
         """How often the program waits for the device in an update."""
         if self.device.type != "cuda":
             return {"left_out": "a CPU has nothing to wait for"}
-        step, *_ = training(self.algorithm, random_dataset(10_000, self.device), 2, self.device)
+        step, *_ = training(self.algorithm, hopper_sized(10_000).to(self.device), 2, self.device)
         step(20)  # graphs are there
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -214,7 +215,7 @@ class Bench:
 
     def updates_per_second(self, seeds: int) -> float:
         """Of a program that trains so many seeds at once; each of its updates is one of every seed."""
-        step, *_ = training(self.algorithm, random_dataset(self.sizes.rows, self.device), seeds, self.device)
+        step, *_ = training(self.algorithm, hopper_sized(self.sizes.rows).to(self.device), seeds, self.device)
         return self.sizes.updates / paced(lambda: step(self.sizes.updates), self.device, self.sizes.seconds)
 
     @cached_property
@@ -223,12 +224,12 @@ class Bench:
         preset = TrajectoryDiffusionConfig.presets["paper"]
         fields = preset | {"rows": self.sizes.window, "denoiser": preset["denoiser"] | {"dim": self.sizes.dim}}
         config: TrajectoryDiffusionConfig = build_config(TrajectoryDiffusionConfig, fields, "model")
-        return config.init(*HOPPER, Streams((0,), "model", self.device)).eval().requires_grad_(False)
+        return config.init(OBS, ACTION, Streams((0,), "model", self.device)).eval().requires_grad_(False)
 
     def _draw(self, sampler: Sampler, precision: str) -> Tensor:
         rng = Streams((0,), "asked", self.device)
-        start = rng.normal(self.sizes.rollouts, HOPPER[0])
-        action = 2 * rng.uniform(self.sizes.rollouts, self.sizes.window - 1, HOPPER[1]) - 1
+        start = rng.normal(self.sizes.rollouts, OBS)
+        action = 2 * rng.uniform(self.sizes.rollouts, self.sizes.window - 1, ACTION) - 1
         model = self._half if precision == "bf16 weights" else self.released
         if precision != "bf16 weights":
             sampler = replace(sampler, precision=cast(Precision, precision.removesuffix(" compiled")))
@@ -313,7 +314,7 @@ def measure(device: torch.device, sizes: Sizes, budget: float, out: Path | None 
         else:
             try:
                 row = call(bench)
-            except Exception:  # lent time is short
+            except Exception:  # whatever breaks, the other figures of a lent machine are worth having
                 row = {"failed": traceback.format_exc()}
         if sizes != FULL:
             row = {key: value for key, value in row.items() if key not in ("target", "met")}
@@ -327,17 +328,6 @@ def measure(device: torch.device, sizes: Sizes, budget: float, out: Path | None 
 def _judged(value: float, *, at_least: float | None = None, at_most: float | None = None) -> dict[str, Any]:
     target = f">= {at_least:,g}" if at_least is not None else f"<= {at_most:,g}"
     return {"target": target, "met": value >= at_least if at_least is not None else value <= (at_most or 0.0)}
-
-
-@contextmanager
-def _products(precision: str) -> Iterator[None]:
-    """How float32 matrices are multiplied meanwhile."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _weights(state: Any) -> Tensor:

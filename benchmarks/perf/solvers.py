@@ -20,11 +20,12 @@ from benchmarks.report.collect import Results, collect
 from benchmarks.report.style import COLOURS, INK, draw, panels, save
 from benchmarks.store import ResultStore
 from core.files import write_json
+from models.edm import Sampler
 
 __all__ = ["compare", "figures", "main"]
 
 SUITE = Path("results/reference/fidelity-samplers")
-RELEASED, OURS = "released: heun 34, churn 60", "dpm++ 13"
+RELEASED, OURS = "released: heun 34, churn 60", f"dpm++ {Sampler().steps}"
 _ONE = "one round"  # DyDiff's other settings make two
 _KINDS = ("policy", "logged")
 _FAMILIES = {"heun": "ensemble", "dpm++": "dydiff", "warm": "synther", "released": "none"}  # and whose colour they get

@@ -6,14 +6,13 @@ from typing import Any
 import torch
 
 from algorithms.base import real_rows
+from benchmarks.perf.inputs import ACTION, OBS
 from benchmarks.stepping import Stepper, cuda_graph
 from core.buffer import Buffer, Mixer
-from core.data import Dataset, Trajectories, Transitions
+from core.data import Dataset, Transitions
 from core.random import Streams
 
-__all__ = ["random_dataset", "random_rows", "training"]
-
-HOPPER = (11, 3)  # O, A
+__all__ = ["random_rows", "training"]
 
 
 def training(
@@ -40,35 +39,13 @@ def training(
     return step, state, buffer
 
 
-def random_rows(rows: int, rng: Streams, obs_dim: int = HOPPER[0], action_dim: int = HOPPER[1]) -> Transitions:
-    """[S, rows]: standard normal states and rewards, uniform actions, one end in 500."""
-    obs = rng.normal(rows, obs_dim)
+def random_rows(rows: int, rng: Streams) -> Transitions:
+    """[S, rows] of Hopper's shape: standard normal states and rewards, uniform actions, one end in 500."""
+    obs = rng.normal(rows, OBS)
     return Transitions(
         obs=obs,
-        action=2 * rng.uniform(rows, action_dim) - 1,
+        action=2 * rng.uniform(rows, ACTION) - 1,
         reward=rng.normal(rows),
-        next_obs=obs + 0.1 * rng.normal(rows, obs_dim),
+        next_obs=obs + 0.1 * rng.normal(rows, OBS),
         terminated=rng.uniform(rows) < 0.002,
-    )
-
-
-def random_dataset(rows: int, device: torch.device) -> Dataset:
-    """`random_rows` as episodes of 500 steps; one row is held out."""
-    train = random_rows(rows, Streams((0,), "data", device)).map(lambda x: x[0])
-    one = Trajectories(
-        train.action[:1][None],
-        train.obs[:2][None],
-        train.reward[:1][None],
-        train.terminated[:1][None],
-        torch.ones(1, 1, dtype=torch.bool, device=device),
-    )
-    return Dataset(
-        train=train,
-        episode=torch.arange(rows, dtype=torch.int32, device=device) // 500,
-        heldout=one,
-        heldout_state=torch.zeros(1, 1, 1, dtype=torch.float64),
-        heldout_exact=torch.ones(1, 1, dtype=torch.bool),
-        obs_mean=train.obs.mean(0),
-        obs_std=train.obs.std(0, correction=0),
-        sha256="random",
     )

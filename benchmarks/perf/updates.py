@@ -21,10 +21,9 @@ from benchmarks.perf.command import Peers, finish, options, threads
 from benchmarks.perf.inputs import ACTION, OBS, hopper_sized
 from benchmarks.perf.jax_worker import Worker
 from benchmarks.perf.peers import NotThereError, folder, load
+from benchmarks.perf.training import training
 from benchmarks.perf.turns import Figure, Turn, also_compiled, ratio_text, take_turns
-from core.buffer import Buffer, Mixer
 from core.data import Dataset
-from core.random import Streams
 
 __all__ = ["compare", "figures", "main"]
 
@@ -38,16 +37,10 @@ QUICK: dict[str, Any] = {"rows": 2_000, "updates": 4, "compiled": False}
 
 def ours(data: Dataset, seeds: int, updates: int) -> tuple[Turn, int]:
     """(updates of all seeds in one program, parameters of one seed)."""
-    config, rng = TD3BC(), Streams(range(seeds))
-    state = config.init(data, rng.fork("init"))
-    mixer = Mixer(data.train, Buffer(seeds, 1, OBS, ACTION, "cpu"), 1.0, config.batch_size)
-    batches, noise = rng.fork("batches"), rng.fork("noise")
-
-    def call() -> None:
-        for _ in range(updates):
-            config.update(state, mixer.batch(batches), noise)
-
-    return Turn(call, seeds * updates), (_parameters(state.actor) + _parameters(state.critic)) // seeds
+    step, state, _ = training(TD3BC(), data, seeds, torch.device("cpu"))
+    return Turn(partial(step, updates), seeds * updates), (
+        _parameters(state.actor) + _parameters(state.critic)
+    ) // seeds
 
 
 def corl(module: ModuleType, data: Dataset, updates: int) -> tuple[Turn, int]:
