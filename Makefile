@@ -36,7 +36,7 @@ oracles: $(VENV)/installed-dev $(ORACLE)/installed   # compare with d4rl, in an 
 # PEERS=folder with checkouts of CORL, OfflineRL-Kit, unifloral, DyDiff; JAX=an interpreter with jax, flax, optax, distrax
 bench: $(VENV)/installed-dev           # speed beside the usual tools, as ratios of one run; minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[oracles]"
-	$(BIN)/python -m benchmarks.perf $(if $(PEERS),--peers "$(PEERS)") $(if $(JAX),--jax "$(JAX)")
+	$(BIN)/python -m benchmarks.speed $(if $(PEERS),--peers "$(PEERS)") $(if $(JAX),--jax "$(JAX)")
 
 clean:                                 # keeps results/ and the user's cache
 	rm -rf $(VENV) $(ORACLE) *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -13,17 +13,19 @@ import torch
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.extras import SubcommandApp
 
-from benchmarks import check as checking
-from benchmarks import matrix, planning
-from benchmarks import reproduce as reproduction
-from benchmarks import status as progress_of
-from benchmarks import verify as verification
-from benchmarks.cluster import on_ray
+from benchmarks.audit import regression as checking
+from benchmarks.audit import reproduce as reproduction
+from benchmarks.audit import status as progress_of
+from benchmarks.audit import verify as verification
+from benchmarks.execution import matrix
+from benchmarks.execution import plan as planning
+from benchmarks.execution.ray_engine import on_ray
+from benchmarks.execution.trackers import require_tracker
 from benchmarks.report import report as write_report
 from benchmarks.report import score_text
-from benchmarks.spec import RunSpec, cells, load_suite, suite_names
+from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
-from benchmarks.trackers import require_tracker
+from benchmarks.suite import cells, load_suite, suite_names
 from core import registry
 from core.errors import DataError, SpecError
 from core.interrupt import Stopped, listening

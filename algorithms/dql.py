@@ -16,8 +16,8 @@ from algorithms.base import Parts, Regularise, Steps, behaviour_rows
 from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
 from core.data import Dataset, Transitions
 from core.random import Streams
-from models.activations import mish
 from models.actors import DiffusionActor, observation_normaliser
+from models.bitwise import mish
 from models.nn import MLP, Init, Standardize, adam, anneal, descend, ema_
 
 __all__ = ["DQL"]

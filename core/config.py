@@ -20,6 +20,7 @@ __all__ = [
     "adapter",
     "build_config",
     "flat",
+    "merged",
 ]
 
 Count = Annotated[int, Field(ge=1)]
@@ -62,6 +63,12 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, table by table."""
+    tables = {key for key in base if isinstance(base[key], dict) and isinstance(changes.get(key), dict)}
+    return base | changes | {key: merged(base[key], changes[key]) for key in tables}
 
 
 def _explain(error: ValidationError, where: str, kind: type[Any]) -> str:

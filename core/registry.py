@@ -3,6 +3,7 @@
 A plug-in outside the tree is named by `module:Class`, or by an entry point in the group `rolloutbench.<folder>`.
 """
 
+from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from functools import cache
 from importlib import import_module
@@ -10,9 +11,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from core.config import adapter, build_config, merged
 from core.errors import SpecError, unknown
 
-__all__ = ["available", "load"]
+__all__ = ["available", "build_method", "load"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _NOT_METHODS = {"__init__", "base"}
@@ -42,6 +44,23 @@ def load(folder: str, name: str) -> type[Any]:
     if not is_dataclass(found):
         raise SpecError(f"{folder} plug-in {name!r} must be a dataclass, got {found.__name__}")
     return found
+
+
+def build_method(folder: str, name: str, fields: dict[str, Any]) -> Any:
+    """A generator or an algorithm by name; `fields` may name a `preset`, which others refine. Raises: SpecError."""
+    kind, fields = load(folder, name), dict(fields)
+    preset, presets = fields.pop("preset", None), getattr(kind, "presets", {})
+    if preset is not None:
+        if not isinstance(preset, str) or preset not in presets:
+            raise unknown(f"{name}.preset", str(preset), presets)
+        fields = merged(presets[preset], fields)
+    return build_config(kind, merged(_tables(kind), fields), name)
+
+
+def _tables(kind: type[Any]) -> dict[str, Any]:
+    """The default of every field that is a table itself: who names one of its fields leaves the others as they are."""
+    defaults = {field.name: field.default for field in dataclass_fields(kind) if is_dataclass(field.default)}
+    return {name: adapter(type(default)).dump_python(default, mode="json") for name, default in defaults.items()}
 
 
 def _imported(folder: str, name: str) -> Any:

@@ -21,9 +21,9 @@ from core.random import Streams
 from generators.base import Box, Finish, per_seed
 from generators.dydiff import DyDiff
 from models.cache import ModelCache
-from models.edm import Sampler
+from models.diffusion.edm import Sampler
+from models.diffusion.trajectory import StepDiffusionConfig, TrajectoryDiffusion
 from models.reward import RewardConfig
-from models.trajectory_diffusion import StepDiffusionConfig, TrajectoryDiffusion
 from tasks.base import Task
 
 __all__ = ["ARDiffusion"]

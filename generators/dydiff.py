@@ -22,11 +22,11 @@ from core.random import Streams
 from generators.base import Box, Finish, per_seed
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
+from models.diffusion.edm import Sampler
+from models.diffusion.trajectory import TrajectoryDiffusion, TrajectoryDiffusionConfig
+from models.diffusion.windows import Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
-from models.edm import Sampler
 from models.reward import RewardConfig
-from models.trajectory_diffusion import TrajectoryDiffusion, TrajectoryDiffusionConfig
-from models.windows import Windows
 from tasks.base import Task
 
 __all__ = ["DyDiff"]

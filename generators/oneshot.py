@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from core.config import STRICT
 from generators.dydiff import DyDiff
-from models.trajectory_diffusion import TrajectoryRegressionConfig
+from models.diffusion.trajectory import TrajectoryRegressionConfig
 
 __all__ = ["OneShot"]
 

@@ -24,9 +24,9 @@ from core.random import Streams
 from generators.base import Box, Finish, per_seed
 from generators.trajectory import Trajectory
 from models.cache import ModelCache
-from models.edm import Sampler
+from models.diffusion.edm import Sampler
+from models.diffusion.trajectory import BehaviourDiffusionConfig, TrajectoryDiffusion
 from models.reward import RewardConfig
-from models.trajectory_diffusion import BehaviourDiffusionConfig, TrajectoryDiffusion
 from tasks.base import Task
 
 __all__ = ["PGD", "guidance"]

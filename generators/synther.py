@@ -18,8 +18,8 @@ from core.policy import Policy
 from core.random import Streams
 from generators.base import per_seed
 from models.cache import ModelCache
-from models.edm import Sampler
-from models.transition_diffusion import TransitionDiffusion, TransitionDiffusionConfig
+from models.diffusion.edm import Sampler
+from models.diffusion.transition import TransitionDiffusion, TransitionDiffusionConfig
 from tasks.base import Task
 
 __all__ = ["SynthER"]

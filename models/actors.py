@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.data import Dataset
 from core.random import Streams
-from models.activations import mish, softplus
+from models.bitwise import mish, softplus
 from models.nn import MLP, Init, Standardize
 
 __all__ = [

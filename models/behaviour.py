@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from core.config import STRICT, Count, Inner, Positive
 from core.data import Dataset
 from core.random import Streams
-from models.activations import silu, softplus
 from models.actors import gaussian_log_prob
+from models.bitwise import silu, softplus
 from models.nn import MLP, Standardize
 from models.training import split_rows, train_until_stale
 

@@ -162,5 +162,5 @@ def _digest(x: Tensor) -> str:
 
 @cache
 def _source() -> str:
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    files = sorted(Path(__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

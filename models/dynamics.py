@@ -18,16 +18,16 @@ from torch.nn.functional import pad
 from core.config import STRICT, Count, Inner, Natural, NonNegative, Positive
 from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
-from models.activations import silu, softplus
 from models.averaging import train_averaged
+from models.bitwise import silu, softplus
+from models.diffusion.windows import Windows
 from models.nn import MLP, Standardize, half_square
 from models.training import split_rows, train_until_stale
-from models.windows import Windows
 
 __all__ = ["DynamicsConfig", "Elites", "EnsembleDynamics", "bounded_log_variance", "gaussian_nll", "rollout"]
 
 
-_ROWS = 16  # a roll-out is padded to a multiple: then no seed's numbers end within a block (models/activations.py)
+_ROWS = 16  # a roll-out is padded to a multiple: then no seed's numbers end within a block (models/bitwise.py)
 
 
 @dataclass(frozen=True, config=STRICT)

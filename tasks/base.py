@@ -1,6 +1,6 @@
 """A task is a dataset with the simulator that could have made it; `load_task("source/dataset")` finds both.
 
-A source is a module in this folder with `names() -> list[str]` and `load(dataset, options) -> Task`.
+A source is a module in `tasks/sources` with `names() -> list[str]` and `load(dataset, options) -> Task`.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ __all__ = [
     "task_names",
 ]
 
-SOURCES = ("d4rl", "local", "minari", "toy")
+SOURCES = tuple(sorted(path.stem for path in (Path(__file__).parent / "sources").glob("[!_]*.py")))
 
 
 @runtime_checkable
@@ -209,4 +209,4 @@ def _step_alive(
 
 
 def _module(source: str) -> Any:
-    return import_module(f"tasks.{source}")
+    return import_module(f"tasks.sources.{source}")

@@ -40,7 +40,7 @@ def describe(options: DataOptions) -> str:
     """A table of every dataset known without a network."""
     rows = []
     for source in SOURCES:
-        module = import_module(f"tasks.{source}")
+        module = import_module(f"tasks.sources.{source}")
         rows += [[f"{source}/{name}", module.find(name, options) or "not here yet"] for name in module.names()]
     return tabulate(rows, ["task", "on this machine"], tablefmt="simple")
 
@@ -92,11 +92,11 @@ def examine(name: str, options: DataOptions) -> dict[str, Any]:
     """
     source, _, dataset = name.partition("/")
     found: Any = None
-    if source in SOURCES and (found := import_module(f"tasks.{source}").find(dataset, options)) is None:
+    if source in SOURCES and (found := import_module(f"tasks.sources.{source}").find(dataset, options)) is None:
         raise DataError(f"{name} is not on this machine; `data make` or `data fetch` gets it")
     task = load_task(name, options)
     if source == "local":
-        _require_file(found, import_module("tasks.local").card(found), task.simulator)
+        _require_file(found, import_module("tasks.sources.local").card(found), task.simulator)
     rows, digest = task.rows()
     broken = broken_rules(rows, task.simulator, task.horizon)
     replay, wrong = replayed(rows, task.simulator)

@@ -20,12 +20,12 @@ import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import run_bench
-from benchmarks import runner
-from benchmarks.spec import suite_names
+from benchmarks.execution import cell as runner
 from benchmarks.store import ResultStore
+from benchmarks.suite import suite_names
 from core import registry
-from tasks import toy
 from tasks.layout import Rows, write
+from tasks.sources import toy
 
 TWO = 'generators=["none","ensemble"]'
 TINY = (

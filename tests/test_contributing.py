@@ -8,11 +8,12 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import matrix
-from benchmarks.spec import cells, load_suite
+from benchmarks.execution import matrix
 from benchmarks.store import ResultStore
+from benchmarks.suite import cells, load_suite
 
-TEXT = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 DIFFS = {diff.split("+++ b/")[1].split("\n")[0]: diff for diff in TEXT.split("```diff\n")[1:]}
 
 
@@ -47,5 +48,5 @@ def test_the_generator_runs_as_a_plug_in_and_learns_the_linear_system(
 
 
 def test_the_toy_variation_applies() -> None:
-    kept = [line[1:] for line in DIFFS["tasks/toy.py"].splitlines() if line.startswith(" ")]
-    assert "\n".join(kept[:2]) in (Path(__file__).resolve().parent.parent / "tasks/toy.py").read_text(encoding="utf-8")
+    kept = [line[1:] for line in DIFFS["tasks/sources/toy.py"].splitlines() if line.startswith(" ")]
+    assert "\n".join(kept[:2]) in (ROOT / "tasks/sources/toy.py").read_text(encoding="utf-8")

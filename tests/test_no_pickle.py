@@ -15,8 +15,9 @@ from core.errors import DataError
 from core.random import Streams
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig
-from tasks import behaviour, layout
+from tasks import layout
 from tasks.base import DataOptions, load_task
+from tasks.recipes import policies as behaviour
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {"pickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal", "tarfile", "zipfile"}
@@ -25,9 +26,9 @@ CALLS = {
     "pooch.Untar", "pooch.Unzip", "pooch.Decompress",
 }  # fmt: skip
 FEEDING = {  # make pickles, and read none but their own
-    "tests/benchmarks/test_verify.py",
+    "tests/benchmarks/audit/test_verify.py",
     "tests/core/test_checkpoint.py",
-    "tests/tasks/test_mujoco.py",
+    "tests/tasks/simulators/test_locomotion.py",
     "tests/test_no_pickle.py",
     "tests/test_properties.py",
 }

@@ -17,8 +17,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.spec import RunSpec, cell_id, cells, load_suite, restore
+from benchmarks.spec import RunSpec, cell_id, restore
 from benchmarks.store import Record, ResultStore
+from benchmarks.suite import cells, load_suite
 from core.data import Dataset
 from core.errors import DataError, SpecError
 from core.random import Streams

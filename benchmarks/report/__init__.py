@@ -2,7 +2,7 @@
 
 from benchmarks.report.ablation import ablation
 from benchmarks.report.aggregates import aggregate
-from benchmarks.report.collect import Results, collect
+from benchmarks.report.comparability import mixtures, refusal
 from benchmarks.report.consistency import consistency, consistency_table, shift_table
 from benchmarks.report.diagnostics import diagnostics_table
 from benchmarks.report.fidelity import (
@@ -15,11 +15,11 @@ from benchmarks.report.fidelity import (
     return_table,
     returns,
 )
-from benchmarks.report.mixing import mixtures, refusal
 from benchmarks.report.page import page
 from benchmarks.report.plots import figures
 from benchmarks.report.published import published_table
 from benchmarks.report.render import to_csv, to_latex, to_markdown, to_text
+from benchmarks.report.results import Results, collect
 from benchmarks.report.scores import comparisons, evaluations, finals
 from benchmarks.report.style import save
 from benchmarks.report.tables import aggregate_table, detail_table, improvement_table, score_table

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.consistency import lags
 from benchmarks.report.fidelity import last_errors
+from benchmarks.report.results import CellView, Results, natural
 from benchmarks.report.scores import FEW_SEEDS, comparisons, estimates
 from benchmarks.report.style import BASELINE, INK, Looks, panels, plain
 from core.config import flat

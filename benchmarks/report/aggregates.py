@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from benchmarks.report.collect import natural
+from benchmarks.report.results import natural
 from benchmarks.report.scores import FEW_SEEDS
 from benchmarks.report.style import BASELINE, Looks, legend, panels, plain
 from metrics.statistics import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from benchmarks.report.collect import Results
+from benchmarks.report.results import Results
 from benchmarks.report.tables import Table, as_number, as_text, labels, without_blank, without_constant
 
 __all__ = ["consistency", "consistency_table", "lags", "shift_table"]

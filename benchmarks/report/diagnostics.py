@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchmarks.report.collect import CellView, Results
+from benchmarks.report.results import CellView, Results
 from benchmarks.report.tables import Entry, Table, as_number, as_text, labels, without_constant
 
 __all__ = ["SIGNATURES", "Signature", "diagnostics_table"]

@@ -6,7 +6,7 @@ from collections import Counter
 import pandas as pd
 import torch
 
-from benchmarks.report.collect import LABELS, Results
+from benchmarks.report.results import LABELS, Results
 from benchmarks.report.tables import Table, as_number, as_text, labels, values, without_constant
 from metrics.compounding import growth_law
 

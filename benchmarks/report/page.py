@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from benchmarks.report.collect import CellView, Results, without_folders
 from benchmarks.report.plots import CAPTIONS
+from benchmarks.report.results import CellView, Results, without_folders
 from benchmarks.report.style import COLOURS, GRID, INK, SURFACE, WIDTH
 from benchmarks.report.tables import Table
 

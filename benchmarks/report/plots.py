@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from benchmarks.report.ablation import ablation, ablations, curves_figure, heat_figure
 from benchmarks.report.aggregates import aggregate_figure, compared_algorithms, improvement_figure, profile_figure
-from benchmarks.report.collect import CellView, Results, natural
 from benchmarks.report.fidelity import compounding
+from benchmarks.report.results import CellView, Results, natural
 from benchmarks.report.scores import FEW_SEEDS, estimates, finals, judged, paired
 from benchmarks.report.style import BASELINE, GRID, SURFACE, Looks, draw, legend, make_looks, panels, plain
 from benchmarks.report.tradeoffs import frontier_figure, frontiers, price_figure, prices

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.report.collect import Results
+from benchmarks.report.results import Results
 from benchmarks.report.scores import RULE, estimates
 from benchmarks.report.tables import Entry, Table, as_number, as_text
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 import torch
 
-from benchmarks.report.collect import LABELS, Results
+from benchmarks.report.results import LABELS, Results
 from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed, t_interval
 
 __all__ = [

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from benchmarks.report.collect import Results, natural
+from benchmarks.report.results import Results, natural
 from core.files import atomic
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.report.aggregates import AGGREGATES, aggregate
-from benchmarks.report.collect import CellView, Results, natural
-from benchmarks.report.mixing import mixtures, origins
+from benchmarks.report.comparability import mixtures, origins
+from benchmarks.report.results import CellView, Results, natural
 from benchmarks.report.scores import (
     DIVERGENCE,
     FEW_SEEDS,

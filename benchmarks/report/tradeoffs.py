@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.report.collect import LABELS, Results
+from benchmarks.report.results import LABELS, Results
 from benchmarks.report.scores import estimates
 from benchmarks.report.style import BASELINE, Looks, legend, panels, plain
 

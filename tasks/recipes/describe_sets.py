@@ -9,8 +9,9 @@ from typing import Any
 import tyro
 from tabulate import tabulate
 
-from tasks import catalogue, local
+from tasks import catalogue
 from tasks.base import DataOptions, load_task
+from tasks.sources import local
 
 __all__ = ["main", "tables"]
 

@@ -27,8 +27,8 @@ from core.files import atomic, canonical_json, write_json, write_text
 from core.progress import progress, say
 from core.random import Streams
 from tasks.base import Simulator, rollout
-from tasks.behaviour import LinearPolicy
-from tasks.mujoco import simulator
+from tasks.recipes.policies import LinearPolicy
+from tasks.simulators.locomotion import simulator
 
 __all__ = ["ARS", "METHODS", "State", "begin", "evaluate", "improve", "iterate", "load", "main", "publish", "train"]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.evaluate import evaluate_policy
-from benchmarks.spec import method
+from benchmarks.evaluation.policy import evaluate_policy
 from core.buffer import Buffer, Mixer
 from core.data import Batch, Dataset
 from core.random import Streams
+from core.registry import build_method
 from tasks.base import DataOptions, load_task
 
 Arrays = list[np.ndarray]
@@ -139,7 +139,7 @@ def score() -> Callable[..., torch.Tensor]:
 
     def train(name: str, updates: int, **fields: Any) -> torch.Tensor:
         task = load_task("toy/linear", DataOptions(size=20_000))
-        config, rng = method("algorithms", name, {"preset": "smoke", **fields}), Streams(SEEDS, "learn")
+        config, rng = build_method("algorithms", name, {"preset": "smoke", **fields}), Streams(SEEDS, "learn")
         data, _ = task.dataset()
         state, batches, noise = config.init(data, rng.fork("init")), rng.fork("batches"), rng.fork("update")
         mixer = Mixer(data.train, Buffer(len(SEEDS), 1, 4, 2, "cpu"), 1.0, config.batch_size)

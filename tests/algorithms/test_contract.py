@@ -9,13 +9,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from algorithms.base import Algorithm, State
-from benchmarks.spec import method
 from core import registry
 from core.buffer import Buffer, Mixer
 from core.checkpoint import Checkpoint
 from core.data import Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
+from core.registry import build_method
 from tasks.base import DataOptions, load_task, task_names
 
 SEEDS = (0, 1, 2)
@@ -52,7 +52,7 @@ def algorithm(variant: tuple[str, str | None]) -> Algorithm:
     small = {"hidden": [32, 32], "batch_size": 64}
     known = registry.load("algorithms", name).__dataclass_fields__
     fields = {key: value for key, value in small.items() if key in known}
-    return method("algorithms", name, fields if preset is None else {**fields, "preset": preset})
+    return build_method("algorithms", name, fields if preset is None else {**fields, "preset": preset})
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_every_preset_is_valid_and_those_called_like_data_sets_are_called_like_o
     known = {name.partition("/")[2] for name in task_names()}
     for name in registry.available("algorithms"):
         for preset in getattr(registry.load("algorithms", name), "presets", {}):
-            method("algorithms", name, {"preset": preset})
+            build_method("algorithms", name, {"preset": preset})
             assert "-" not in preset or preset in known, preset
 
 

@@ -13,9 +13,9 @@ from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
 from algorithms.cql import CQL
-from benchmarks.spec import method
 from core.data import Batch, Dataset
 from core.random import Streams
+from core.registry import build_method
 from models.actors import TanhGaussianActor
 from models.nn import descend
 
@@ -238,7 +238,7 @@ def test_orthogonal_weights_are_as_in_corl(toy: Dataset) -> None:
 
 
 def test_preset_dydiff_is_dydiffs_code() -> None:
-    config = method("algorithms", "cql", {"preset": "dydiff"})
+    config = build_method("algorithms", "cql", {"preset": "dydiff"})
     assert (config.hidden, config.weights, config.epsilon) == ((256, 256), "normal", 1e-6)
     assert config.actor_first and config.log_temperature_range == (-10.0, 0.5) and not config.scaled_log_std
     assert (config.weight, config.samples, config.actor_rate, config.lagrange_gap) == (10.0, 10, 3e-5, None)

@@ -12,10 +12,10 @@ import torch
 from scipy.stats import kstest
 
 from algorithms.dql import DQL, hashed_uniform
-from benchmarks.spec import method
 from core.data import Batch, Dataset
 from core.policy import ImplicitPolicy
 from core.random import Streams
+from core.registry import build_method
 from models.actors import reverse_chain, vp_betas
 from models.nn import anneal, clip_per_seed
 
@@ -234,7 +234,7 @@ def test_greedy_noise_is_uniform_and_a_function_of_seed_and_observation(toy: Dat
 
 
 def test_presets_are_the_two_codes() -> None:
-    ours, theirs = (method("algorithms", "dql", fields) for fields in ({}, {"preset": "dydiff"}))
+    ours, theirs = (build_method("algorithms", "dql", fields) for fields in ({}, {"preset": "dydiff"}))
     assert (ours.steps, ours.beta_range, ours.ema_start, ours.ema_every, ours.candidates) == (
         5,
         (0.1, 10.0),

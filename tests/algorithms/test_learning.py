@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from algorithms.base import real_rows
-from benchmarks.evaluate import evaluate_policy
-from benchmarks.spec import method
+from benchmarks.evaluation.policy import evaluate_policy
 from core.buffer import Buffer, Mixer
 from core.data import Dataset
 from core.random import Streams
+from core.registry import build_method
 from tasks.base import DataOptions, Task, load_task
 
 SEEDS = (0, 1)
@@ -68,6 +68,6 @@ def test_it_earns_a_multiple_of_the_behaviour_policies(
     of 2.5 leaves them before its critics know better: after 8000 updates with the default rates it earns less than 0.
     """
     task, data, behaviour = world
-    returns = earned(task, data, method("algorithms", name, {**SMALL, **fields}), updates)
+    returns = earned(task, data, build_method("algorithms", name, {**SMALL, **fields}), updates)
     print(f"{name}: {[round(x) for x in returns.tolist()]}, behaviour {behaviour:.0f}")
     assert (returns > behaviour).all() and returns.mean() > times * behaviour

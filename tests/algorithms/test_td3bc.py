@@ -10,9 +10,9 @@ import torch
 
 from algorithms.base import behaviour_rows
 from algorithms.td3bc import TD3BC
-from benchmarks.spec import method
 from core.data import Batch, Dataset, Transitions
 from core.random import Streams
+from core.registry import build_method
 from models.nn import descend, gradients
 from tasks.base import DataOptions, load_task
 
@@ -260,7 +260,7 @@ def test_that_test_leaves_no_field_out() -> None:
 
 
 def test_preset_dydiff_is_dydiffs_code(data: Dataset) -> None:
-    config = method("algorithms", "td3bc", {"preset": "dydiff", "hidden": [8, 8]})
+    config = build_method("algorithms", "td3bc", {"preset": "dydiff", "hidden": [8, 8]})
     assert (config.target_noise, config.critic_weight, config.behaviour_weight) == (0.0, 0.5, 0.5)
     assert (config.alpha, config.discount, config.policy_every) == (2.5, 0.99, 2)
     state, rows = config.init(data, Streams(SEEDS)), batch(data)

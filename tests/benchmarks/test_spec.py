@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.planning import pretrained
-from benchmarks.spec import RunSpec, cells, load_suite, method, suite_names
+from benchmarks.execution.plan import pretrained
+from benchmarks.spec import RunSpec
+from benchmarks.suite import cells, load_suite, suite_names
 from core.errors import SpecError
+from core.registry import build_method
 
 BASE = """
 tasks = ["toy/linear"]
@@ -86,10 +88,10 @@ def test_overrides_leave_the_next_reading_alone(suite: str) -> None:
 
 
 def test_presets_are_refined_table_by_table() -> None:
-    config = method("generators", "ensemble", {"preset": "smoke", "rollouts": 8, "dynamics": {"members": 4}})
+    config = build_method("generators", "ensemble", {"preset": "smoke", "rollouts": 8, "dynamics": {"members": 4}})
     assert (config.rollouts, config.refresh_every) == (8, 200)
     assert (config.dynamics.members, config.dynamics.elites, config.dynamics.width) == (4, 3, 64)
-    assert method("generators", "ensemble", {"preset": "smoke"}).dynamics.members == 5  # and stay as they are
+    assert build_method("generators", "ensemble", {"preset": "smoke"}).dynamics.members == 5  # and stay as they are
 
 
 def test_a_preset_in_a_suite_yields_to_its_fields(suite: str) -> None:
@@ -367,11 +369,11 @@ def test_one_diffusion_model_serves_every_m_and_eta() -> None:
 
 def test_naming_one_field_of_a_table_leaves_its_others_as_they_are() -> None:
     """dydiff filters by softmax; who varies the share that is kept does not turn the filter off."""
-    plain = method("generators", "dydiff", {})
+    plain = build_method("generators", "dydiff", {})
     assert plain.filter.mode == "softmax"
-    varied = method("generators", "dydiff", {"filter": {"share": 0.1}})
+    varied = build_method("generators", "dydiff", {"filter": {"share": 0.1}})
     assert varied == replace(plain, filter=replace(plain.filter, share=0.1))
-    faithful = method("generators", "dydiff", {"preset": "faithful", "filter": {"share": 0.1}})
+    faithful = build_method("generators", "dydiff", {"preset": "faithful", "filter": {"share": 0.1}})
     assert faithful.filter.mode == "softmax_floor" and not faithful.filter.masked and faithful.filter.share == 0.1
     for spec in cells(load_suite("ablation/keep_fraction_eta")):
         assert spec.generator.name == "none" or spec.generator.config.filter.mode == "softmax"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks import store as module
-from benchmarks.spec import RunSpec, cells, load_suite
+from benchmarks.spec import RunSpec
 from benchmarks.store import Record, ResultStore
+from benchmarks.suite import cells, load_suite
 from core.errors import DataError
 
 

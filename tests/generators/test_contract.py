@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluate import start_states
-from benchmarks.spec import method
+from benchmarks.evaluation.policy import start_states
 from core import registry
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
+from core.registry import build_method
 from generators.base import ActionConditioned, Fitted, Generator
 from models.cache import ModelCache
 from tasks.base import DataOptions, Task, load_task
@@ -87,7 +87,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, ...], P
 def fitted(request: pytest.FixtureRequest, task: Task, folders: dict[tuple[int, ...], Path]) -> Case:
     kind = registry.load("generators", request.param)
     preset = {"preset": "smoke"} if "smoke" in getattr(kind, "presets", {}) else {}
-    generator, (data, _) = method("generators", request.param, preset), task.dataset()
+    generator, (data, _) = build_method("generators", request.param, preset), task.dataset()
 
     def fit(seeds: tuple[int, ...]) -> Fitted:
         rng = Streams(seeds)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import runner
-from benchmarks.spec import cells, load_suite
+from benchmarks.execution import cell as runner
+from benchmarks.suite import cells, load_suite
 from core.buffer import pack
 from core.data import Dataset, Trajectories
 from core.policy import UniformPolicy

@@ -7,19 +7,19 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from benchmarks.spec import method
 from core.data import Dataset, Trajectories
 from core.random import Streams
+from core.registry import build_method
 from generators.base import Finish
 from generators.dydiff import DyDiff, _Fitted
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
+from models.diffusion.edm import Sampler
+from models.diffusion.trajectory import TrajectoryDiffusion
 from models.dynamics import EnsembleDynamics
-from models.edm import Sampler
 from models.reward import RewardConfig
-from models.trajectory_diffusion import TrajectoryDiffusion
 from tasks.base import DataOptions, Task, load_task, rollout
-from tasks.toy import LinearSystem
+from tasks.sources.toy import LinearSystem
 
 SEEDS = (0, 1)
 SYSTEM = LinearSystem(noise=0.0)
@@ -73,7 +73,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
 
 
 def smoke(**fields: Any) -> DyDiff:
-    made: DyDiff = method("generators", "dydiff", {"preset": "smoke", **fields})
+    made: DyDiff = build_method("generators", "dydiff", {"preset": "smoke", **fields})
     return made
 
 
@@ -89,7 +89,7 @@ def never(task: Task, data: Dataset, models: ModelCache) -> Finish:
 def test_without_rounds_it_is_the_ensemble_bit_for_bit(task: Task, models: ModelCache) -> None:  # method sheet, test 3
     data, _ = task.dataset()
     ended = replace(task, simulator=_Falling(task.simulator))
-    plain = method("generators", "ensemble", {"preset": "smoke"})
+    plain = build_method("generators", "ensemble", {"preset": "smoke"})
     mine = smoke(iterations=0, policy="explore", initial="sample", box="none")
     made, expected = (
         generator.fit(ended, data, models, Streams(SEEDS)).generate(Linear(), starts(data), 12, Streams(SEEDS))
@@ -203,13 +203,15 @@ def test_starts_can_be_kept_to_where_whole_windows_fit(task: Task, models: Model
 def test_impossible_settings_are_refused() -> None:
     for fields, words in [({"relax": 1.0}, "below 1"), ({"block": 8, "model": {"rows": 8}}, "below model.rows")]:
         with pytest.raises((ValidationError, ValueError), match=words):
-            DyDiff(**fields) if "model" not in fields else method("generators", "dydiff", fields)
+            DyDiff(**fields) if "model" not in fields else build_method("generators", "dydiff", fields)
     for preset in DyDiff.presets:
-        assert isinstance(method("generators", "dydiff", {"preset": preset}), DyDiff)
+        assert isinstance(build_method("generators", "dydiff", {"preset": preset}), DyDiff)
     for name in ("oneshot", "trajectory", "pgd", "ar_diffusion"):
-        for preset in type(method("generators", name, {})).presets:
-            method("generators", name, {"preset": preset})
-    assert isinstance(Ensemble(), Ensemble) and method("generators", "oneshot", {}).model.objective == "regression"
+        for preset in type(build_method("generators", name, {})).presets:
+            build_method("generators", name, {"preset": preset})
+    assert (
+        isinstance(Ensemble(), Ensemble) and build_method("generators", "oneshot", {}).model.objective == "regression"
+    )
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluate import start_states
-from benchmarks.spec import method
+from benchmarks.evaluation.policy import start_states
 from core.data import Dataset, Trajectories
 from core.random import Streams
+from core.registry import build_method
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig
 from tasks.base import DataOptions, Task, load_task
@@ -35,7 +35,7 @@ def data(task: Task) -> Dataset:
 
 
 def fit(name: str, task: Task, data: Dataset, folder: Path, seeds: tuple[int, ...] = (0, 1), **dynamics: Any) -> Any:
-    generator = method("generators", name, {"preset": "smoke", "dynamics": TINY | dynamics})
+    generator = build_method("generators", name, {"preset": "smoke", "dynamics": TINY | dynamics})
     return generator.fit(task, data, ModelCache(Streams(seeds), folder), Streams(seeds))
 
 
@@ -62,9 +62,9 @@ def test_a_transition_costs_the_drawn_elite_and_a_penalty_all_members(
 
 
 def test_the_unrolled_preset_differs_from_the_default_in_the_loss_only() -> None:
-    generator = method("generators", "ensemble", {"preset": "unrolled"})
+    generator = build_method("generators", "ensemble", {"preset": "unrolled"})
     assert generator.dynamics == replace(DynamicsConfig(), unroll=8)
-    assert replace(generator, dynamics=DynamicsConfig()) == method("generators", "ensemble", {})
+    assert replace(generator, dynamics=DynamicsConfig()) == build_method("generators", "ensemble", {})
 
 
 def test_unrolled_members_generate_for_a_seed_alone_what_they_do_among_others(

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluate import start_states
-from benchmarks.spec import method
+from benchmarks.evaluation.policy import start_states
 from core.data import Dataset, Trajectories
 from core.random import Streams
+from core.registry import build_method
 from generators.mopo import Measure, penalized, uncertainty
 from models.cache import ModelCache
 from tasks.base import DataOptions, Task, load_task
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fit(name: str, task: Task, data: Dataset, folder: Path, **fields: Any) -> Any:
     rng = Streams(SEEDS)
-    generator = method("generators", name, {"preset": "smoke", "dynamics": TINY, **fields})
+    generator = build_method("generators", name, {"preset": "smoke", "dynamics": TINY, **fields})
     return generator.fit(task, data, ModelCache(rng.fork("models"), folder), rng.fork("fit"))
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.spec import method
 from core.random import Streams
+from core.registry import build_method
 from generators.pgd import guidance
 from models.cache import ModelCache
 from tasks.base import DataOptions, Task, load_task
@@ -33,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
 
 def generate(name: str, task: Task, models: ModelCache, length: int = 7, **fields: Any) -> Any:
     data, _ = task.dataset()
-    fitted = method("generators", name, {"preset": "smoke", **fields}).fit(task, data, models, Streams(SEEDS))
+    fitted = build_method("generators", name, {"preset": "smoke", **fields}).fit(task, data, models, Streams(SEEDS))
     return fitted.generate(Steady(), data.train.obs[:40].expand(2, -1, -1), length, Streams(SEEDS))
 
 
@@ -60,4 +60,7 @@ def test_a_model_without_start_begins_where_it_likes_and_stops_where_it_ends(tas
     data, _ = task.dataset()
     assert made.obs.shape == (2, 40, 10, 4) and (made.obs[0, :, 0] != data.train.obs[:40]).all()
     assert made.valid[:, :, :5].all() and not made.valid[:, :, 5:].any()
-    assert not method("generators", "pgd", {"model": free}).keeps_start and method("generators", "pgd", {}).keeps_start
+    assert (
+        not build_method("generators", "pgd", {"model": free}).keeps_start
+        and build_method("generators", "pgd", {}).keeps_start
+    )

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluate import start_states
-from benchmarks.fidelity import evaluate_rollouts
-from benchmarks.spec import Settings, method
+from benchmarks.evaluation.policy import start_states
+from benchmarks.evaluation.rollouts import evaluate_rollouts
+from benchmarks.spec import Settings
 from core.data import Dataset, Transitions
 from core.policy import UniformPolicy
 from core.random import Streams
+from core.registry import build_method
 from generators.synther import SynthER, single_steps
 from models.cache import ModelCache
-from models.edm import Sampler
-from models.transition_diffusion import TransitionDiffusion, TransitionDiffusionConfig
+from models.diffusion.edm import Sampler
+from models.diffusion.transition import TransitionDiffusion, TransitionDiffusionConfig
 from tasks.base import DataOptions, Task, load_task
 
 ROWS = 4000
@@ -52,7 +53,7 @@ def rows(fitted: Any, data: Dataset) -> Transitions:
 
 
 def smoke(**fields: Any) -> SynthER:
-    generator: SynthER = method("generators", "synther", {"preset": "smoke", **fields})
+    generator: SynthER = build_method("generators", "synther", {"preset": "smoke", **fields})
     return generator
 
 
@@ -155,7 +156,7 @@ def test_chunks_are_all_there(fitted: Any) -> None:
 
 def test_faithful_is_the_released_code() -> None:
     """methods.md G3: 255 evaluations, batch 256, Adam(0.9, 0.99) at 3e-4, clip 1, average 0.995 every 10 updates."""
-    config: SynthER = method("generators", "synther", {"preset": "faithful"})
+    config: SynthER = build_method("generators", "synther", {"preset": "faithful"})
     model, sampler = config.model, config.sampler
     assert (config.rollouts, config.chunk, config.rollout_length, config.refresh_every) == (5_000_000, 100_000, 1, None)
     assert sampler == Sampler(method="heun", steps=128, churn=80.0, churn_range=(0.05, 50.0), churn_noise=1.003)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from benchmarks.evaluate import start_states
-from benchmarks.spec import method
+from benchmarks.evaluation.policy import start_states
 from core.policy import UniformPolicy
 from core.random import Streams
+from core.registry import build_method
 from models.cache import ModelCache
 from tasks.base import DataOptions, load_task
 
@@ -22,7 +22,7 @@ def test_generated_hoppers_of_a_random_policy_fall(name: str) -> None:
         fields |= {"model": {"rows": 13, "learning_rate": 3e-3, "updates": 100}, "filter": {"mode": "none"}}
     if name == "dydiff":
         fields |= {"policy": "explore"}
-    rng, generator = Streams((0,)), method("generators", name, fields)
+    rng, generator = Streams((0,)), build_method("generators", name, fields)
     fitted = generator.fit(task, data, ModelCache(rng), rng)
     made = fitted.generate(UniformPolicy(3), start_states(data, 200, rng.fork("start")), 12, rng)
     ended = (made.terminated & made.valid).any(-1).float().mean()

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.data import Trajectories
 from core.random import Streams
 from metrics.returns import ReturnGap, kept_and_dropped, rank_correlation, return_gap
-from tasks.toy import LinearSystem
+from tasks.sources.toy import LinearSystem
 
 SYSTEM = LinearSystem(noise=0.0)
 STEPS, ROWS = 12, 40

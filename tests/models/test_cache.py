@@ -12,11 +12,11 @@ from core.interrupt import Stopped
 from core.random import Streams
 from models.behaviour import BehaviourConfig
 from models.cache import ModelCache
-from models.denoisers import ResidualMLPConfig, UNetConfig
+from models.diffusion.denoisers import ResidualMLPConfig, UNetConfig
+from models.diffusion.trajectory import TrajectoryDiffusionConfig
+from models.diffusion.transition import TransitionDiffusionConfig
 from models.dynamics import DynamicsConfig
 from models.reward import RewardConfig
-from models.trajectory_diffusion import TrajectoryDiffusionConfig
-from models.transition_diffusion import TransitionDiffusionConfig
 
 TINY = DynamicsConfig(members=2, elites=1, width=8, weight_decay=(0.0, 0.0), max_updates=20, check_every=10)
 
@@ -86,7 +86,7 @@ def test_what_a_model_was_built_on_is_named_with_it(toy: Dataset, tmp_path: Path
     kinds = {used["model"] for used in again.used.values()}
     assert again.used == cache.used and kinds == {
         "models.dynamics.DynamicsConfig",
-        "models.trajectory_diffusion.TrajectoryDiffusionConfig",
+        "models.diffusion.trajectory.TrajectoryDiffusionConfig",
     }
 
 

@@ -11,11 +11,11 @@ import torch
 from torch._dynamo.utils import counters
 from core.random import Streams
 from models.compiled import compiling
-from models.denoisers import ResidualMLPConfig, UNetConfig
+from models.diffusion.denoisers import ResidualMLPConfig, UNetConfig
 from models.dynamics import DynamicsConfig
-from models.edm import Sampler
-from models.trajectory_diffusion import TrajectoryDiffusionConfig
-from models.transition_diffusion import TransitionDiffusionConfig
+from models.diffusion.edm import Sampler
+from models.diffusion.trajectory import TrajectoryDiffusionConfig
+from models.diffusion.transition import TransitionDiffusionConfig
 from tasks.base import DataOptions, load_task
 
 net = UNetConfig(dim=8, multipliers=(1, 2), blocks=1)

@@ -5,8 +5,8 @@ import torch
 
 from core.data import Dataset
 from core.random import Streams
+from models.diffusion.windows import Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics, _bootstrap, bounded_log_variance, gaussian_nll, rollout
-from models.windows import Windows
 from tasks.base import DataOptions, load_task
 
 TINY = DynamicsConfig(members=3, elites=2, width=32, weight_decay=(0.0, 0.0, 0.0), max_updates=300, check_every=50)

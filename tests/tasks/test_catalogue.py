@@ -12,13 +12,14 @@ import torch
 
 from core.errors import DataError
 from core.files import sha256, write_json
-from tasks import layout, local
+from tasks import layout
 from tasks.base import DataOptions, load_task
 from tasks.catalogue import TOLERANCE, broken_rules, examine, replayed, verify
 from tasks.layout import Rows
-from tasks.local import card, location, make
-from tasks.mujoco import simulator
 from tasks.recipes.describe_sets import tables
+from tasks.simulators.locomotion import simulator
+from tasks.sources import local
+from tasks.sources.local import card, location, make
 
 SMALL = DataOptions(size=400)
 NAME = "local/hopper-random"

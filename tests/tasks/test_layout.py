@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from core.errors import DataError, SpecError
 from core.files import sha256
 from tasks.layout import Rows, build, checked, episodes, qlearning, read, write
-from tasks.toy import LinearSystem
+from tasks.sources.toy import LinearSystem
 
 RESET = 100.0  # the observation of every episode's first row starts here, so that a leak across a reset shows
 

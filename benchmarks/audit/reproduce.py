@@ -1,0 +1,61 @@
+"""Run a finished cell once more and compare every number with those that were kept."""
+
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+from benchmarks.execution import cell as runner
+from benchmarks.spec import restore
+from benchmarks.store import Cell, Record, ResultStore
+from core.errors import SpecError
+from tasks.base import load_task
+
+__all__ = ["reproduce"]
+
+_SHOWN = 10
+_ORIGIN = ("commit", "physics", "dataset_sha256", "device", "threads", "versions")
+
+
+def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tuple[str, bool]:
+    """What differs, as text, and whether every number is equal; costs are not compared.
+
+    Raises:
+        SpecError: the folder is not that of a finished cell.
+        DataError: its files are torn or were edited, or the data cannot be had.
+    """
+    cell = _cell(folder)
+    spec = restore(cell.spec, cell.done, cell.variant)
+    if spec.cell_id != cell.cell_id:
+        return f"{cell.cell_id}: this version has other fields; it would be {spec.cell_id}", False
+    task = load_task(spec.task, spec.settings.data_options(data_dir))
+    records, origin = runner.run(spec, task, device)
+    old, new = _values(cell.records), _values(records)
+    rows = [[*key, value, new.get(key)] for key, value in sorted(old.items()) if new.get(key, key) != value]
+    lines = [f"{cell.cell_id}: {len(old)} numbers of seeds {', '.join(map(str, cell.done))}, {len(rows)} differ"]
+    if more := len(new.keys() - old.keys()):
+        lines.append(f"{more} more numbers are measured now and were not kept")
+    last = cell.runs[-1]
+    lines += [f"{name}: was {last.get(name)}, is {origin[name]}" for name in _ORIGIN if last.get(name) != origin[name]]
+    if rows:
+        lines += ["", tabulate(rows[:_SHOWN], ["seed", "step", "metric", "was", "is"])]
+        lines += [f"... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
+    return "\n".join(lines), not rows
+
+
+def _cell(folder: Path) -> Cell:
+    found = {cell.cell_id: cell for cell in ResultStore(folder.parent).cells()} if folder.is_dir() else {}
+    cell = found.get(folder.name)
+    if cell is None or not cell.done:
+        raise SpecError(f"CELL must be the folder of a finished cell (DIR/<cell_id>), got {folder}")
+    return cell
+
+
+def _values(records: list[Record]) -> dict[tuple[int, int, str], float | None]:
+    """As they are written: what is not finite is none."""
+    return {
+        (kept.seed, kept.step, kept.metric): kept.value
+        for record in records
+        if not record.metric.startswith("cost/")
+        for kept in [Record.parse(record.line())]
+    }

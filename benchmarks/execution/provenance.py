@@ -1,0 +1,89 @@
+"""Where a number comes from: code, data, versions, machine."""
+
+import hashlib
+import math
+import platform
+import resource
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["available_memory_mib", "peak_memory_mib", "provenance"]
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "h5py", "safetensors", "pydantic")
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Everything about this process that a result must name to be traceable."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "diff_sha256": _diff(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Of the device where there is one, else of this process since it started."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    with suppress(OSError, StopIteration):  # Linux: what getrusage tells there includes the parent before exec
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def available_memory_mib() -> float:
+    """What new processes may take: of the machine or, where there is a limit for this container, of that."""
+    free = math.inf
+    with suppress(OSError):
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        free = int(lines["MemAvailable"].split()[0]) / 2**10
+    with suppress(OSError, ValueError):
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, (limit - used) / 2**20)
+    return free
+
+
+def _versions() -> dict[str, str]:
+    """Of what is installed: a GPU that is only lent may have less than what a cell needs."""
+    found = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+@cache
+def _diff() -> str | None:
+    """Of what a dirty checkout has changed in the code."""
+    changed = _git("diff", "HEAD", "--", "*.py", "*.toml")
+    return hashlib.sha256(changed.encode()).hexdigest() if changed else None
+
+
+@cache
+def _git(*arguments: str) -> str | None:
+    """None outside a checkout, or without git."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=_ROOT,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

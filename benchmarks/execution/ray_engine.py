@@ -1,0 +1,135 @@
+"""The same cells as Ray tasks, from one machine to a cluster: data first, then pretrained models, then cells.
+
+Results folder and cache must be on a disk that all nodes share; everything that matters lies there, and what Ray holds
+may be lost at any moment: a task whose worker or node dies is given to another one, which goes on from its checkpoint.
+Ray schedules; nothing is decided twice.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from benchmarks.execution import cell as runner
+from benchmarks.execution.matrix import Engine, Job, Outcome
+from benchmarks.execution.plan import needed_models
+from benchmarks.store import ResultStore
+from core.errors import SpecError
+from core.files import canonical_json
+from core.interrupt import Stopped, listening
+from core.progress import Channel, relay, say, showing
+from models.cache import ModelConfig, describe_model
+from tasks.base import load_task
+
+__all__ = ["on_ray"]
+
+_RETRIES = 5  # of a task whose worker or node has died
+_RETRY, _GRACE = 5.0, 120.0  # seconds: between questions for a held cell, and for saving when the driver stops
+_MINE = ("ROLLOUTBENCH_", "D4RL_", "MINARI_", "PYTHONPATH")  # what workers elsewhere must know, too
+
+
+def on_ray(address: str | None, gpus_per_cell: float, jobs: int | None) -> Engine:
+    """On the cluster at `address` ("auto": the one this machine belongs to), else on one that is started here.
+
+    Raises:
+        SpecError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise SpecError("--engine ray needs the extra `ray`: pip install -c constraints.txt -e .[ray]") from None
+
+    def run(todo: list[Job], store: ResultStore) -> int:
+        passed_on = {name: value for name, value in os.environ.items() if name.startswith(_MINE)}
+        here = {} if address else {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": 2**27}
+        environment = {"env_vars": {**passed_on, "OMP_NUM_THREADS": "1"}}
+        ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="warning", **here)
+        try:
+            device = torch.device("cuda" if gpus_per_cell else "cpu")
+            placed = [replace(job, root=job.root.absolute(), device=device) for job in todo]
+            return _run(ray, placed, store, {"num_cpus": 1.0, "num_gpus": gpus_per_cell})
+        finally:
+            ray.shutdown()
+
+    return run
+
+
+def _run(ray: Any, todo: list[Job], store: ResultStore, resources: Mapping[str, float]) -> int:
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    beside_us = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    channel = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_us})  # no other node takes it along
+    failed, started = 0, datetime.now(UTC)
+    remote = ray.remote(max_retries=_RETRIES, **resources)
+    data, fit, cell = remote(_data), remote(_fit), remote(_cell)
+    made: dict[str, Any] = {}  # what cells wait for, by all that determines it
+    pending: dict[Any, Job] = {}
+    with showing(channel):
+        try:
+            for job in todo:
+                source = [job.spec.task, str(job.spec.settings.data_options(job.data_dir))]
+                if (key := canonical_json(source)) not in made:
+                    made[key] = data.remote(job, channel)
+                before = [made[key]]
+                for config in needed_models(job.spec):
+                    seeds = [list(job.spec.seeds), job.spec.settings.shared_models]
+                    if (key := canonical_json([*source, describe_model(config), *seeds])) not in made:
+                        made[key] = fit.remote(job, config, channel, *before)
+                    before.append(made[key])
+                pending[cell.remote(job, channel, *before)] = job
+            while pending:
+                (done,), _ = ray.wait(list(pending), num_returns=1)
+                failed += _ended(ray, done, pending.pop(done), store, started)
+        except Stopped:
+            for task in (*made.values(), *pending):
+                ray.cancel(task)
+            ray.wait(list(pending), num_returns=max(len(pending), 1), timeout=_GRACE)
+            raise
+    return failed
+
+
+def _ended(ray: Any, task: Any, job: Job, store: ResultStore, started: datetime) -> bool:
+    """Whether the cell failed."""
+    try:
+        return bool(ray.get(task) == Outcome.FAILED)
+    except ray.exceptions.RayError as error:
+        reason = f"{type(error).__name__}: {error}"
+        replace(job, device=torch.device("cpu")).fail(store, started, f"Ray gave the cell up: {reason}\n")
+        say(f"{job.label}: FAILED: {reason.splitlines()[0]}")
+        return True
+
+
+def _data(job: Job, channel: Channel) -> None:
+    """Download or make the data set of a cell."""
+    _prepare(job, channel)
+    with suppress(Exception):  # the cell says what is wrong
+        load_task(job.spec.task, job.spec.settings.data_options(job.data_dir)).dataset()
+
+
+def _fit(job: Job, config: ModelConfig, channel: Channel, *before: None) -> None:
+    """Fit one of a cell's pretrained models, after those that it builds on."""
+    _prepare(job, channel)
+    with suppress(Exception):
+        task = load_task(job.spec.task, job.spec.settings.data_options(job.data_dir))
+        runner.model_cache(job.spec, job.device).get(config, task.dataset()[0].to(job.device))
+
+
+def _cell(job: Job, channel: Channel, *before: None) -> Outcome:
+    """Run it; one that a process outside of Ray has is waited for."""
+    _prepare(job, channel)
+    with listening():  # Ray cancels by SIGINT: there is time to save
+        while (outcome := job.run()) is Outcome.HELD:
+            time.sleep(_RETRY)
+    return outcome
+
+
+def _prepare(job: Job, channel: Channel) -> None:
+    relay(channel)
+    if job.device.type == "cpu":
+        torch.set_num_threads(1)

@@ -1,0 +1,396 @@
+"""Diffusion over trajectories: rows (s_t, a_{t-1}), of which the start state and perhaps all actions are given.
+
+A row holds the action that led to its state, so H rows are exactly H - 1 transitions, and in a causal network state t
+depends on actions up to t-1 only. The same rows serve every sequence model of the suite: states under given actions
+(DyDiff), states and actions after a given start (Diffuser), free trajectories (PGD), single steps (two rows), and plain
+regression to the conditional mean in place of diffusion.
+
+Source: Zhao et al. 2024 (DyDiff, arXiv:2405.19189), Janner et al. 2022 (Diffuser, arXiv:2205.09991); noise levels of
+Karras et al. 2022. We differ on purpose: conditions are channels of their own, un-scaled by the noise level; only free
+and present entries are scored; windows may begin at any row (`models.diffusion.windows`); states are modelled as
+changes from the start, in units of their deviation at each step. Each has a field with the released behaviour.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from core.config import STRICT, Count, Inner, Positive, Rate, Share
+from core.data import Dataset
+from core.random import Streams
+from models.averaging import train_averaged
+from models.compiled import call
+from models.diffusion.denoisers import UNetConfig, condition_channels
+from models.diffusion.edm import Sampler, denoising_loss, masked_mean, precondition, training_sigma
+from models.diffusion.windows import Window, Windows
+from models.dynamics import DynamicsConfig, EnsembleDynamics
+from models.nn import Standardize
+
+__all__ = [
+    "BehaviourDiffusionConfig",
+    "Given",
+    "StepDiffusionConfig",
+    "TrajectoryDiffusion",
+    "TrajectoryDiffusionConfig",
+    "TrajectoryRegressionConfig",
+]
+
+_MEMORY = 2**30  # bytes that one evaluation of the network may take, about
+_SCALE_WINDOWS = 2_000  # from which the deviation at each step is measured
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrajectoryDiffusionConfig:
+    """What is modelled, by which network, for how long. Defaults are for two CPU cores; `paper` is DyDiff's code."""
+
+    rows: Count = 32  # H
+    given: Literal["start_and_actions", "start", "nothing"] = "start_and_actions"
+    objective: Literal["diffusion", "regression"] = "diffusion"  # regression: one evaluation, the conditional mean
+    base: Literal["start", "zero"] = "start"  # states are modelled relative to s_0, or, as DyDiff's code does, as such
+    corrects: DynamicsConfig | None = None  # relative to this ensemble's mean roll-out, which is then a condition too
+    conditions: Literal["channels", "inpaint"] = "channels"  # inpaint: only as entries of x, scaled with the noise
+    scored: Literal["free", "all"] = "free"  # entries that count in the loss; all: given ones as well
+    windows: Literal["any", "inside"] = "any"  # inside: whole windows of one episode only
+    cut: Share = 0.1  # of the windows, which end at a random row: shorter lengths are then in distribution
+    units: Literal["standard", "limits"] = "standard"  # limits: the data's range becomes [-1, 1]
+    denoiser: UNetConfig = UNetConfig()
+    sigma_data: Positive = 1.0
+    noise_mean: float = 0.0  # P_mean; -1.2, as released, made the error after 10 steps of hopper 1.4 times as large
+    noise_std: Positive = 1.2  # P_std
+    updates: Count = 5_000
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3
+    hold: Inner = 0.5  # share of the updates at full learning rate, before a cosine to 0
+    max_norm: Positive = 1.0  # of the gradient
+    average: Rate = 0.995  # EMA of the weights ...
+    average_every: Count = 5  # ... every so many updates
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {  # of DyDiff's released code: batches are tiny and the network is large
+            "rows": 100,
+            "base": "zero",
+            "conditions": "inpaint",
+            "scored": "all",
+            "windows": "inside",
+            "cut": 0.0,
+            "units": "limits",
+            "sigma_data": 0.5,
+            "noise_mean": -1.2,
+            "denoiser": {"dim": 128, "multipliers": [1, 4, 8]},
+            "updates": 375_000,
+            "batch_size": 8,
+            "learning_rate": 3e-4,
+        },
+    }
+
+    def __post_init__(self) -> None:
+        if self.rows < 2:
+            raise ValueError(f"rows must be at least 2, the states of one transition, got {self.rows}")
+        if self.given != "start_and_actions" and (self.corrects or self.objective == "regression"):
+            raise ValueError(f"given must be 'start_and_actions' with corrects or regression, got {self.given!r}")
+        if self.conditions == "inpaint" and (self.base == "start" or self.corrects):
+            raise ValueError("conditions must be 'channels' where states are relative to something, got 'inpaint'")
+        if self.given == "nothing" and self.base == "start":
+            raise ValueError("base must be 'zero' where no start is given, got 'start'")
+
+    @property
+    def needs(self) -> tuple[DynamicsConfig, ...]:
+        """Models that must be fitted before."""
+        return () if self.corrects is None else (self.corrects,)
+
+    def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "TrajectoryDiffusion":
+        """An untrained model."""
+        return TrajectoryDiffusion(self, obs_dim, action_dim, rng)
+
+    def fit(
+        self, model: "TrajectoryDiffusion", data: Dataset, rng: Streams, ensemble: EnsembleDynamics | None = None
+    ) -> None:
+        """Learn from windows of the training episodes; the average of the weights is kept."""
+        windows = Windows(data, self.rows, inside=self.windows == "inside")
+        model.fit_units(data, windows, rng.fork("units"), ensemble)
+
+        def loss(draw: Streams, cut: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
+            window = _shortened(windows.draw(self.batch_size, draw), self.cut, cut)
+            given = model.given(window.obs[:, :, 0], window.action, window.present, ensemble)
+            clean, counted = model.rows(window, given), _counted(window, given, self.scored)
+            if self.objective == "regression":
+                return masked_mean((model.regress(given) - clean).square(), counted)
+            sigma = training_sigma(self.batch_size, levels, self.noise_mean, self.noise_std)
+            noisy = given.impose(clean + sigma[..., None, None] * noise.normal(*clean.shape[1:]))
+            return denoising_loss(model.denoise(noisy, sigma, given), clean, sigma, self.sigma_data, counted)
+
+        train_averaged(
+            model,
+            loss,
+            draws=[rng.fork(label) for label in ("windows", "cut", "levels", "noise")],
+            updates=self.updates,
+            learning_rate=self.learning_rate,
+            hold=self.hold,
+            max_norm=self.max_norm,
+            average=self.average,
+            average_every=self.average_every,
+            label="trajectory diffusion" if self.objective == "diffusion" else "trajectory regression",
+        )
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrajectoryRegressionConfig(TrajectoryDiffusionConfig):
+    """The same network, conditions and data without diffusion."""
+
+    objective: Literal["regression"] = "regression"
+
+
+@dataclass(frozen=True, config=STRICT)
+class BehaviourDiffusionConfig(TrajectoryDiffusionConfig):
+    """States and actions after a given start (or none at all), as the data's policies would have lived them."""
+
+    given: Literal["start", "nothing"] = "start"
+
+
+@dataclass(frozen=True, config=STRICT)
+class StepDiffusionConfig(TrajectoryDiffusionConfig):
+    """The next state only: trajectories of two rows, for use step by step."""
+
+    rows: Literal[2] = 2
+    cut: Share = 0.0
+
+
+@plain_dataclass(frozen=True)
+class Given:
+    """What is known of a batch of trajectories, in the network's units."""
+
+    rows: Float[Tensor, "S B H D"]  # the known entries of x, 0 elsewhere
+    mask: Bool[Tensor, "S B H D"]
+    shown: Float[Tensor, "S B H C"]  # the condition channels
+    present: Bool[Tensor, "S B H"]
+    base: Float[Tensor, "S B H O"]  # what states are relative to, standardised units
+
+    def some(self, which: slice) -> "Given":
+        """Of these trajectories."""
+        return Given(*(getattr(self, field.name)[:, which] for field in fields(self)))
+
+    def impose(self, x: Float[Tensor, "S B H D"]) -> Float[Tensor, "S B H D"]:
+        """`x` with the known entries put back."""
+        return torch.where(self.mask, self.rows, x)
+
+
+class TrajectoryDiffusion(nn.Module):
+    """One network per seed. Takes and gives environment units; noise lives in the network's own."""
+
+    step_scale: Tensor
+
+    def __init__(self, config: TrajectoryDiffusionConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
+        super().__init__()
+        self.config, self.obs_dim, self.features = config, obs_dim, obs_dim + action_dim
+        self.net = config.denoiser.init(self.features, _channels(config, obs_dim, action_dim), rng)
+        self.obs_units, self.action_units = Standardize(obs_dim, rng), Standardize(action_dim, rng)
+        ones = torch.ones(len(rng.seeds), 1, config.rows, self.features, device=rng.device)
+        self.register_buffer("step_scale", ones)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        start: Float[Tensor, "S B O"],
+        action: Float[Tensor, "S B L A"] | None,
+        length: int,
+        sampler: Sampler,
+        rng: Streams,
+        *,
+        begin: Float[Tensor, "S B L+1 O"] | None = None,
+        ensemble: EnsembleDynamics | None = None,
+        guide: Callable[[Tensor, Tensor, int], Tensor] | None = None,
+    ) -> tuple[Float[Tensor, "S B T O"], Float[Tensor, "S B L A"]]:
+        """T = L + 1 states, L = `length` actions; beyond H - 1 of them block by block, each from the end of the last.
+
+        Given starts and actions come back unchanged, generated actions are clipped to [-1, 1]. With states to `begin`
+        from, under given actions, noise is added to those instead of replacing them. `ensemble` is needed by a model
+        that corrects one. `guide(obs, action, step)` returns what is to be added to the noisy actions before a
+        step of the sampler, all in environment units.
+        """
+        obs, made, block = [start.unsqueeze(2)], list[Tensor](), self.config.rows - 1
+        for first in range(0, length, block):
+            steps, here = min(block, length - first), rng.fork(f"block/{first}")
+            known = None if action is None else action[:, :, first : first + steps]
+            old = None if begin is None else begin[:, :, first : first + steps + 1]
+            states, actions = self._block(obs[-1][:, :, -1], known, steps, sampler, here, old, ensemble, guide)
+            obs.append(states[:, :, 1:] if first or self.config.given != "nothing" else states)
+            made.append(actions)
+        if self.config.given == "nothing":
+            obs = obs[1:]
+        return torch.cat(obs, 2), torch.cat(made, 2) if action is None else action
+
+    def cost(self, sampler: Sampler, passes: int, length: int) -> dict[str, float]:
+        """Network evaluations and FLOP per transition, if `length` of them take so many runs of the sampler."""
+        evaluations = passes * (1 if self.config.objective == "regression" else sampler.evaluations) / length
+        rows, channels = self.config.rows, _channels(self.config, self.obs_dim, self.features - self.obs_dim)
+        return {
+            "evaluations": evaluations,
+            "flops": evaluations * self.config.denoiser.flops(self.features, channels, rows),
+        }
+
+    def blocks(self, length: int) -> int:
+        """Runs of the sampler behind one call of `sample`."""
+        return -(-length // (self.config.rows - 1))
+
+    def _block(
+        self,
+        start: Tensor,
+        action: Tensor | None,
+        length: int,
+        sampler: Sampler,
+        rng: Streams,
+        old: Tensor | None,
+        ensemble: EnsembleDynamics | None,
+        guide: Callable[[Tensor, Tensor, int], Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:
+        rows = self.config.rows
+        filled = start.new_zeros(*start.shape[:2], rows - 1, self.features - self.obs_dim)
+        if action is not None:
+            filled[:, :, :length] = action
+        present = (torch.arange(rows, device=start.device) <= length).expand(*start.shape[:2], -1)
+        given = self.given(start, filled, present, ensemble)
+
+        def guided(noisy: Tensor, step: int) -> Tensor:
+            if guide is None:
+                return noisy
+            obs, actions = self._decode(noisy, given)
+            return self._encode(obs, actions + guide(obs[:, :, :-1], actions, step), given)
+
+        if self.config.objective == "regression":
+            x = given.impose(self.regress(given))
+        else:
+            latent = rng.fork("latent").normal(start.shape[1], rows, self.features)
+            begin = 0.0 if old is None else self._encode(pad(old, (0, 0, 0, rows - 1 - length)), filled, given)
+            x = sampler.sample(
+                lambda noisy, sigma: self._evaluate(noisy, sigma, given),
+                latent,
+                rng.fork("sampler"),
+                given.impose,
+                guided,
+                begin,
+            )
+        obs, actions = self._decode(x, given)
+        if self.config.given != "nothing":
+            obs[:, :, 0] = start
+        return obs[:, :, : length + 1], actions.clamp(-1, 1)[:, :, :length]
+
+    def _evaluate(self, x: Tensor, sigma: Tensor, given: Given) -> Tensor:
+        """`denoise`, so many trajectories at a time that memory is enough."""
+        most = max(_MEMORY // (len(x) * self.config.denoiser.memory(self.config.rows)), 1)
+        if x.shape[1] <= most:
+            return call(self.denoise, x, sigma, given)
+        parts = [slice(first, first + most) for first in range(0, x.shape[1], most)]
+        return torch.cat([call(self.denoise, x[:, some], sigma[:, some], given.some(some)) for some in parts], 1)
+
+    def denoise(
+        self, x: Float[Tensor, "S B H D"], sigma: Float[Tensor, "S B"], given: Given
+    ) -> Float[Tensor, "S B H D"]:
+        """D(x; sigma). Absent rows are 0 for the network, as is everything outside of the trajectory."""
+
+        def network(scaled: Tensor, feature: Tensor) -> Tensor:
+            return self.net(scaled * given.present[..., None], feature, given.shown)
+
+        return precondition(network, x, sigma, self.config.sigma_data)
+
+    def regress(self, given: Given) -> Float[Tensor, "S B H D"]:
+        """The conditional mean in one evaluation: free entries are 0, there is no noise level."""
+        return self.net(given.rows, given.rows.new_zeros(given.rows.shape[:2]), given.shown)
+
+    def given(
+        self,
+        start: Float[Tensor, "S B O"],
+        action: Float[Tensor, "S B T A"],
+        present: Bool[Tensor, "S B T+1"],
+        ensemble: EnsembleDynamics | None = None,
+    ) -> Given:
+        """What the configuration says is known of trajectories with this start and these actions."""
+        first, actions = self.obs_units(start), pad(self.action_units(action), (0, 0, 1, 0))
+        base = self._base(start, action, ensemble)
+        mask = torch.zeros(*actions.shape[:-1], self.features, dtype=torch.bool, device=start.device)
+        mask[..., :1, self.obs_dim :] = True  # nothing led to the first row
+        if self.config.given != "nothing":
+            mask[..., :1, : self.obs_dim] = True
+        if self.config.given == "start_and_actions":
+            mask[..., self.obs_dim :] = True
+        mask &= present[..., None]
+        known = torch.cat([pad(first.unsqueeze(-2), (0, 0, 0, actions.shape[-2] - 1)), actions], -1)
+        known = known.where(mask, 0.0)
+        rows = torch.cat([known[..., : self.obs_dim] - base, known[..., self.obs_dim :]], -1) / self.step_scale
+        shown = known[..., :0]
+        if self.config.conditions == "channels":
+            here = present[..., None].to(known.dtype)
+            extra = [here] if self.config.corrects is None else [here, base]
+            shown = torch.cat([condition_channels(known, mask), *extra], -1) * here
+        return Given(rows.where(mask, 0.0), mask, shown, present, base)
+
+    def rows(self, window: Window, given: Given) -> Float[Tensor, "S B H D"]:
+        """The clean x of recorded windows."""
+        return self._encode(window.obs, window.action, given)
+
+    def fit_units(self, data: Dataset, windows: Windows, rng: Streams, ensemble: EnsembleDynamics | None) -> None:
+        """Constants of the data: units of states and actions, and the deviation of the modelled states at each step."""
+        for units, values in ((self.obs_units, data.train.obs), (self.action_units, data.train.action)):
+            middle, spread = values.double().mean(0), values.double().std(0)
+            if self.config.units == "limits":
+                low, high = values.double().amin(0), values.double().amax(0)
+                middle, spread = (low + high) / 2, (high - low) / 2
+            units.set(middle[None].float(), torch.where(spread < 1e-6, 1.0, spread)[None].float())
+        if self.config.base == "zero" and self.config.corrects is None:
+            return
+        window = windows.draw(_SCALE_WINDOWS, rng)
+        moved = self.obs_units(window.obs) - self._base(window.obs[:, :, 0], window.action, ensemble)
+        counted = window.present[..., None]
+        power = moved.double().square().where(counted, 0.0).sum(1, keepdim=True) / counted.sum(1, keepdim=True)
+        self.step_scale[..., : self.obs_dim] = torch.where(power < 1e-12, 1.0, power.sqrt())
+
+    @torch.no_grad()
+    def _base(self, start: Tensor, action: Tensor, ensemble: EnsembleDynamics | None) -> Float[Tensor, "S B H O"]:
+        path = [start]
+        if self.config.corrects is None:
+            path *= action.shape[2] + 1
+        elif ensemble is None:
+            raise ValueError("ensemble must be given to a model that corrects one, got None")
+        else:
+            elites = ensemble.pick()
+            for step in range(action.shape[2]):
+                path.append(ensemble.mean(path[-1], action[:, :, step], elites)[0])
+        base: Tensor = self.obs_units(torch.stack(path, 2))
+        return torch.zeros_like(base) if self.config.base == "zero" and self.config.corrects is None else base
+
+    def _encode(self, obs: Tensor, action: Tensor, given: Given) -> Float[Tensor, "S B H D"]:
+        states, actions = self.obs_units(obs) - given.base, pad(self.action_units(action), (0, 0, 1, 0))
+        return torch.cat([states, actions], -1) / self.step_scale
+
+    def _decode(self, x: Float[Tensor, "S B H D"], given: Given) -> tuple[Tensor, Tensor]:
+        states, actions = torch.split(x * self.step_scale, [self.obs_dim, self.features - self.obs_dim], -1)
+        return self.obs_units.inverse(given.base + states), self.action_units.inverse(actions[..., 1:, :])
+
+
+def _channels(config: TrajectoryDiffusionConfig, obs_dim: int, action_dim: int) -> int:
+    """Condition channels: known entries, mask, first row, ramp, presence, and the path that is corrected."""
+    if config.conditions == "inpaint":
+        return 0
+    return 3 * (obs_dim + action_dim) + 2 + (0 if config.corrects is None else obs_dim)
+
+
+def _shortened(window: Window, share: float, rng: Streams) -> Window:
+    """Some windows end earlier than they need to, at a row drawn uniformly among 1 .. H-1."""
+    batch, rows = window.present.shape[1:]
+    draw = rng.uniform(batch, 2)
+    last = torch.where(draw[..., :1] < share, (draw[..., 1:] * (rows - 1)).long() + 1, rows - 1)
+    return replace(window, present=window.present & (torch.arange(rows, device=draw.device) <= last))
+
+
+def _counted(window: Window, given: Given, scored: str) -> Bool[Tensor, "S B H D"]:
+    """Entries of the loss: lived through, not beyond the end, and free unless all are scored."""
+    states = window.present[..., None].expand(window.obs.shape)
+    lived = (window.present[..., 1:] & window.lived)[..., None].expand(window.action.shape)
+    counted = torch.cat([states, pad(lived, (0, 0, 1, 0))], -1)
+    return counted if scored == "all" else counted & ~given.mask

@@ -1,0 +1,196 @@
+"""How a locomotion set comes about: shipped policies act with noise, many episodes abreast, each to its own end.
+
+Source: D4RL's recipes for hopper, halfcheetah and walker2d (Fu et al. 2020, arXiv:2004.07219), with linear policies of
+our own in place of SAC's; medium-replay imitates its replay buffer with checkpoints, as there is none.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from math import log
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from core.policy import UniformPolicy
+from core.progress import progress
+from core.random import Streams
+from tasks.base import Behaviour, Simulator
+from tasks.layout import Rows
+from tasks.recipes.policies import LinearPolicy, Policies, load_policies
+from tasks.simulators.locomotion import simulator
+
+__all__ = ["ENV_IDS", "HORIZON", "LEVELS", "SIGMA", "Level", "behaviour", "collect", "expert", "medium", "replay_rows"]
+
+Level = Literal["random", "medium", "medium-replay", "expert", "medium-expert"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+ENV_IDS = {"hopper": "Hopper-v4", "halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}
+HORIZON = 1000
+SIGMA = 0.03  # action noise of every policy but the uniform one; at 0.1 the walkers fall and the cheetahs stumble
+_ABREAST = 100  # episodes started together; another number makes another set
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of one behaviour policy; `checkpoint` None acts uniformly."""
+
+    checkpoint: int | None
+    size: int
+    label: str
+
+
+def collect(env: str, level: Level, size: int, rng: Streams) -> tuple[Rows, dict[str, Any]]:
+    """`size` rows, and the sigma and checkpoints behind them.
+
+    Episodes are written whole and in the order in which they were started, so short ones are not favoured; the last one
+    is cut without a flag. Where one policy's rows end and the next one's begin, the cut row is marked as a timeout.
+    Random, medium and expert sets of a smaller size are prefixes of larger ones; the others share rows out by size.
+    """
+    shipped, world = load_policies(env), simulator(ENV_IDS[env])
+    parts = [part for part in _parts(shipped, level, size) if part.size]
+    with progress(f"{env}-{level}", size) as advance:
+        made = []
+        for part in parts:
+            made.append(_episodes(world, _policy(shipped, part), part.size, rng.fork(part.label), advance))
+    for rows in made[:-1]:
+        rows.timeout[-1] |= not rows.terminal[-1]
+    used = [_described(shipped, part) for part in parts if part.checkpoint is not None]
+    return _joined(made), {"sigma": SIGMA, "checkpoints": used} if used else {}
+
+
+def expert(policies: Policies) -> int:
+    """The checkpoint with the highest mean return on the card."""
+    return int(np.argmax(_card_returns(policies)))
+
+
+def medium(policies: Policies) -> int:
+    """The first checkpoint whose mean return on the card is at least a third of the best one's."""
+    pay = _card_returns(policies)
+    return int(np.argmax(pay >= pay.max() / 3))
+
+
+def behaviour(env: str, level: Level) -> Behaviour | None:
+    """The policy behind a set; None where there are several."""
+    shipped = load_policies(env)
+    parts = _parts(shipped, level, size=1)
+    if len(parts) > 1:
+        return None
+    policy = _policy(shipped, parts[0])
+    return UniformPolicy(simulator(ENV_IDS[env]).action_dim) if policy is None else policy
+
+
+def replay_rows(policies: Policies, size: int) -> Int[np.ndarray, " M"]:
+    """How many rows each checkpoint up to the medium one contributes.
+
+    A checkpoint stands for the training steps that lie nearest to it: half of the steps to either neighbour. The
+    untrained policy at step 0 so gets half of the first interval, and the medium one half of the last.
+    """
+    steps = policies.steps[: medium(policies) + 1].double().numpy()
+    bounds = np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2, steps[-1:]])
+    return np.diff(np.round(bounds / steps[-1] * size).astype(int))
+
+
+def _parts(policies: Policies, level: Level, size: int) -> list[_Part]:
+    match level:
+        case "random":
+            return [_Part(None, size, "random")]
+        case "medium":
+            return [_Part(medium(policies), size, "medium")]
+        case "expert":
+            return [_Part(expert(policies), size, "expert")]
+        case "medium-expert":
+            return [
+                _Part(medium(policies), size // 2, "medium"),
+                _Part(expert(policies), size - size // 2, "expert"),
+            ]
+        case "medium-replay":
+            return [_Part(index, int(rows), f"{index}") for index, rows in enumerate(replay_rows(policies, size))]
+
+
+def _policy(policies: Policies, part: _Part) -> LinearPolicy | None:
+    return None if part.checkpoint is None else policies.policy.pick([part.checkpoint]).noisy(SIGMA)
+
+
+def _card_returns(policies: Policies) -> Float[np.ndarray, " P"]:
+    return np.array([entry["return"]["mean"] for entry in policies.card["checkpoints"]])
+
+
+def _described(policies: Policies, part: _Part) -> dict[str, Any]:
+    entry = policies.card["checkpoints"][part.checkpoint]
+    return {"steps": entry["steps"], "return": entry["return"], "rows": part.size}
+
+
+def _episodes(
+    world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
+) -> Rows:
+    made, done = list[Rows](), 0
+    while done < size:
+        made.append(_wave(world, policy, size - done, rng.fork(f"{len(made)}"), advance))
+        done += len(made[-1].reward)
+    return _joined(made)
+
+
+def _wave(
+    world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
+) -> Rows:
+    """Up to `size` rows of `_ABREAST` episodes, one after the other; steps that cannot be among them are not made."""
+    state, noise = world.reset(_ABREAST, rng.fork("start"))[0], rng.fork("policy")
+    alive, length = torch.ones(_ABREAST, dtype=torch.bool), torch.zeros(_ABREAST, dtype=torch.long)
+    table = []
+    for step in range(HORIZON):
+        # Episodes only grow: what comes after those that already fill `size` is not needed.
+        needed = alive & (length.cumsum(0) < size)
+        if not needed.any():
+            break
+        action, density = _act(world, policy, state, noise)  # for all of them: a draw must not depend on the others
+        after, reward = state.clone(), torch.zeros(_ABREAST, dtype=torch.float64)
+        ended = torch.zeros_like(alive)
+        after[needed], reward[needed], ended[needed] = world.step(state[needed], action[needed], None)
+        cut = ~ended & (step == HORIZON - 1)
+        table.append((state, action, density, after, reward, ended, cut))
+        before = min(size, int(length.sum()))
+        length += needed
+        advance(min(size, int(length.sum())) - before)
+        state, alive = after, alive & ~ended
+    lane, step_of = torch.nonzero(torch.arange(len(table)) < length.unsqueeze(1), as_tuple=True)
+    picked = (torch.stack(column)[step_of, lane][:size] for column in zip(*table, strict=True))
+    return _rows(world, *picked)
+
+
+def _act(world: Simulator, policy: LinearPolicy | None, state: Tensor, rng: Streams) -> tuple[Tensor, Tensor]:
+    """Actions as they are stored, in float32, and their log-density."""
+    if policy is None:
+        action = 2 * rng.uniform(len(state), world.action_dim)[0] - 1
+        return action, torch.full((len(state),), -world.action_dim * log(2))
+    action, density = policy.sample(world.observe(state).float().unsqueeze(0), rng)
+    return action[0], density[0]
+
+
+def _rows(
+    world: Simulator,
+    state: Tensor,
+    action: Tensor,
+    density: Tensor,
+    after: Tensor,
+    reward: Tensor,
+    terminal: Tensor,
+    timeout: Tensor,
+) -> Rows:
+    positions = state.shape[-1] // 2  # qpos and qvel are of one length in all three
+    return Rows(
+        obs=world.observe(state).float().numpy(),
+        action=action.numpy(),
+        reward=reward.float().numpy(),
+        terminal=terminal.numpy(),
+        timeout=timeout.numpy(),
+        next_obs=world.observe(after).float().numpy(),
+        qpos=state[:, :positions].numpy().copy(),
+        qvel=state[:, positions:].numpy().copy(),
+        action_log_prob=density.numpy(),
+    )
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    return Rows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))

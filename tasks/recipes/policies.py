@@ -1,0 +1,112 @@
+"""Behaviour policies of the local locomotion sets: linear, with Gaussian action noise of a known density.
+
+Beside `tasks/policies/<environment>.safetensors` lies a card that says how the policies were trained and what they
+earn; `tasks.recipes.train_policies` makes both files again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import log, pi
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from core.errors import DataError, unknown
+from core.random import Streams
+
+__all__ = ["FOLDER", "LinearPolicy", "Policies", "load_policies"]
+
+FOLDER = Path(__file__).parents[1] / "policies"
+
+
+@dataclass(frozen=True)
+class LinearPolicy:
+    """a = clip(W (s - mean) / std + sigma N(0, I), -1, 1), for P policies at once: policy p acts in row p of a batch.
+
+    The clipped action has no density where a bound was hit. The density that we record and report is that of the
+    Gaussian before clipping: `sample` gives it at the number that was drawn, as D4RL stores the log-probability of the
+    action that was sampled; `log_prob` gives it at the number it is handed. The two differ on rows with a clipped
+    action only, and those are the rows with an |action| of exactly 1.
+    """
+
+    weight: Float[Tensor, "P A O"]
+    mean: Float[Tensor, "P O"]
+    std: Float[Tensor, "P O"]
+    sigma: float = 0.0  # standard deviation of the action noise in every dimension
+
+    def act(self, obs: Float[Tensor, "P B O"], rng: Streams | None) -> Float[Tensor, "P B A"]:
+        """Greedy without `rng`; otherwise one stream for every policy."""
+        return self.centre(obs).clamp(-1, 1) if rng is None or not self.sigma else self.sample(obs, rng)[0]
+
+    def sample(self, obs: Float[Tensor, "P B O"], rng: Streams) -> tuple[Float[Tensor, "P B A"], Float[Tensor, "P B"]]:
+        """Clipped actions, and the log-density of the draws they were clipped from."""
+        centre = self.centre(obs)
+        drawn = centre + self.sigma * rng.normal(*centre.shape[1:])
+        return drawn.clamp(-1, 1), self._log_density(drawn - centre)
+
+    def log_prob(self, obs: Float[Tensor, "P B O"], action: Float[Tensor, "P B A"]) -> Float[Tensor, "P B"]:
+        """Log-density of N(centre, sigma^2 I) at `action`; clipping plays no part in it."""
+        return self._log_density(action - self.centre(obs))
+
+    def smoothed_log_prob(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], std: float
+    ) -> Float[Tensor, "S B"]:
+        """Log-density of a clipped action to which N(0, std^2 I) was added, for a single policy.
+
+        That of N(clip(centre), (sigma^2 + std^2) I): exact where nothing is clipped, and close where sigma is small
+        beside std.
+        """
+        wide = replace(self, sigma=(self.sigma**2 + std**2) ** 0.5)
+        return wide._log_density(action - self.centre(obs).clamp(-1, 1))
+
+    def centre(self, obs: Float[Tensor, "P B O"]) -> Float[Tensor, "P B A"]:
+        """The action before noise and clipping; far outside [-1, 1] where a policy is as good as bang-bang."""
+        return ((obs - self.mean.unsqueeze(1)) / self.std.unsqueeze(1)) @ self.weight.mT
+
+    def noisy(self, sigma: float) -> "LinearPolicy":
+        """The same policies with another action noise."""
+        return replace(self, sigma=sigma)
+
+    def pick(self, which: Sequence[int]) -> "LinearPolicy":
+        """Some of the policies, in this order; any of them repeatedly."""
+        index = torch.tensor(which)
+        return replace(self, weight=self.weight[index], mean=self.mean[index], std=self.std[index])
+
+    def _log_density(self, residual: Float[Tensor, "P B A"]) -> Float[Tensor, "P B"]:
+        if self.sigma <= 0:
+            raise ValueError(f"sigma must be positive for an action to have a density, got {self.sigma}")
+        normaliser = residual.shape[-1] * (log(self.sigma) + log(2 * pi) / 2)
+        return -(residual / self.sigma).square().sum(-1) / 2 - normaliser
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The shipped checkpoints of one environment in the order of training, without action noise."""
+
+    policy: LinearPolicy
+    steps: Int64[Tensor, " P"]  # of training before each checkpoint
+    card: dict[str, Any]  # `checkpoints` is a list as long as `steps`
+
+
+def load_policies(environment: str) -> Policies:
+    """The checkpoints of `hopper`, `halfcheetah` or `walker2d`.
+
+    Raises:
+        SpecError: no policies of this name are shipped.
+        DataError: their file is damaged; names it.
+    """
+    path = FOLDER / f"{environment}.safetensors"
+    if not path.exists():
+        raise unknown("environment with policies", environment, (file.stem for file in FOLDER.glob("*.safetensors")))
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise DataError(f"{path} must be a safetensors file: {error}") from None
+    policy = LinearPolicy(tensors["W"], tensors["mean"], tensors["std"])
+    return Policies(policy, tensors["steps"], json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))

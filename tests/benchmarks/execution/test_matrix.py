@@ -1,0 +1,298 @@
+"""Cells one after the other: failures stay where they are, nothing runs twice, and numbers repeat."""
+
+import json
+import signal
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from algorithms.bc import BC
+from benchmarks.execution import cell as runner
+from benchmarks.execution import matrix
+from benchmarks.report import report
+from benchmarks.spec import RunSpec
+from benchmarks.store import Record, ResultStore
+from benchmarks.suite import cells, load_suite
+from core import registry
+from core.data import Batch, Dataset, Trajectories
+from core.errors import DataError
+from core.interrupt import Stopped
+from core.random import Streams
+from generators.none import RealOnly
+from tasks.base import load_task
+from tasks.sources.toy import LinearSystem
+
+CPU = torch.device("cpu")
+TWO = 'generators=["none","ensemble"]'
+TINY = (
+    TWO,
+    "updates=6",
+    "evaluate_every=3",
+    "episodes=2",
+    "dataset_rows=1000",
+    "fidelity_starts=4",
+    "fidelity_horizon=3",
+)
+SMALL = ("ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2", "ensemble.rollouts=8")
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A generator that cannot learn."""
+
+    rollouts: ClassVar[int] = 1
+    rollout_length: ClassVar[int] = 1
+    refresh_every: ClassVar[int | None] = None
+
+    def fit(self, *arguments: Any) -> None:
+        raise ArithmeticError("the model fell over")
+
+
+@dataclass(frozen=True)
+class Exploding:
+    """BC whose seed 1 meets NaN at the fourth update."""
+
+    batch_size: int = 16
+
+    def init(self, data: Dataset, rng: Streams) -> Any:
+        state = BC(hidden=(8, 8)).init(data, rng)
+        state.count = 0
+        return state
+
+    def update(self, state: Any, batch: Batch, rng: Streams) -> dict[str, torch.Tensor]:
+        state.count += 1
+        sick = torch.tensor([seed == 1 and state.count == 4 for seed in rng.seeds])
+        obs = batch.obs.where(~sick[:, None, None], torch.nan)
+        return BC(hidden=(8, 8)).update(state, replace(batch, obs=obs), rng)
+
+
+@dataclass(frozen=True)
+class Bursting(RealOnly):
+    """Copies of the start whose second step is infinite in every other rollout; seed 1 makes nothing else."""
+
+    rollouts: int = 8
+    rollout_length: int = 3
+
+    def fit(self, *arguments: Any) -> Any:
+        return self
+
+    def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
+        obs = start.unsqueeze(2).repeat(1, 1, length + 1, 1)
+        obs[:, ::2, 2] = torch.inf
+        obs[1, :, 1] = torch.nan
+        shape = (*start.shape[:2], length)
+        action = torch.stack([policy.act(state, None) for state in obs[:, :, :1].unbind(2)], 2).repeat(1, 1, length, 1)
+        ends = torch.zeros(shape, dtype=torch.bool)
+        return Trajectories(action=action, obs=obs, reward=torch.ones(shape), terminated=ends, valid=~ends)
+
+
+@pytest.fixture
+def plug_in(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A class outside the tree, by the name that a suite uses."""
+    module = ModuleType("fragile")
+    for example in (Broken, Exploding, Bursting):
+        setattr(module, example.__name__, example)
+    monkeypatch.setitem(sys.modules, "fragile", module)
+    return "fragile:Broken"
+
+
+def suite(*overrides: str) -> list[RunSpec]:
+    return cells(load_suite("smoke", (*TINY, *SMALL, *overrides)))
+
+
+def run(specs: list[RunSpec], folder: Path, jobs: int = 1) -> tuple[int, ResultStore]:
+    store = ResultStore(folder)
+    return matrix.run_missing(specs, store, CPU, None, matrix.local(jobs)), store
+
+
+def without_cost(records: list[Record]) -> list[str]:
+    return [record.line() for record in records if not record.metric.startswith("cost/")]
+
+
+def never(*arguments: Any) -> Any:
+    raise AssertionError("nothing was missing")
+
+
+def test_what_a_generator_makes_that_is_not_finite_is_not_learned_from(tmp_path: Path, plug_in: str) -> None:
+    """Half of the rollouts lose two of three steps; of seed 1 nothing is left, and it learns from real rows."""
+    generator = plug_in.replace("Broken", "Bursting")
+    failed, store = run(suite(f'generators=["{generator}"]', "fidelity_starts=1"), tmp_path)
+    (cell,) = store.cells()
+    share = {record.seed: record.value for record in cell.records if record.metric == "generate/not_finite"}
+    assert failed == 0 and cell.error is None and cell.done == (0, 1)
+    assert share == pytest.approx({0: 1 / 3, 1: 1.0})
+    rows = {record.seed: record.value for record in cell.records if record.metric == "cost/generated_rows"}
+    assert rows == {0: 8.0, 1: 8.0}  # a mean over seeds: 16 and 0
+
+
+def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, plug_in: str) -> None:
+    failed, store = run(suite(f'generators=["{plug_in}", "none"]'), tmp_path)
+    found = {cell.spec["generator"]["name"]: cell for cell in store.cells()}
+    assert failed == 1 and set(found) == {plug_in, "none"}
+    broken, fine = found[plug_in], found["none"]
+    assert broken.error is not None and broken.error.startswith("Traceback")
+    assert "ArithmeticError: the model fell over" in broken.error and "in fit" in broken.error
+    assert (broken.done, broken.records, broken.runs[-1]["status"]) == ((), [], "failed")
+    assert (fine.done, fine.error, fine.runs[-1]["status"]) == ((0, 1), None, "ok")
+
+
+def test_a_failing_cell_is_tried_again_the_others_are_not(
+    tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = suite(f'generators=["{plug_in}", "none"]')
+    run(specs, tmp_path)
+    tried = []
+    monkeypatch.setattr(runner, "run", lambda spec, *others: tried.append(spec.generator.name) or never())
+    assert run(specs, tmp_path)[0] == 1 and tried == [plug_in]
+
+
+def test_data_that_cannot_be_had_is_a_failure_of_its_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = suite('generators=["none"]', "vary.dataset_rows=[1, 1000]")
+    failed, store = run(specs, tmp_path)
+    errors = {cell.spec["settings"]["dataset_rows"]: cell.error for cell in store.cells()}
+    assert failed == 1 and errors[1000] is None and DataError.__name__ in str(errors[1])
+
+
+@pytest.mark.parametrize(("generator", "noticed"), [("none", 6), ("ensemble", 4)])
+def test_a_seed_that_diverges_is_recorded_and_the_others_are_as_they_would_be_without_it(
+    tmp_path: Path, plug_in: str, generator: str, noticed: int
+) -> None:
+    """Noticed at the next evaluation (every third update) or before the next rollouts (every second)."""
+    algorithm = plug_in.replace("Broken", "Exploding")
+    overrides = (f'generators=["{generator}"]', f'algorithms=["{algorithm}"]', "updates=9", "ensemble.refresh_every=2")
+    failed, store = run(suite(*overrides, "seeds=[0, 1, 2]"), tmp_path / "three")
+    _, alone = run(suite(*overrides, "seeds=[0, 2]"), tmp_path / "two")
+    (cell,), (healthy,) = store.cells(), alone.cells()
+    assert failed == 1 and cell.done == (0, 1, 2) and cell.error is None
+    assert without_cost([record for record in cell.records if record.seed != 1]) == without_cost(healthy.records)
+    sick = [record for record in cell.records if record.seed == 1]
+    assert sick[-1] == Record(1, noticed, "diverged/actor", None)
+    assert [record.step for record in sick if record.metric == "return"] == [3]
+    assert all(record.value is not None for record in sick[:-1])
+
+
+def test_a_cell_ends_when_its_last_seed_has_diverged_and_is_not_run_again(
+    tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm = plug_in.replace("Broken", "Exploding")
+    specs = suite('generators=["ensemble"]', f'algorithms=["{algorithm}"]', "updates=300", "seeds=[1]")
+    failed, store = run(specs, tmp_path)
+    (cell,) = store.cells()
+    assert failed == 1 and [record for record in cell.records if record.step > 6] == []
+    monkeypatch.setattr(runner, "run", never)
+    assert run(specs, tmp_path)[0] == 0
+    store.plan("smoke", specs)
+    assert report(store) == [f"diverged: toy/linear / ensemble / {algorithm}, seed 1: actor is not finite at update 6"]
+
+
+def test_what_is_generated_and_simulated_for_a_diverged_seed_is_finite(
+    tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = runner.evaluate_policy, list[torch.Tensor]()
+
+    def watched(task: Any, policy: Any, episodes: int, rng: Streams) -> Any:
+        asked.append(policy.act(torch.ones(3, 5, 4), None))
+        return real(task, policy, episodes, rng)
+
+    monkeypatch.setattr(runner, "evaluate_policy", watched)
+    algorithm = plug_in.replace("Broken", "Exploding")
+    run(suite('generators=["none"]', f'algorithms=["{algorithm}"]', "updates=12", "seeds=[0, 1, 2]"), tmp_path)
+    assert len(asked) == 4 and all(action.isfinite().all() for action in asked)
+    frozen, going = [action[1] for action in asked], [action[0] for action in asked]
+    assert all(torch.equal(action, frozen[0]) for action in frozen[1:]) and not torch.equal(going[0], going[1])
+
+
+def test_an_interrupt_stops_everything_and_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> Any:
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    with pytest.raises(Stopped):
+        run(suite(), tmp_path)
+    assert ResultStore(tmp_path).cells() == []
+
+
+def test_a_second_run_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = suite()
+    assert run(specs, tmp_path)[0] == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(runner, "run", never)
+    assert run(specs, tmp_path)[0] == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_seeds_added_later_run_alone_and_are_what_they_would_have_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, real = [], runner.run
+    monkeypatch.setattr(runner, "run", lambda spec, *others: ran.append(spec.seeds) or real(spec, *others))
+    _, later = run(suite('generators=["none"]', "seeds=[0, 2]"), tmp_path / "later")
+    run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "later")
+    _, once = run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "once")
+    assert ran == [(0, 2), (1,), (0, 1, 2)]
+    (one,), (other,) = later.cells(), once.cells()
+    assert one.done == (0, 1, 2) and without_cost(one.records) == without_cost(other.records)
+
+
+def test_the_same_command_twice_gives_the_same_bytes_however_many_cells_run_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = []
+    for name, jobs in (("first", 1), ("second", 2)):
+        monkeypatch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path / f"cache of {name}"))  # models are fitted again
+        specs = suite()
+        failed, store = run(specs, tmp_path / name, jobs)
+        store.plan("smoke", specs)
+        assert failed == 0 and report(store) == []
+        texts.append({file: (store.root / "report" / file).read_bytes() for file in ("scores.csv", "compounding.csv")})
+    assert texts[0] == texts[1]
+    assert texts[0]["scores.csv"].count(b"\n") > 4 and texts[0]["compounding.csv"].count(b"\n") > 4
+
+
+def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path) -> None:
+    _, store = run(suite('generators=["ensemble"]'), tmp_path)
+    (cell,) = store.cells()
+    (origin,) = cell.runs
+    assert origin["seeds"] == [0, 1] and origin["status"] == "ok" and origin["versions"]["torch"] == torch.__version__
+    assert origin["physics"] == LinearSystem().physics and len(origin["dataset_sha256"]) == 64
+    assert origin["dataset"]["rows"] == 1000 and origin["seconds"] > 0 and origin["started"].endswith("+00:00")
+    metrics = {(record.step, record.metric) for record in cell.records}
+    assert {(3, "return"), (6, "return"), (6, "normalized_score"), (3, "train/critic")} <= metrics
+    assert {(6, "compounding/policy/mean/1"), (6, "compounding/logged/mean/3")} <= metrics
+    costs = {record.metric: record.value for record in cell.records if record.metric.startswith("cost/")}
+    assert costs["cost/generated_rows"] == 8 * 5 and all(value is not None and value > 0 for value in costs.values())
+
+
+@pytest.mark.parametrize("overrides", [(), ("real_fraction=0.0", "buffer_rows=50", "shared_models=true")])
+def test_settings_reach_the_run(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    _, plain = run(suite('generators=["ensemble"]'), tmp_path / "plain")
+    _, other = run(suite('generators=["ensemble"]', *overrides), tmp_path / "other")
+    same = without_cost(plain.cells()[0].records) == without_cost(other.cells()[0].records)
+    assert same == (not overrides)
+
+
+def test_refreshes_add_rows_and_the_ring_forgets_none_it_has_room_for(tmp_path: Path) -> None:
+    _, store = run(suite('generators=["ensemble"]', "ensemble.refresh_every=2"), tmp_path)
+    rows = [record.value for record in store.cells()[0].records if record.metric == "cost/generated_rows"]
+    assert rows == [3 * 8 * 5] * 2
+
+
+@pytest.mark.parametrize(  # all are in the generators' contract
+    "generator", ["none", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ensemble", "synther", "dydiff"))]
+)
+def test_a_seed_alone_gives_the_records_it_gives_among_others(generator: str) -> None:
+    kind = registry.load("generators", generator)
+    preset = (f'{generator}.preset="smoke"',) if "smoke" in getattr(kind, "presets", {}) else ()
+    overrides = (f'generators=["{generator}"]', *preset, "seeds=[0, 1, 2]", "updates=201", "evaluate_every=67")
+    (spec,) = cells(load_suite("smoke", (*overrides, "episodes=3", "dataset_rows=3000", "fidelity_horizon=5")))
+    task = load_task(spec.task, spec.settings.data_options(None))
+    together, _ = runner.run(spec, task, CPU)
+    alone, _ = runner.run(replace(spec, seeds=(1,)), task, CPU)
+    mine = [record for record in together if record.seed == 1]
+    assert without_cost(mine) == without_cost(alone)
+    assert len(without_cost(alone)) > 10 and json.loads(alone[0].line())["seed"] == 1

@@ -1,0 +1,158 @@
+"""Cells side by side in processes of their own."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import run_bench
+from benchmarks.execution import matrix
+from benchmarks.spec import RunSpec
+from benchmarks.store import ResultStore
+from benchmarks.suite import cells, load_suite
+
+CPU = torch.device("cpu")
+QUICK = ["updates=40", "evaluate_every=20", "seeds=[0]", "fidelity_starts=8", "ensemble.dynamics.max_updates=40"]
+DYING = """
+import os
+from generators.none import RealOnly
+
+class Dying(RealOnly):
+    "Takes its process with it, as the kernel does when memory is short."
+
+    def fit(self, task, data, models, rng):
+        os._exit(9)
+"""
+BEATING = """
+import os
+import time
+from pathlib import Path
+from generators.none import RealOnly
+
+class Beating(RealOnly):
+    "Never ends, and shows that it is alive."
+
+    def fit(self, task, data, models, rng):
+        while True:
+            Path({folder!r}, f"{{os.getpid()}}.beat").touch()
+            time.sleep(0.05)
+"""
+
+
+def specs(*overrides: str) -> list[RunSpec]:
+    return cells(load_suite("smoke", [*QUICK, *overrides]))
+
+
+def test_numbers_do_not_depend_on_how_many_run_at_once(tmp_path: Path) -> None:
+    stores, wanted = (ResultStore(tmp_path / "one"), ResultStore(tmp_path / "two")), specs('generators=["none","mopo"]')
+    for jobs, store in enumerate(stores, 1):
+        assert matrix.run_missing(wanted, store, CPU, None, matrix.local(jobs)) == 0
+    one, two = (
+        [record for cell in store.cells() for record in cell.records if not record.metric.startswith("cost/")]
+        for store in stores
+    )
+    assert len(one) > 100
+    assert one == two
+
+
+def test_nobody_waits_for_a_model_while_there_is_other_work() -> None:
+    """ensemble and mopo share a model; all of them share the task's data."""
+    jobs = {
+        (task, generator): matrix.Job(generator + task, spec, Path(), CPU, None)
+        for task in ("toy/linear", "local/maze2d-umaze")
+        for generator in ("ensemble", "mopo", "none")
+        for spec in specs(f'generators=["{generator}"]', f'tasks=["{task}"]', "mopo.dynamics.max_updates=40")
+    }
+    ensemble, mopo, none, *_, elsewhere = jobs.values()
+
+    def first(waiting: list[matrix.Job], running: list[matrix.Job], ended: list[matrix.Job]) -> matrix.Job | None:
+        queue = matrix._Waiting(waiting)
+        for job in ended:
+            queue.made(job)
+        return queue.pop(running)
+
+    assert first([ensemble, mopo, none], [], []) is ensemble
+    assert first([mopo, none, elsewhere], [ensemble], []) is elsewhere  # the data is being made, too
+    assert first([mopo, none, elsewhere], [ensemble], [none]) is none
+    assert first([mopo], [ensemble], [none]) is mopo  # nothing else to do
+    assert first([mopo, none], [ensemble], [ensemble]) is mopo
+
+
+def test_a_cell_that_another_process_has_is_asked_for_again_later() -> None:
+    jobs = [
+        matrix.Job(spec.generator.name, spec, Path(), CPU, None) for spec in specs('generators=["none","ensemble"]')
+    ]
+    queue = matrix._Waiting(jobs)
+    held, free = queue.pop([]), queue.pop([])
+    assert held is jobs[0] and free is jobs[1] and not queue
+    queue.again(held)
+    assert queue and queue.pop([]) is None
+    queue._held[held.label] -= matrix._RETRY
+    assert queue.pop([]) is held
+
+
+@pytest.mark.parametrize(("free", "at_once"), [(1e6, 2), (10.0, 1)])
+def test_cells_start_as_far_as_memory_has_room(
+    free: float, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One always does; a second needs what the largest before it took, or 1.5 GiB."""
+    alive, most, start = [0], [0], matrix._context().Process.start
+
+    def counted(process: Any) -> None:
+        alive[0] += 1
+        most[0] = max(most[0], alive[0])
+        start(process)
+
+    def ended(real: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            alive[0] -= 1
+            return real(*arguments)
+
+        return call
+
+    monkeypatch.setattr(matrix._context().Process, "start", counted)
+    monkeypatch.setattr(matrix, "_ended", ended(matrix._ended))
+    monkeypatch.setattr(matrix, "available_memory_mib", lambda: free)
+    wanted = specs('generators=["none","duplicate"]', "updates=20", "evaluate_every=20")
+    assert matrix.run_missing(wanted, ResultStore(tmp_path), CPU, None, matrix.local(2)) == 0
+    assert most == [at_once]
+
+
+def test_a_cell_whose_process_dies_is_recorded_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dying_example.py").write_text(DYING, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    store = ResultStore(tmp_path / "out")
+    wanted = specs('generators=["dying_example:Dying", "none"]')
+    assert matrix.run_missing(wanted, store, CPU, None, matrix.local(2)) == 1
+    dead, alive = sorted(store.cells(), key=lambda cell: bool(cell.done))
+    assert dead.error == "the cell's process ended with exit code 9\n"
+    assert dead.runs[-1]["status"] == "failed"
+    assert alive.done == (0,)
+
+
+def test_cells_end_with_the_process_that_wanted_them(tmp_path: Path) -> None:
+    """Killed, it has no chance to say so."""
+    (tmp_path / "beating_example.py").write_text(BEATING.format(folder=str(tmp_path)), encoding="utf-8")
+    command = ["run", "smoke", "--jobs", "2", "--out", str(tmp_path / "out")]
+    wanted = ["--set", 'generators=["beating_example:Beating"]', 'algorithms=["td3bc", "bc"]']
+    launcher = subprocess.Popen(
+        [sys.executable, run_bench.__file__, *command, *wanted], env=os.environ | {"PYTHONPATH": str(tmp_path)}
+    )
+    while len(beats := list(tmp_path.glob("*.beat"))) < 2:
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    launcher.kill()
+    launcher.wait()
+    for _ in range(100):
+        before = {beat: beat.stat().st_mtime_ns for beat in beats}
+        time.sleep(0.2)  # four beats
+        if before == {beat: beat.stat().st_mtime_ns for beat in beats}:
+            return
+    pytest.fail("cells still run 20 s after their launcher was killed")

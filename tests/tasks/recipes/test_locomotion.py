@@ -1,0 +1,157 @@
+"""Locomotion sets: reproducible, whole episodes, exact states, true densities, and returns that fit the policies."""
+
+from dataclasses import fields
+from functools import cache
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import DataError
+from core.random import Streams
+from tasks.base import DataOptions, load_task
+from tasks.layout import Rows, checked, episodes, read, write
+from tasks.recipes.locomotion import ENV_IDS, HORIZON, SIGMA, Level, collect, expert, medium, replay_rows
+from tasks.recipes.policies import load_policies
+from tasks.simulators.locomotion import simulator
+
+
+@cache
+def made(env: str, level: Level, size: int) -> Rows:
+    return collect(env, level, size, Streams((0,), "test"))[0]
+
+
+def returns(rows: Rows) -> np.ndarray:
+    """Of the episodes that ended."""
+    starts, stops = episodes(rows)
+    ended = (rows.terminal | rows.timeout)[stops - 1]
+    return np.add.reduceat(rows.reward, starts, dtype=np.float64)[ended]
+
+
+@pytest.mark.parametrize("level", ["random", "medium-replay"])
+def test_same_seed_gives_the_same_arrays(level: Level) -> None:
+    again = collect("hopper", level, 500, Streams((0,), "test"))[0]
+    for field in fields(Rows):
+        np.testing.assert_array_equal(getattr(made("hopper", level, 500), field.name), getattr(again, field.name))
+    assert (made("hopper", "random", 500).obs != collect("hopper", "random", 500, Streams((1,)))[0].obs).any()
+
+
+@pytest.mark.parametrize("level", ["random", "medium"])
+def test_smaller_set_is_a_prefix(level: Level) -> None:
+    """Within a wave of episodes and beyond it: random needs several for 6000 rows."""
+    small, large = made("hopper", level, 1500), made("hopper", level, 6000)
+    for field in fields(Rows):
+        np.testing.assert_array_equal(getattr(small, field.name), getattr(large, field.name)[:1500])
+
+
+@pytest.mark.parametrize(
+    ("env", "level", "size"),
+    [("hopper", "medium", 6000), ("walker2d", "random", 2000), ("halfcheetah", "random", 2500)],
+)
+def test_episode_structure(env: str, level: Level, size: int) -> None:
+    rows, world = made(env, level, size), simulator(ENV_IDS[env])
+    starts, stops = episodes(rows)
+    assert len(rows.reward) == size and (stops - starts).max() <= HORIZON
+    assert not (rows.terminal & rows.timeout).any()
+    assert ((stops - starts)[rows.timeout[stops - 1]] == HORIZON).all()
+    if env == "halfcheetah":
+        assert not rows.terminal.any() and rows.timeout.sum() == 2
+    inside = np.setdiff1d(np.arange(size - 1), stops - 1)
+    assert rows.next_obs is not None and rows.qpos is not None
+    np.testing.assert_array_equal(rows.next_obs[inside], rows.obs[inside + 1])
+    pose = world.reset(500, Streams((3,)))[0, :, : rows.qpos.shape[1]].numpy()
+    if env != "halfcheetah":  # whose reset noise on velocities is normal; positions of all three are uniform
+        assert (rows.obs[starts] != rows.obs[starts[0]]).any(1).sum() == len(starts) - 1
+    assert (np.abs(rows.qpos[starts] - pose.mean(0)) <= 1.1 * np.abs(pose - pose.mean(0)).max()).all()
+
+
+@pytest.mark.parametrize(("env", "level"), [("hopper", "medium"), ("walker2d", "random"), ("halfcheetah", "random")])
+def test_every_row_can_be_replayed(env: str, level: Level) -> None:
+    rows, world = made(env, level, 1500), simulator(ENV_IDS[env])
+    assert rows.qpos is not None and rows.qvel is not None and rows.next_obs is not None
+    state = torch.from_numpy(np.concatenate([rows.qpos, rows.qvel], 1))
+    after, reward, ended = world.step(state, torch.from_numpy(rows.action), None)
+    np.testing.assert_allclose(world.observe(after).float().numpy(), rows.next_obs, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(world.observe(state).float().numpy(), rows.obs, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(reward.float().numpy(), rows.reward, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(ended.numpy(), rows.terminal)
+    assert rows.action.dtype == np.float32 and rows.qpos.dtype == np.float64
+
+
+def test_density_is_that_of_the_behaviour_policy() -> None:
+    rows, shipped = made("hopper", "medium", 1500), load_policies("hopper")
+    centre = shipped.policy.pick([medium(shipped)]).centre(torch.from_numpy(rows.obs).unsqueeze(0))[0]
+    density = torch.distributions.Normal(centre, SIGMA).log_prob(torch.from_numpy(rows.action)).sum(-1).numpy()
+    free = (np.abs(rows.action) < 1).all(1)
+    assert free.sum() > 300 and rows.action_log_prob is not None
+    np.testing.assert_allclose(rows.action_log_prob[free], density[free], rtol=1e-3, atol=1e-3)
+    uniform = made("walker2d", "random", 1500).action_log_prob
+    assert uniform is not None
+    np.testing.assert_allclose(uniform, -6 * log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("env", "size", "published", "slack"),
+    [("hopper", 6000, 18.0, 3.0), ("walker2d", 6000, 2.0, 3.0), ("halfcheetah", 6500, -280.0, 30.0)],
+)
+def test_random_returns_are_d4rls(env: str, size: int, published: float, slack: float) -> None:
+    """Within four standard errors and the slack that rounded references of unknown error deserve."""
+    pay = returns(made(env, "random", size))
+    assert abs(pay.mean() - published) < slack + 4 * pay.std(ddof=1) / len(pay) ** 0.5
+
+
+def test_medium_earns_about_what_its_card_says() -> None:
+    """Action noise costs something: between half of the card's return and a fifth more."""
+    shipped = load_policies("hopper")
+    promised = shipped.card["checkpoints"][medium(shipped)]["return"]["mean"]
+    assert 0.5 < returns(made("hopper", "medium", 6000)).mean() / promised < 1.2
+
+
+@pytest.mark.slow
+def test_medium_expert_has_both_halves() -> None:
+    size, shipped = 3001, load_policies("hopper")
+    rows, statistics = collect("hopper", "medium-expert", size, Streams((0,), "test"))
+    used = statistics["checkpoints"]
+    assert [entry["rows"] for entry in used] == [1500, 1501]
+    assert [entry["steps"] for entry in used] == shipped.steps[[medium(shipped), expert(shipped)]].tolist()
+    alone = [made("hopper", "medium", 1500), collect("hopper", "expert", 1501, Streams((0,), "test"))[0]]
+    np.testing.assert_array_equal(rows.obs, np.concatenate([part.obs for part in alone]))
+    assert (rows.terminal | rows.timeout)[1499]
+    assert statistics["sigma"] == SIGMA
+
+
+@pytest.mark.parametrize("env", list(ENV_IDS))
+def test_replay_shares_are_those_of_the_training_steps(env: str) -> None:
+    shipped = load_policies(env)
+    steps, rows = shipped.steps.double().numpy(), replay_rows(shipped, 100_000)
+    last = medium(shipped)
+    assert len(rows) == last + 1 and rows.sum() == 100_000 and (rows > 0).all()
+    pay = [entry["return"]["mean"] for entry in shipped.card["checkpoints"]]
+    assert pay[last] >= max(pay) / 3 > max(pay[:last])
+    assert pay[expert(shipped)] == max(pay)
+    assert abs(rows[0] - 1e5 * steps[1] / 2 / steps[last]) <= 1
+    assert abs(rows[last] - 1e5 * (steps[last] - steps[last - 1]) / 2 / steps[last]) <= 1
+
+
+def test_log_density_survives_the_file(tmp_path: Path) -> None:
+    rows = made("hopper", "medium", 1500)
+    write(tmp_path / "set.hdf5", rows)
+    again = read(tmp_path / "set.hdf5")
+    assert again.action_log_prob is not None and again.action_log_prob.dtype == np.float32
+    np.testing.assert_array_equal(again.action_log_prob, rows.action_log_prob)
+    arrays = {"observations": rows.obs, "actions": rows.action, "rewards": rows.reward, "terminals": rows.terminal}
+    assert checked(arrays | {"timeouts": rows.timeout}, "here").action_log_prob is None
+    broken = np.where(np.arange(1500) == 7, np.nan, 0.0)
+    with pytest.raises(DataError, match=r"here: infos/action_log_probs must be finite, .* rows 7\.\.7"):
+        checked(arrays | {"timeouts": rows.timeout, "infos/action_log_probs": broken}, "here")
+
+
+def test_task_reads_its_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path))
+    task = load_task("local/hopper-medium-replay", DataOptions(size=2000))
+    dataset, described = task.dataset()
+    assert (task.horizon, task.simulator.physics) == (1000, simulator("Hopper-v4").physics)
+    assert described["rows"] == 2000 == described["train_rows"] + described["heldout_rows"] + described["dropped_rows"]
+    assert dataset.train.obs.shape[1] == 11

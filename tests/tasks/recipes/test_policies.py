@@ -1,0 +1,127 @@
+"""Linear behaviour policies: the formula, the density of what was drawn, and the shipped files against their cards."""
+
+from dataclasses import asdict
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core.errors import SpecError
+from core.policy import Policy, UniformPolicy
+from core.random import Streams
+from tasks.base import DataOptions, load_task
+from tasks.recipes.policies import FOLDER, LinearPolicy, load_policies
+from tasks.recipes.train_policies import EPISODES, METHODS, SHIPPED
+from tasks.simulators.locomotion import simulator
+
+SHIPPED_FOR = pytest.mark.parametrize("name", sorted(METHODS))
+
+
+def random_policies(count: int, sigma: float) -> LinearPolicy:
+    rng = Streams(range(count))
+    return LinearPolicy(0.3 * rng.normal(3, 5), rng.normal(5), 0.5 + rng.uniform(5), sigma)
+
+
+def test_greedy_action_by_hand() -> None:
+    weight = torch.tensor([[[1.0, 0.0], [0.5, 1.0], [0.0, -3.0]]])
+    policy = LinearPolicy(weight, torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 1.0]]))
+    obs = torch.tensor([[[2.0, 0.25], [1.0, 1.0]]])
+    assert policy.act(obs, None).tolist() == [[[0.5, 0.5, -0.75], [0.0, 1.0, -1.0]]]
+    assert torch.equal(policy.act(obs, Streams((0,))), policy.act(obs, None))  # no noise unless it is asked for
+    assert isinstance(policy, Policy)
+
+
+def test_policies_act_side_by_side_as_they_act_alone() -> None:
+    policies, obs = random_policies(3, 0.1), Streams((7, 8, 9)).normal(20, 5)
+    together = policies.act(obs, Streams((0, 1, 2)))
+    for row in range(3):
+        alone = policies.pick([row]).act(obs[row : row + 1], Streams((row,)))
+        torch.testing.assert_close(together[row : row + 1], alone)
+    swapped = policies.pick([2, 0, 0]).act(obs[[2, 0, 0]], Streams((2, 0, 0)))
+    torch.testing.assert_close(swapped, together[[2, 0, 0]])
+
+
+def test_density_is_that_of_the_draw_before_clipping() -> None:
+    policies, obs = random_policies(2, 0.4), Streams((5, 6)).normal(500, 5)
+    action, density = policies.sample(obs, Streams((0, 1)))
+    assert torch.equal(action, policies.act(obs, Streams((0, 1))))
+    reference = torch.distributions.Normal(policies.centre(obs), 0.4)
+    torch.testing.assert_close(policies.log_prob(obs, action), reference.log_prob(action).sum(-1))
+    drawn = policies.centre(obs) + 0.4 * Streams((0, 1)).normal(500, 3)
+    torch.testing.assert_close(density, reference.log_prob(drawn).sum(-1), rtol=1e-4, atol=1e-4)
+    inside = action.abs().amax(-1) < 1
+    assert 0.02 < inside.double().mean() < 0.98
+    torch.testing.assert_close(density[inside], policies.log_prob(obs, action)[inside], rtol=1e-4, atol=1e-4)
+    assert (density - policies.log_prob(obs, action))[~inside].abs().min() > 0
+
+
+def test_noise_has_the_stated_deviation() -> None:
+    quiet = LinearPolicy(torch.zeros(1, 2, 3), torch.zeros(1, 3), torch.ones(1, 3)).noisy(0.2)
+    action = quiet.act(torch.zeros(1, 50_000, 3), Streams((0,)))
+    assert abs(action.std() / 0.2 - 1) < 0.01
+    assert abs(action.mean()) < 0.005
+
+
+def test_without_noise_there_is_no_density() -> None:
+    with pytest.raises(ValueError, match=r"sigma must be positive .* got 0\.0"):
+        random_policies(1, 0.0).log_prob(torch.zeros(1, 1, 5), torch.zeros(1, 1, 3))
+
+
+def test_unknown_environment_names_the_known_ones() -> None:
+    with pytest.raises(SpecError, match=r"halfcheetah, hopper, walker2d, got 'hoper'; did you mean 'hopper'"):
+        load_policies("hoper")
+
+
+@SHIPPED_FOR
+def test_shipped_tensors_fit_their_card_and_environment(name: str) -> None:
+    shipped, world = load_policies(name), simulator(METHODS[name].env_id)
+    assert set(load_file(FOLDER / f"{name}.safetensors")) == {"W", "mean", "std", "steps"}
+    weight, entries = shipped.policy.weight, shipped.card["checkpoints"]
+    assert weight.shape == (SHIPPED, world.action_dim, world.obs_dim)
+    assert shipped.policy.mean.shape == shipped.policy.std.shape == (SHIPPED, world.obs_dim)
+    assert weight.dtype == torch.float32
+    assert weight.isfinite().all() and (shipped.policy.std > 0).all()
+    assert shipped.card["physics"] == world.physics
+    assert shipped.card["hyper_parameters"] == asdict(METHODS[name])
+    assert shipped.card["evaluation_episodes"] == EPISODES
+    assert [entry["steps"] for entry in entries] == shipped.steps.tolist() == sorted(set(shipped.steps.tolist()))
+    curve = {entry["steps"] for entry in shipped.card["training_curve"]}
+    assert curve >= set(shipped.steps.tolist())
+
+
+@SHIPPED_FOR
+def test_shipped_policies_span_the_returns(name: str) -> None:
+    """Untrained at first, the best one last, and one near a third of it: the recipes' medium."""
+    shipped = load_policies(name)
+    pay = [entry["return"]["mean"] for entry in shipped.card["checkpoints"]]
+    assert shipped.steps[0] == 0 and (shipped.policy.weight[0] == 0).all()
+    assert max(pay) == max(pay[-2:])
+    assert any(0.2 < value / max(pay) < 0.6 for value in pay)
+
+
+def test_smoothed_density_is_a_wider_gaussian_around_the_clipped_centre() -> None:
+    policy = random_policies(1, 0.3)
+    obs = Streams((5, 6)).normal(40, 5)
+    action = Streams((7, 8)).normal(40, 3)
+    centre = policy.centre(obs).clamp(-1, 1)
+    expected = torch.distributions.Normal(centre, 0.5).log_prob(action).sum(-1)
+    torch.testing.assert_close(policy.smoothed_log_prob(obs, action, 0.4), expected)
+
+
+def test_smoothed_density_of_uniform_actions_integrates_to_one() -> None:
+    grid = torch.linspace(-3, 3, 3001)[None, :, None]
+    density = UniformPolicy(1).smoothed_log_prob(grid, grid, 0.2).exp()[0]
+    assert torch.trapezoid(density, grid[0, :, 0].double()).item() == pytest.approx(1, abs=1e-6)
+    assert density[1500].item() == pytest.approx(0.5)  # in the middle nothing is lost
+
+
+def test_only_sets_of_one_policy_have_a_known_behaviour() -> None:
+    def kind(name: str) -> str:
+        return type(load_task(f"local/{name}", DataOptions(size=100)).behaviour).__name__
+
+    assert [kind(f"hopper-{level}") for level in ("random", "medium", "expert")] == [
+        "UniformPolicy",
+        "LinearPolicy",
+        "LinearPolicy",
+    ]
+    assert {kind("hopper-medium-replay"), kind("hopper-medium-expert"), kind("maze2d-umaze")} == {"NoneType"}

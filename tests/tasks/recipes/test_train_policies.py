@@ -1,0 +1,205 @@
+"""Augmented random search: the update by hand, a problem with a known optimum, exact resumption, honest returns."""
+
+import json
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from core.errors import SpecError
+from core.random import Streams
+from tasks.base import Simulator
+from tasks.recipes import train_policies
+from tasks.recipes.policies import LinearPolicy, load_policies
+from tasks.recipes.train_policies import (
+    ARS,
+    EPISODES,
+    METHODS,
+    State,
+    begin,
+    evaluate,
+    improve,
+    iterate,
+    load,
+    publish,
+    spread,
+    train,
+)
+from tasks.simulators.locomotion import simulator
+from tasks.sources.toy import BEHAVIOUR_GAIN, LinearSystem
+
+TOY = ARS("toy", directions=8, kept=4, step=0.05, noise=0.05)
+TINY = replace(METHODS["hopper"], directions=3, kept=2, grid=100)
+TINY_WORLD: Simulator = simulator("Hopper-v4")
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Episodes of 50 steps: what the toy has, and enough for a robot that falls."""
+    monkeypatch.setattr(train_policies, "HORIZON", 50)
+
+
+def same(a: State, b: State) -> bool:
+    """Bit for bit, but for the time it took."""
+    names = {field.name for field in fields(State)} - {"seconds"}
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_update_by_hand() -> None:
+    """Of three directions the two with the best single return count: 0 (10) and 2 (8); sigma_R is 17^0.5."""
+    delta = torch.tensor([[[1.0, 0.0]], [[5.0, 5.0]], [[0.0, 1.0]]], dtype=torch.float64)
+    plus, minus = torch.tensor([[10.0, 5.0, 2.0], [0.0, 6.0, 8.0]], dtype=torch.float64)
+    after = improve(torch.ones(1, 2, dtype=torch.float64), delta, plus, minus, kept=2, step=0.1)
+    scale = 0.1 / (2 * 17**0.5)
+    torch.testing.assert_close(after, torch.tensor([[1 + 10 * scale, 1 - 6 * scale]], dtype=torch.float64))
+
+
+def test_equal_returns_move_nothing() -> None:
+    flat = torch.full((4,), 3.0, dtype=torch.float64)
+    weight, delta = torch.ones(2, 3, dtype=torch.float64), Streams((0,)).normal(4, 2, 3)[0].double()
+    assert torch.equal(improve(weight, delta, flat, flat, kept=2, step=0.1), weight)
+
+
+@pytest.mark.usefixtures("short")
+def test_search_nears_the_optimum_of_the_toy() -> None:
+    """In closed form: better than the toy's behaviour policy, and 90 % of the way from doing nothing to the optimum."""
+    system = LinearSystem()
+    state = begin(system)
+    for _ in range(60):
+        state, _ = iterate(TOY, system, state)
+    found, best = -(state.weight / state.std).numpy(), system.optimal_gain
+    nothing, reached, optimum = (system.expected_return(gain, 0.0) for gain in (0 * best, found, best))
+    assert system.expected_return(BEHAVIOUR_GAIN * best, 0.0) < reached < optimum
+    assert reached > nothing + 0.9 * (optimum - nothing)
+
+
+@pytest.mark.usefixtures("short")
+def test_normaliser_has_seen_every_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, seen, observe = LinearSystem(), list[Tensor](), LinearSystem.observe
+
+    def recording(self: LinearSystem, state: Tensor) -> Tensor:
+        seen.append(observe(self, state)[0])
+        return seen[-1]
+
+    monkeypatch.setattr(LinearSystem, "observe", lambda self, state: recording(self, state).unsqueeze(0))
+    state = begin(system)
+    for _ in range(3):
+        state, figures = iterate(TOY, system, state)
+    rows = torch.cat(seen)
+    assert len(rows) == state.count == state.steps == figures["steps"] == 3 * 16 * 50
+    torch.testing.assert_close(state.mean, rows.mean(0))
+    torch.testing.assert_close(state.std, rows.std(0, correction=0))
+
+
+def test_fallen_robots_cost_no_steps_and_alive_bonus_is_subtracted() -> None:
+    """One iteration of hopper: steps are those of the episodes alone; returns are raw returns less 1 a step."""
+    ars, world = replace(METHODS["hopper"], noise=0.5), simulator("Hopper-v4")
+    state, figures = iterate(ars, world, begin(world))
+    _, with_bonus = iterate(replace(ars, alive_bonus=0.0), world, begin(world))
+    assert 16 * 5 < state.steps < 16 * 500
+    assert with_bonus["mean_length"] == figures["mean_length"]
+    assert with_bonus["mean_return"] - figures["mean_return"] == pytest.approx(figures["mean_length"])
+
+
+@pytest.mark.usefixtures("short")
+def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path) -> None:
+    """Also after a kill that came long after the last save, in the middle of a line of the log."""
+    world, whole, parts = TINY_WORLD, tmp_path / "whole", tmp_path / "parts"
+    straight = train(TINY, world, 1500, whole)
+    train(TINY, world, 500, parts)
+    shutil.copy(parts / "state.safetensors", tmp_path / "early")
+    train(TINY, world, 1000, parts)
+    shutil.copy(tmp_path / "early", parts / "state.safetensors")
+    with (parts / "log.jsonl").open("a") as log:
+        log.write('{"iteration": 99')
+    resumed = train(TINY, world, 1500, parts)
+    assert same(resumed, straight)
+    assert same(load(parts / "state.safetensors", TINY), straight)
+    assert lines(whole) == lines(parts)
+    assert [line["iteration"] for line in lines(whole)] == list(range(1, 1 + int(straight.iteration)))
+    assert len(straight.kept_steps) > 3
+
+
+@pytest.mark.usefixtures("short")
+def test_a_state_of_other_hyper_parameters_is_refused(tmp_path: Path) -> None:
+    train(TINY, TINY_WORLD, 100, tmp_path)
+    with pytest.raises(SpecError, match=r"same hyper-parameters .*\"step\":0\.05.*got .*\"step\":0\.02"):
+        train(replace(TINY, step=0.05), TINY_WORLD, 100, tmp_path)
+
+
+def test_training_episodes_grow_along_the_ramp() -> None:
+    ars = replace(METHODS["hopper"], ramp=1000)
+    assert [ars.length(steps) for steps in (0, 100, 500, 1000, 10**9)] == [200, 200, 500, 1000, 1000]
+    assert METHODS["hopper"].length(0) == 1000
+
+
+def test_spread_keeps_the_first_the_best_and_the_far_apart() -> None:
+    returns = torch.tensor([0.0, 1.0, 50.0, 2.0, 52.0, 100.0, 99.0, 25.0], dtype=torch.float64)
+    assert spread(returns, 3) == [0, 2, 5]
+    assert spread(returns, 5) == [0, 2, 3, 4, 5]
+    assert spread(returns, 10) == [0, 1, 2, 3, 4, 5]
+    assert spread(torch.zeros(1, dtype=torch.float64), 10) == [0]
+
+
+@pytest.mark.usefixtures("short")
+def test_published_file_and_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = train(replace(TINY, grid=20), TINY_WORLD, 1500, tmp_path / "run")
+    publish("hopper", replace(TINY, grid=20), TINY_WORLD, state, tmp_path)
+    monkeypatch.setattr("tasks.recipes.policies.FOLDER", tmp_path)
+    shipped = load_policies("hopper")
+    which = [int((state.kept_steps == step).nonzero()) for step in shipped.steps]
+    assert torch.equal(shipped.policy.weight, state.kept_weight[which])
+    assert torch.equal(shipped.policy.std, state.kept_std[which])
+    assert len(shipped.card["checkpoints"]) == len(which) <= 10
+    assert shipped.card["training_curve"][-1]["return"]["mean"] == pytest.approx(
+        state.kept_returns[-1].mean().item(), abs=1e-3
+    )
+    assert (shipped.card["trained_steps"], shipped.card["iterations"]) == (int(state.steps), int(state.iteration))
+
+
+def gymnasium_returns(env_id: str, policy: LinearPolicy, count: int) -> np.ndarray:
+    """Raw returns of greedy episodes, one environment at a time."""
+    env, returns = gymnasium.make(env_id), []
+    for episode in range(count):
+        obs, _ = env.reset(seed=episode)
+        total, over = 0.0, False
+        while not over:
+            action = policy.act(torch.from_numpy(obs).float()[None, None], None)[0, 0].double().numpy()
+            obs, reward, terminated, truncated, _ = env.step(action)
+            total, over = total + float(reward), terminated or truncated
+        returns.append(total)
+    return np.array(returns)
+
+
+OTHERS = [(name, place) for name in METHODS for place in (0, 5, -1) if (name, place) != ("hopper", -1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("hopper", -1), *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS)]
+)
+def test_a_checkpoint_earns_in_gymnasium_what_it_earns_in_our_simulator(name: str, place: int) -> None:
+    """Worst, middling and best: one environment at a time there, all episodes abreast here and on the card.
+
+    Within four standard errors, which are 0 for a policy that does nothing and never falls.
+    """
+    shipped, env_id = load_policies(name), METHODS[name].env_id
+    entries = shipped.card["checkpoints"]
+    which = int(np.argsort([entry["return"]["mean"] for entry in entries])[place])
+    policy = shipped.policy.pick([which])
+    returns, lengths = evaluate(simulator(env_id), policy, Streams((3,), "test"))
+    assert ((lengths >= 1) & (lengths <= 1000)).all()
+    theirs = gymnasium_returns(env_id, policy, 6)
+    card, mine = entries[which]["return"], returns[0].numpy()
+    for mean, std in ((mine.mean(), mine.std(ddof=1)), (card["mean"], card["std"])):
+        error = np.sqrt(std**2 / EPISODES + theirs.var(ddof=1) / len(theirs))
+        assert abs(mean - theirs.mean()) <= 4 * error
