@@ -92,8 +92,10 @@ def run(
     chosen = None if tracker == "none" else tracker
     if chosen is not None:
         require_tracker(chosen)
-    specs, place = cells(load_suite(suite, overrides, seeds), data_dir), _device(device)
-    at_a_time, store = _jobs(jobs, place), _store(out, suite)
+    specs = cells(load_suite(suite, overrides, seeds), data_dir)
+    place = _device(device)
+    at_a_time = _jobs(jobs, place)
+    store = _store(out, suite)
     if engine == "ray":
         if gpus_per_cell < 0:
             raise SpecError(f"--gpus-per-cell must be at least 0, got {gpus_per_cell}")
@@ -243,7 +245,8 @@ def main(arguments: list[str]) -> int:
 
 def _repeated(arguments: list[str]) -> Iterator[str]:
     """`--set a=1 b=2` as `--set a=1 --set b=2`."""
-    setting, previous = False, ""
+    setting = False
+    previous = ""
     for argument in arguments:
         setting = previous == "--set" or (setting and "=" in argument and not argument.startswith("-"))
         if setting and previous != "--set":

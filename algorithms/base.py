@@ -11,7 +11,16 @@ from core.data import Batch, Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
 
-__all__ = ["Algorithm", "Parts", "Regularise", "State", "Steps", "behaviour_rows", "episode_returns", "real_rows"]
+__all__ = [
+    "Algorithm",
+    "Regularise",
+    "State",
+    "StateDictMixin",
+    "StepwiseAlgorithm",
+    "behaviour_rows",
+    "episode_returns",
+    "real_rows",
+]
 
 Regularise = Literal["all", "real_only"]
 
@@ -32,7 +41,7 @@ class State(Protocol):
         """Go on from what `state_dict` once gave, in a state that `init` has made."""
 
 
-class Parts:
+class StateDictMixin:
     """A `State` whose attributes named in `changing` are all that changes: networks, optimisers, tensors, counters."""
 
     changing: ClassVar[tuple[str, ...]]
@@ -70,7 +79,7 @@ class Algorithm(Protocol):
         """One gradient step on a batch of each seed; returns losses that nobody has waited for."""
 
 
-class Steps(ABC):
+class StepwiseAlgorithm(ABC):
     """An algorithm whose `update` is `schedule`, which counts and chooses on the host, and `step`, work for the device.
 
     A GPU can then replay `step` as one graph for each of `schedule`'s answers. So `step` changes tensors in place, and

@@ -3,16 +3,16 @@
 With `top_share` below one it is filtered or "percentile" BC (Chen et al. 2021, arXiv:2106.01345, section 5).
 """
 
-from dataclasses import dataclass as plain_dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from algorithms.base import Parts, Steps, episode_returns
-from core.config import STRICT, Count, NonNegative, Positive, Rate
+from algorithms.base import StateDictMixin, StepwiseAlgorithm, episode_returns
+from core.config import LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.actors import DeterministicActor
@@ -21,15 +21,15 @@ from models.nn import Init, adam, descend
 __all__ = ["BC"]
 
 
-@dataclass(frozen=True, config=STRICT)
-class BC(Steps):
+@configuration
+class BC(StepwiseAlgorithm):
     """Defaults are the settings of CORL's BC, which are those of TD3+BC's actor."""
 
-    top_share: Rate = 1.0  # share of the real rows that is learned from: those of the best episodes
-    learning_rate: Positive = 3e-4
-    batch_size: Count = 256
-    hidden: tuple[Count, ...] = (256, 256)
-    epsilon: NonNegative = 1e-3  # added to the deviation that normalises states
+    top_share: LeftOpenUnit = 1.0  # share of the real rows that is learned from: those of the best episodes
+    learning_rate: PositiveFloat = 3e-4
+    batch_size: PositiveInt = 256
+    hidden: tuple[PositiveInt, ...] = (256, 256)
+    epsilon: NonNegativeFloat = 1e-3  # added to the deviation that normalises states
     weights: Init = "torch"
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -67,8 +67,8 @@ class BC(Steps):
         return (state.policy(batch.obs) - batch.action).square().mean((-1, -2))
 
 
-@plain_dataclass
-class _State(Parts):
+@dataclass
+class _State(StateDictMixin):
     changing = ("policy", "optimizer")
 
     policy: DeterministicActor

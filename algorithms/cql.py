@@ -5,16 +5,16 @@ arXiv:2006.04779, variant CQL(H) with the log-sum-exp estimated by importance sa
 
 import math
 from copy import deepcopy
-from dataclasses import dataclass as plain_dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from algorithms.base import Parts, Regularise, Steps, behaviour_rows
-from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
+from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, behaviour_rows
+from core.config import ClosedUnit, LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.actors import TanhGaussianActor, observation_normaliser
@@ -23,29 +23,31 @@ from models.nn import MLP, Init, Standardize, adam, descend, ema_, gradients, or
 __all__ = ["CQL"]
 
 
-@dataclass(frozen=True, config=STRICT)
-class CQL(Steps):
+@configuration
+class CQL(StepwiseAlgorithm):
     """Defaults are the authors' for locomotion as CORL reproduces them, `maze2d` are CORL's for that environment.
 
     `dydiff` is what DyDiff's code calls CQL.
     """
 
-    weight: NonNegative = 10.0  # of the conservative term
-    samples: Count = 10  # of each of three kinds in the log-sum-exp
-    lagrange_gap: NonNegative | None = None  # keep that term at this gap by a multiplier (times `weight`); None: fixed
+    weight: NonNegativeFloat = 10.0  # of the conservative term
+    samples: PositiveInt = 10  # of each of three kinds in the log-sum-exp
+    lagrange_gap: NonNegativeFloat | None = (
+        None  # keep that term at this gap by a multiplier (times `weight`); None: fixed
+    )
     lagrange_start: float = 1.0  # first log of that multiplier
-    backup_samples: Count = 1  # above 1: best of so many next actions ("max backup")
-    discount: Share = 0.99
-    target_rate: Rate = 0.005
-    actor_rate: Positive = 3e-5  # learning rate of policy and temperature ...
-    critic_rate: Positive = 3e-4  # ... and of critics and multiplier
+    backup_samples: PositiveInt = 1  # above 1: best of so many next actions ("max backup")
+    discount: ClosedUnit = 0.99
+    target_rate: LeftOpenUnit = 0.005
+    actor_rate: PositiveFloat = 3e-5  # learning rate of policy and temperature ...
+    critic_rate: PositiveFloat = 3e-4  # ... and of critics and multiplier
     actor_first: bool = False  # temperature, policy, critics in turn, each with the new one; else all with the old ones
     log_temperature_range: tuple[float, float] | None = None
     regularise: Regularise = "all"  # rows on whose actions the critic is pushed up; it is pushed down on all
-    batch_size: Count = 256
-    hidden: tuple[Count, ...] = (256, 256, 256)
+    batch_size: PositiveInt = 256
+    hidden: tuple[PositiveInt, ...] = (256, 256, 256)
     scaled_log_std: bool = True  # two more parameters of the policy: models/actors.py
-    epsilon: NonNegative = 1e-3  # added to the deviation that normalises states
+    epsilon: NonNegativeFloat = 1e-3  # added to the deviation that normalises states
     weights: Init | Literal["orthogonal"] = "orthogonal"  # gain sqrt 2, last layers 0.01
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -69,7 +71,9 @@ class CQL(Steps):
 
     def init(self, data: Dataset, rng: Streams) -> "_State":
         """A policy, twin critics, their target, temperature, multiplier, and one optimiser each for all seeds."""
-        seeds, obs_dim, action_dim = len(rng.seeds), data.train.obs.shape[-1], data.train.action.shape[-1]
+        seeds = len(rng.seeds)
+        obs_dim = data.train.obs.shape[-1]
+        action_dim = data.train.action.shape[-1]
         init: Init = "torch" if self.weights == "orthogonal" else self.weights
         actor = TanhGaussianActor(
             data, self.hidden, rng.fork("actor"), epsilon=self.epsilon, init=init, scaled=self.scaled_log_std
@@ -137,7 +141,8 @@ class CQL(Steps):
             here, log_here = state.actor.sample_and_log_prob(batch.obs, rng.normal(*shape))
             there, log_there = state.actor.sample_and_log_prob(batch.next_obs, rng.normal(*shape))
             log_uniform = torch.full_like(log_here, -action_dim * math.log(2))
-        actions, log_density = torch.cat([uniform, here, there], 1), torch.cat([log_uniform, log_here, log_there], 1)
+        actions = torch.cat([uniform, here, there], 1)
+        log_density = torch.cat([log_uniform, log_here, log_there], 1)
         values = state.value(state.critic, batch.obs, actions) - log_density[:, None]  # [S, 2, 3n, B]
         pushed_up = behaviour_rows(batch, self.regularise)
         return values.logsumexp(2).mean(-1) - q[:, :, pushed_up].mean(-1)
@@ -180,8 +185,8 @@ class CQL(Steps):
         return alpha * log_prob[:, 0].mean(-1) - value.mean(-1)
 
 
-@plain_dataclass
-class _State(Parts):
+@dataclass
+class _State(StateDictMixin):
     changing = (
         "actor",
         "critic",

@@ -4,16 +4,16 @@ arXiv:2208.06193.
 """
 
 from copy import deepcopy
-from dataclasses import dataclass as plain_dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Float64, Int
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from algorithms.base import Parts, Regularise, Steps, behaviour_rows
-from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
+from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, behaviour_rows
+from core.config import ClosedUnit, LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.actors import DiffusionActor, observation_normaliser
@@ -25,36 +25,36 @@ __all__ = ["DQL"]
 Select = Literal["q-softmax", "q-max", "sample"]
 
 
-@dataclass(frozen=True, config=STRICT)
-class DQL(Steps):
+@configuration
+class DQL(StepwiseAlgorithm):
     """Defaults are the authors' for locomotion; `dydiff` is what DyDiff's code calls Diffusion-QL.
 
     Between locomotion sets the authors vary one field: presets called like a data set.
     """
 
-    eta: NonNegative = 1.0  # weight of Q against the denoising loss
+    eta: NonNegativeFloat = 1.0  # weight of Q against the denoising loss
     q_term: Literal["chain", "one-step"] = "chain"  # Q of a full reverse diffusion, or of x_0 from the noised action
-    steps: Count = 5  # K
-    beta_range: tuple[Positive, Positive] = (0.1, 10.0)
-    discount: Share = 0.99
-    target_rate: Rate = 0.005  # of the critics, every update
-    ema_rate: Rate = 0.005  # of the policy that supplies target actions ...
-    ema_every: Count = 5  # ... every so many updates ...
+    steps: PositiveInt = 5  # K
+    beta_range: tuple[PositiveFloat, PositiveFloat] = (0.1, 10.0)
+    discount: ClosedUnit = 0.99
+    target_rate: LeftOpenUnit = 0.005  # of the critics, every update
+    ema_rate: LeftOpenUnit = 0.005  # of the policy that supplies target actions ...
+    ema_every: PositiveInt = 5  # ... every so many updates ...
     ema_start: int = 1000  # ... from this one on; before, it is the one that training began with
-    backup_samples: Count = 1  # above 1: each critic's best of so many next actions ("max_q_backup")
-    actor_rate: Positive = 3e-4
-    critic_rate: Positive = 3e-4
-    decay_updates: Count | None = None  # learning rates fall to 0 as half a cosine; None: as in the authors' runs
-    max_norm: Positive | None = 5.0  # of each network's gradient; the authors' vary from 1 to 9 between data sets
+    backup_samples: PositiveInt = 1  # above 1: each critic's best of so many next actions ("max_q_backup")
+    actor_rate: PositiveFloat = 3e-4
+    critic_rate: PositiveFloat = 3e-4
+    decay_updates: PositiveInt | None = None  # learning rates fall to 0 as half a cosine; None: as in the authors' runs
+    max_norm: PositiveFloat | None = 5.0  # of each network's gradient; the authors' vary from 1 to 9 between data sets
     select: Select = "q-softmax"  # the action at evaluation ...
-    candidates: Count = 50  # ... of so many
-    softmax_temperature: Positive = 1.0  # in units of Q
+    candidates: PositiveInt = 50  # ... of so many
+    softmax_temperature: PositiveFloat = 1.0  # in units of Q
     regularise: Regularise = "all"  # rows on whose actions the denoising loss acts
-    batch_size: Count = 256
-    hidden: tuple[Count, ...] = (256, 256, 256)
-    critic_hidden: tuple[Count, ...] | None = None  # None: as the policy's
+    batch_size: PositiveInt = 256
+    hidden: tuple[PositiveInt, ...] = (256, 256, 256)
+    critic_hidden: tuple[PositiveInt, ...] | None = None  # None: as the policy's
     critic_activation: Literal["mish", "relu"] = "mish"
-    epsilon: NonNegative | None = None  # added to the deviation that normalises states; None: states as they are
+    epsilon: NonNegativeFloat | None = None  # added to the deviation that normalises states; None: states as they are
     critic_weights: Init = "torch"
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -154,7 +154,8 @@ class DQL(Steps):
         Behind the sum its terms, without eta. For every seed a coin says which critic is i; j is the other one.
         """
         rows = behaviour_rows(batch, self.regularise)
-        step, noise = rng.integers(self.steps, batch.obs.shape[1]), rng.normal(*batch.action.shape[1:])
+        step = rng.integers(self.steps, batch.obs.shape[1])
+        noise = rng.normal(*batch.action.shape[1:])
         noised = state.actor.noised(batch.action, step, noise)
         predicted = state.actor(noised, step, batch.obs)
         clone = (predicted - noise)[:, rows].square().mean((-1, -2))
@@ -164,12 +165,13 @@ class DQL(Steps):
             action = state.actor.reconstructed(noised, step, predicted)[:, None]
         q = state.value(state.critic, batch.obs, action)[:, :, 0]  # [S, 2, B]
         i = rng.integers(2)[:, None, None].expand(-1, 1, q.shape[-1])
-        q_i, q_j = q.gather(1, i)[:, 0], q.gather(1, 1 - i)[:, 0]
+        q_i = q.gather(1, i)[:, 0]
+        q_j = q.gather(1, 1 - i)[:, 0]
         pull = -q_i.mean(-1) / q_j.abs().mean(-1).detach()
         return clone + self.eta * pull, clone, pull
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Policy:
     """Acts by a sample of the diffusion model; greedily, by `select` among several.
 
@@ -189,7 +191,9 @@ class _Policy:
         """Action without gradients."""
         if rng is not None:
             return self.sample(obs, 1, rng)[:, 0]
-        config, actor, (seeds, rows, width) = self.state.config, self.state.actor, obs.shape
+        config = self.state.config
+        actor = self.state.actor
+        (seeds, rows, width) = obs.shape
         count = 1 if config.select == "sample" else config.candidates
         latent = count * config.steps * actor.action_dim
         uniform = hashed_uniform(obs, self.state.hash_key, latent + count)
@@ -223,8 +227,8 @@ def _shifted(z: Tensor, by: int) -> Tensor:
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
-@plain_dataclass
-class _State(Parts):
+@dataclass
+class _State(StateDictMixin):
     changing = ("actor", "critic", "target_actor", "target_critic", "actor_optimizer", "critic_optimizer", "updates")
 
     config: DQL

@@ -4,16 +4,16 @@ Kostrikov, Nair and Levine 2021, arXiv:2110.06169. No value of an action outside
 """
 
 from copy import deepcopy
-from dataclasses import dataclass as plain_dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from algorithms.base import Parts, Regularise, Steps, behaviour_rows, episode_returns
-from core.config import STRICT, Count, Inner, NonNegative, Positive, Rate, Share
+from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, behaviour_rows, episode_returns
+from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.errors import DataError
 from core.random import Streams
@@ -23,27 +23,27 @@ from models.nn import MLP, Init, Standardize, adam, anneal, descend, ema_
 __all__ = ["IQL"]
 
 
-@dataclass(frozen=True, config=STRICT)
-class IQL(Steps):
+@configuration
+class IQL(StepwiseAlgorithm):
     """Defaults are the paper's for locomotion, with states normalised and rewards as they come.
 
     The paper scales the rewards of locomotion sets (preset `locomotion`); CORL, whose numbers most others compare with,
     scales those of two hopper sets only. Presets called like a data set are CORL's where they are not our defaults.
     """
 
-    expectile: Inner = 0.7  # tau
-    temperature: NonNegative = 3.0  # beta: 0 is behaviour cloning
-    weight_limit: Positive = 100.0  # of exp(beta advantage)
+    expectile: OpenUnit = 0.7  # tau
+    temperature: NonNegativeFloat = 3.0  # beta: 0 is behaviour cloning
+    weight_limit: PositiveFloat = 100.0  # of exp(beta advantage)
     reward: Literal["raw", "return_range"] = "raw"  # "return_range": 1000 is the span of the training episodes' returns
-    discount: Share = 0.99
-    target_rate: Rate = 0.005
-    learning_rate: Positive = 3e-4
-    decay_updates: Count | None = 1_000_000  # the actor's rate falls to 0 as half a cosine; None: it stays
-    batch_size: Count = 256
-    hidden: tuple[Count, ...] = (256, 256)
+    discount: ClosedUnit = 0.99
+    target_rate: LeftOpenUnit = 0.005
+    learning_rate: PositiveFloat = 3e-4
+    decay_updates: PositiveInt | None = 1_000_000  # the actor's rate falls to 0 as half a cosine; None: it stays
+    batch_size: PositiveInt = 256
+    hidden: tuple[PositiveInt, ...] = (256, 256)
     actor: Literal["gaussian", "deterministic"] = "gaussian"
     regularise: Regularise = "all"  # rows on whose actions the policy is regressed
-    epsilon: NonNegative = 1e-3  # added to the deviation that normalises states
+    epsilon: NonNegativeFloat = 1e-3  # added to the deviation that normalises states
     weights: Init = "torch"
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -58,7 +58,9 @@ class IQL(Steps):
 
     def init(self, data: Dataset, rng: Streams) -> "_State":
         """A policy, twin critics, their target, a value network, and one optimiser each for all seeds."""
-        seeds, obs, action = len(rng.seeds), data.train.obs.shape[-1], data.train.action.shape[-1]
+        seeds = len(rng.seeds)
+        obs = data.train.obs.shape[-1]
+        action = data.train.action.shape[-1]
         kind = GaussianActor if self.actor == "gaussian" else DeterministicActor
         actor = kind(data, self.hidden, rng.fork("actor"), epsilon=self.epsilon, init=self.weights)
         critic = MLP((seeds, 2), [obs + action, *self.hidden, 1], rng.fork("critic"), init=self.weights)
@@ -134,8 +136,8 @@ def expectile_loss(difference: Float[Tensor, "*rows"], expectile: float) -> Floa
     return torch.where(difference < 0, 1 - expectile, expectile) * difference.square()
 
 
-@plain_dataclass
-class _State(Parts):
+@dataclass
+class _State(StateDictMixin):
     changing = (
         "actor",
         "critic",

@@ -1,16 +1,16 @@
 """TD3+BC: TD3 whose actor is pulled towards the actions of the data (Fujimoto and Gu 2021, arXiv:2106.06860)."""
 
 from copy import deepcopy
-from dataclasses import dataclass as plain_dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from algorithms.base import Parts, Regularise, Steps, behaviour_rows
-from core.config import STRICT, Count, NonNegative, Positive, Rate, Share
+from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, behaviour_rows
+from core.config import ClosedUnit, LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.actors import DeterministicActor, TanhGaussianActor, observation_normaliser
@@ -19,24 +19,24 @@ from models.nn import MLP, Init, Standardize, adam, descend, ema_
 __all__ = ["TD3BC"]
 
 
-@dataclass(frozen=True, config=STRICT)
-class TD3BC(Steps):
+@configuration
+class TD3BC(StepwiseAlgorithm):
     """Defaults are the authors' released settings; preset `dydiff` is what DyDiff's code calls TD3+BC."""
 
-    alpha: Positive = 2.5  # weight of Q against behaviour cloning
-    discount: Share = 0.99
-    target_rate: Rate = 0.005  # tau
-    policy_every: Count = 2  # critic updates per actor and target update
-    target_noise: NonNegative = 0.2  # smoothing of the target action ...
-    noise_clip: NonNegative = 0.5  # ... and its bound
-    learning_rate: Positive = 3e-4
-    batch_size: Count = 256
-    hidden: tuple[Count, ...] = (256, 256)
+    alpha: PositiveFloat = 2.5  # weight of Q against behaviour cloning
+    discount: ClosedUnit = 0.99
+    target_rate: LeftOpenUnit = 0.005  # tau
+    policy_every: PositiveInt = 2  # critic updates per actor and target update
+    target_noise: NonNegativeFloat = 0.2  # smoothing of the target action ...
+    noise_clip: NonNegativeFloat = 0.5  # ... and its bound
+    learning_rate: PositiveFloat = 3e-4
+    batch_size: PositiveInt = 256
+    hidden: tuple[PositiveInt, ...] = (256, 256)
     actor: Literal["deterministic", "tanh-gaussian"] = "deterministic"
-    critic_weight: Positive = 1.0  # factor of each critic's squared error
-    behaviour_weight: NonNegative = 1.0  # factor of the squared distance to the data's action ...
+    critic_weight: PositiveFloat = 1.0  # factor of each critic's squared error
+    behaviour_weight: NonNegativeFloat = 1.0  # factor of the squared distance to the data's action ...
     regularise: Regularise = "all"  # ... and the rows on which it acts
-    epsilon: NonNegative = 1e-3  # added to the deviation that normalises states
+    epsilon: NonNegativeFloat = 1e-3  # added to the deviation that normalises states
     weights: Init = "torch"
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -110,8 +110,8 @@ class TD3BC(Steps):
         return -scale * q.mean(-1) + self.behaviour_weight * distance
 
 
-@plain_dataclass
-class _State(Parts):
+@dataclass
+class _State(StateDictMixin):
     changing = ("actor", "critic", "target_actor", "target_critic", "actor_optimizer", "critic_optimizer", "updates")
 
     actor: DeterministicActor | TanhGaussianActor

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PositiveInt
 
-from core.config import STRICT, Count, Inner, Share, adapter, build_config
+from core.config import STRICT, ClosedUnit, OpenUnit, adapter, build_config
 from core.files import canonical_json
 from core.registry import build_method
 from tasks.base import DataOptions
@@ -22,16 +22,16 @@ Compile = Literal["never", "auto", "always"]
 class Settings(BaseModel, **STRICT, frozen=True):
     """Everything a cell shares with the others of its suite, whatever its methods."""
 
-    updates: Count = 20_000  # gradient steps, the same for every generator
-    real_fraction: Share = 0.5  # alpha: share of every batch that is real data
-    evaluate_every: Count = 1000  # updates between evaluations
-    episodes: Count = 10  # of every evaluation, per seed
-    fidelity_starts: Count = 256  # held-out states from which rollouts are judged
-    fidelity_horizon: Count = 50  # steps of those rollouts
-    buffer_rows: Count = 500_000  # newest synthetic rows kept, per seed
+    updates: PositiveInt = 20_000  # gradient steps, the same for every generator
+    real_fraction: ClosedUnit = 0.5  # alpha: share of every batch that is real data
+    evaluate_every: PositiveInt = 1000  # updates between evaluations
+    episodes: PositiveInt = 10  # of every evaluation, per seed
+    fidelity_starts: PositiveInt = 256  # held-out states from which rollouts are judged
+    fidelity_horizon: PositiveInt = 50  # steps of those rollouts
+    buffer_rows: PositiveInt = 500_000  # newest synthetic rows kept, per seed
     shared_models: bool = False  # one pretrained model for all seeds: cheap, hides variance
-    dataset_rows: Count = 100_000  # size of sets that are made here (local/, toy/)
-    heldout: Inner = 0.1  # share of the episodes kept back from all training
+    dataset_rows: PositiveInt = 100_000  # size of sets that are made here (local/, toy/)
+    heldout: OpenUnit = 0.1  # share of the episodes kept back from all training
     view: View = "episodes"  # how rows become transitions: tasks/layout.py
     compile: Compile = "never"  # torch.compile on a CPU; "auto": where it pays. Seeds then agree to rounding only
 

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from benchmarks.spec import RunSpec, cell_id
 from core.checkpoint import Checkpoint
-from core.config import Count, Natural
 from core.errors import DataError
 from core.files import write_json, write_text
 
@@ -157,7 +156,8 @@ class ResultStore:
             DataError: one of its files is torn or was edited; names it.
         """
         folder = self.root / cell_id
-        described, failure = _json(folder / "spec.json", _Described), folder / "error.txt"
+        described = _json(folder / "spec.json", _Described)
+        failure = folder / "error.txt"
         _require_name(described["spec"], folder)
         lines = self._lines(folder)
         records = [Record.parse(line) for seed in sorted(lines) for line in lines[seed]]
@@ -173,7 +173,8 @@ class ResultStore:
             DataError: the file is torn.
         """
         folder = self.root / cell_id
-        path, done = folder / "records.jsonl", self._done(folder)
+        path = folder / "records.jsonl"
+        done = self._done(folder)
         return [record for record, _ in _records(path) if record.seed not in done] if path.exists() else []
 
     def _cell(self, folder: Path) -> Cell:
@@ -219,8 +220,8 @@ class _Named(BaseModel, strict=True):
 
 
 class _Settings(BaseModel, strict=True):
-    updates: Count
-    evaluate_every: Count
+    updates: PositiveInt
+    evaluate_every: PositiveInt
 
 
 class _Spec(BaseModel, strict=True):
@@ -232,7 +233,7 @@ class _Spec(BaseModel, strict=True):
 
 class _Run(BaseModel, strict=True):
     status: str
-    seeds: list[Natural] = []
+    seeds: list[NonNegativeInt] = []
 
 
 class _Described(BaseModel, strict=True):
@@ -246,7 +247,7 @@ class _Described(BaseModel, strict=True):
 class _Planned(_Spec, strict=True):
     cell_id: str
     variant: str
-    seeds: list[Natural]
+    seeds: list[NonNegativeInt]
 
 
 class _Plan(BaseModel, strict=True):

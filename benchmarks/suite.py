@@ -157,7 +157,8 @@ def _choices(vary: dict[str, list[Any]], methods: tuple[str, str]) -> Iterator[d
 
 def _cell(suite: Suite, task: str, generator: str, algorithm: str, choice: dict[str, Any]) -> RunSpec:
     methods = {name: dict(suite.methods.get(name, {})) for name in (generator, algorithm)}
-    settings, words = suite.settings.model_dump(), list[str]()
+    settings = suite.settings.model_dump()
+    words = list[str]()
     for key, value in choice.items():
         head, dot, field = key.partition(".")
         if dot:

@@ -21,7 +21,8 @@ class Buffer:
 
     def add(self, rows: Transitions, valid: Bool[Tensor, "S B"]) -> None:
         """Append the valid rows of each seed, oldest out first; of more than `capacity` rows the last ones stay."""
-        capacity, packed = self.rows.shape[1], pack(rows)
+        capacity = self.rows.shape[1]
+        packed = pack(rows)
         for seed, (new, mask) in enumerate(zip(packed, valid, strict=True)):
             kept = new[mask]
             slots = (self.written[seed] + torch.arange(len(kept), device=kept.device)) % capacity
@@ -49,7 +50,9 @@ class Mixer:
     """
 
     def __init__(self, real: Transitions, synthetic: Buffer, real_fraction: float, size: int) -> None:
-        self._real, self._synthetic, self._size = pack(real), synthetic, size
+        self._real = pack(real)
+        self._synthetic = synthetic
+        self._size = size
         self._dims = (real.obs.shape[-1], real.action.shape[-1])
         self._share = round(real_fraction * size)
         self._empty = synthetic.written == 0
@@ -58,10 +61,11 @@ class Mixer:
     def refresh(self) -> None:
         """To be called after rows were added (it synchronises with the device, a batch does not)."""
         self._empty.copy_(self._synthetic.written == 0)
-        self._all_empty, self._some_empty = bool(self._empty.all()), bool(self._empty.any())
+        self._all_empty = bool(self._empty.all())
+        self._some_empty = bool(self._empty.any())
 
     @property
-    def way(self) -> tuple[bool, bool]:
+    def batch_layout(self) -> tuple[bool, bool]:
         """How the next batches are put together; between refreshes all are alike."""
         return self._all_empty, self._some_empty
 

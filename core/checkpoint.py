@@ -58,8 +58,10 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path | None, identity: str = "") -> None:
-        self.folder, self._identity = folder, identity
-        self._every, self._last = _seconds(), time.monotonic()
+        self.folder = folder
+        self._identity = identity
+        self._every = _seconds()
+        self._last = time.monotonic()
 
     @classmethod
     def here(cls, label: str) -> "Checkpoint":
@@ -118,7 +120,8 @@ class Checkpoint:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self, path: Path) -> Any:
-        card, tensors = json.loads(path.read_text(encoding="utf-8")), path.with_suffix(".safetensors")
+        card = json.loads(path.read_text(encoding="utf-8"))
+        tensors = path.with_suffix(".safetensors")
         if card["identity"] != self._identity:
             raise ValueError("it belongs to other code, versions, data or settings")
         if sha256(tensors) != card["sha256"]:

@@ -2,36 +2,40 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from dataclasses import field
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from core.errors import SpecError, unknown
 
 __all__ = [
     "STRICT",
-    "Count",
-    "Inner",
-    "Natural",
-    "NonNegative",
-    "Positive",
-    "Rate",
-    "Share",
+    "ClosedUnit",
+    "LeftOpenUnit",
+    "OpenUnit",
     "adapter",
     "build_config",
+    "configuration",
     "flat",
     "merged",
 ]
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]  # 0 and 1 mean something
-Rate = Annotated[float, Field(gt=0, le=1)]
-Inner = Annotated[float, Field(gt=0, lt=1)]
+ClosedUnit = Annotated[float, Field(ge=0, le=1)]  # [0, 1]
+LeftOpenUnit = Annotated[float, Field(gt=0, le=1)]  # (0, 1]
+OpenUnit = Annotated[float, Field(gt=0, lt=1)]  # (0, 1)
 
 STRICT = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def configuration(kind: type[_T]) -> type[_T]:
+    """Class decorator: a frozen dataclass whose fields pydantic checks strictly; unknown fields are errors."""
+    checked: Any = pydantic_dataclass(frozen=True, config=STRICT)(kind)
+    return cast(type[_T], checked)
 
 
 _ADAPTERS: dict[type[Any], Any] = {}

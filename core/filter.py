@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from core.config import STRICT, Positive, Rate
+from core.config import LeftOpenUnit, configuration
 from core.data import Trajectories
 from core.random import Streams
 
@@ -22,14 +22,14 @@ __all__ = ["Filter", "Mode", "keep_best", "keep_rate", "rollout_score"]
 Mode = Literal["none", "hardmax", "softmax", "softmax_floor"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class Filter:
     """Which rollouts of a call of `generate` count; a field of every generator that filters."""
 
     mode: Mode = "none"
-    share: Rate = 0.6  # eta
-    temperature: Positive = 0.05  # tau_f, in deviations of the score
-    discount: Rate = 0.99
+    share: LeftOpenUnit = 0.6  # eta
+    temperature: PositiveFloat = 0.05  # tau_f, in deviations of the score
+    discount: LeftOpenUnit = 0.99
     masked: bool = True  # score the steps before the end only; off: all of them, as DyDiff's code
 
     def apply(self, rollouts: Trajectories, rng: Streams) -> Trajectories:
@@ -67,7 +67,8 @@ def keep_best(
         return torch.ones_like(score, dtype=torch.bool)
     value = score.double()
     if mode != "hardmax":
-        mean, std = value.mean(-1, keepdim=True), value.std(-1, keepdim=True, correction=0)
+        mean = value.mean(-1, keepdim=True)
+        std = value.std(-1, keepdim=True, correction=0)
         logits = (value - mean) / (std + 1e-6) / temperature
         if mode == "softmax_floor":
             logits = ((1 - 1e-6) * logits.softmax(-1) + 1e-6 / rows).log()
@@ -80,6 +81,7 @@ def keep_best(
 def keep_rate(score: Float[Tensor, "S B"], kept: Bool[Tensor, "S B"], bins: int = 10) -> Float[Tensor, "S bins"]:
     """Share that was kept among the rollouts of each rank: the best tenth first, and so on. NaN for an empty bin."""
     order = score.argsort(stable=True, dim=-1, descending=True)
-    sorted_kept, rows = kept.gather(-1, order).to(score.dtype), score.shape[-1]
+    sorted_kept = kept.gather(-1, order).to(score.dtype)
+    rows = score.shape[-1]
     edges = [round(i * rows / bins) for i in range(bins + 1)]
     return torch.stack([sorted_kept[:, low:high].mean(-1) for low, high in pairwise(edges)], -1)

@@ -82,7 +82,8 @@ class Recorder(Streams):
 
     def __init__(self, source: Streams) -> None:
         super().__init__(source.seeds, source.label, source.device)
-        self._source, self.asked = source, list[_Ask]()
+        self._source = source
+        self.asked = list[_Ask]()
 
     def _draw(self, *ask: Any) -> Tensor:
         self.asked.append(ask)
@@ -94,7 +95,8 @@ class Drawn(Streams):
 
     def __init__(self, source: Streams, asked: Iterable[_Ask]) -> None:
         super().__init__(source.seeds, source.label, source.device)
-        self._numbers, self._next = [source._draw(*ask) for ask in asked], 0
+        self._numbers = [source._draw(*ask) for ask in asked]
+        self._next = 0
 
     def _draw(self, *ask: Any) -> Tensor:
         self._next += 1

@@ -48,8 +48,10 @@ def load(folder: str, name: str) -> type[Any]:
 
 def build_method(folder: str, name: str, fields: dict[str, Any]) -> Any:
     """A generator or an algorithm by name; `fields` may name a `preset`, which others refine. Raises: SpecError."""
-    kind, fields = load(folder, name), dict(fields)
-    preset, presets = fields.pop("preset", None), getattr(kind, "presets", {})
+    kind = load(folder, name)
+    fields = dict(fields)
+    preset = fields.pop("preset", None)
+    presets = getattr(kind, "presets", {})
     if preset is not None:
         if not isinstance(preset, str) or preset not in presets:
             raise unknown(f"{name}.preset", str(preset), presets)

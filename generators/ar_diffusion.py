@@ -4,21 +4,20 @@ The control that separates what diffusion does from what redrawing a whole traje
 (PolyGRAD, arXiv:2310.08587) for the baseline; the network here is DyDiff's own on trajectories of two rows.
 """
 
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveInt
 from torch import Tensor
 
-from core.config import STRICT, Count
+from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, Finish, per_seed
+from generators.base import Box, RolloutCompleter, per_seed
 from generators.dydiff import DyDiff
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
@@ -31,7 +30,7 @@ __all__ = ["ARDiffusion"]
 _SHARED = ("rollouts", "rollout_length", "refresh_every", "sampler", "reward")  # with DyDiff's presets
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class ARDiffusion:
     """Each step: a ~ pi(s), then s' by a whole run of the sampler.
 
@@ -39,9 +38,9 @@ class ARDiffusion:
     preset `flop_matched` spends per transition about what DyDiff's defaults do.
     """
 
-    rollouts: Count = 2_000  # B, start states of every refresh
-    rollout_length: Count = 31  # L
-    refresh_every: Count | None = 1000
+    rollouts: PositiveInt = 2_000  # B, start states of every refresh
+    rollout_length: PositiveInt = 31  # L
+    refresh_every: PositiveInt | None = 1000
     box: Box = "obs_and_next"  # the training data's range, to which states are clipped
     sampler: Sampler = Sampler()
     filter: Filter = Filter(mode="softmax")
@@ -68,19 +67,21 @@ class ARDiffusion:
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """One step model and one reward model per seed."""
         return _Fitted(
-            self, models.get(self.model, data), Finish.of(task, data, models.get(self.reward, data), self.box)
+            self, models.get(self.model, data), RolloutCompleter.of(task, data, models.get(self.reward, data), self.box)
         )
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Fitted:
     config: ARDiffusion
     model: TrajectoryDiffusion
-    finish: Finish
+    finish: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """The policy explores as it does in training; the model samples."""
-        explore, obs, action = rng.fork("policy"), [start], list[Tensor]()
+        explore = rng.fork("policy")
+        obs = [start]
+        action = list[Tensor]()
         for step in range(length):
             action.append(policy.act(obs[-1], explore).clamp(-1, 1))
             obs.append(self._next(obs[-1], action[-1], rng.fork(f"model/{step}")))

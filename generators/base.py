@@ -14,7 +14,7 @@ from models.cache import ModelCache
 from models.reward import RewardModel
 from tasks.base import Task
 
-__all__ = ["ActionConditioned", "Box", "Finish", "Fitted", "Generator", "per_seed"]
+__all__ = ["ActionConditioned", "Box", "Fitted", "Generator", "RolloutCompleter", "per_seed"]
 
 Box = Literal["obs_and_next", "obs", "none"]
 
@@ -57,7 +57,7 @@ class Generator(Protocol):
 
 
 @dataclass(frozen=True)
-class Finish:
+class RolloutCompleter:
     """What a model of states and actions leaves open: bounds of the states, ends of episodes, rewards."""
 
     task: Task
@@ -67,12 +67,16 @@ class Finish:
     test_clipped: bool  # whether the rule of termination sees clipped states, as in DyDiff's released code
 
     @classmethod
-    def of(cls, task: Task, data: Dataset, reward: RewardModel, box: Box, *, test_clipped: bool = False) -> "Finish":
+    def of(
+        cls, task: Task, data: Dataset, reward: RewardModel, box: Box, *, test_clipped: bool = False
+    ) -> "RolloutCompleter":
         """A box around the training data's observations, with the next ones (terminal states) or without."""
         seen = torch.cat([data.train.obs, data.train.next_obs]) if box == "obs_and_next" else data.train.obs
-        low, high = seen.amin(0), seen.amax(0)
+        low = seen.amin(0)
+        high = seen.amax(0)
         if box == "none":
-            low, high = torch.full_like(low, -torch.inf), torch.full_like(high, torch.inf)
+            low = torch.full_like(low, -torch.inf)
+            high = torch.full_like(high, torch.inf)
         return cls(task, reward, low, high, test_clipped)
 
     def __call__(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"]) -> Trajectories:

@@ -3,15 +3,15 @@
 What a comparison shows between `none` and `duplicate` is the noise of the comparison, or a fault of the buffer.
 """
 
-from dataclasses import dataclass as plain_dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveInt
 from torch import Tensor
 
-from core.config import STRICT, Count
+from core.config import configuration
 from core.data import Dataset, Trajectories, Transitions
 from core.policy import Policy
 from core.random import Streams
@@ -22,12 +22,12 @@ from tasks.base import Task
 __all__ = ["Duplicate"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class Duplicate:
     """Copies of training rows; as many as a generator it is compared with makes."""
 
-    rollouts: Count = 100_000  # rows of every call
-    refresh_every: Count | None = None  # other rows, if anything
+    rollouts: PositiveInt = 100_000  # rows of every call
+    refresh_every: PositiveInt | None = None  # other rows, if anything
 
     rollout_length: ClassVar[int] = 1
     keeps_start: ClassVar[bool] = False  # obs[:, :, 0] are those of the rows it copies
@@ -38,7 +38,7 @@ class Duplicate:
         return _Fitted(data.train)
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Fitted:
     rows: Transitions
 

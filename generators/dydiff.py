@@ -5,21 +5,20 @@ states are averaged with the previous ones (`relax`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from core.config import STRICT, Count, Natural, Share
+from core.config import ClosedUnit, configuration
 from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, Finish, per_seed
+from generators.base import Box, RolloutCompleter, per_seed
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
@@ -34,7 +33,7 @@ __all__ = ["DyDiff"]
 Act = Callable[[Float[Tensor, "S B O"], int], Float[Tensor, "S B A"]]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class DyDiff:
     """M rounds of: states redrawn under the actions, averaged with the last ones, actions replaced by the policy's.
 
@@ -42,12 +41,12 @@ class DyDiff:
     code: what it does differently has a field here or in the model's configuration.
     """
 
-    rollouts: Count = 2_000  # B, start states of every refresh
-    rollout_length: Count = 31  # L
-    refresh_every: Count | None = 1000
-    iterations: Natural = 1  # M; 0: the ensemble's roll-out
-    relax: Share = 0.5  # weight of the previous states in the average; 0: as the paper says, not its code
-    block: Count | None = None  # steps that are solved together; None: as many as the model has
+    rollouts: PositiveInt = 2_000  # B, start states of every refresh
+    rollout_length: PositiveInt = 31  # L
+    refresh_every: PositiveInt | None = 1000
+    iterations: NonNegativeInt = 1  # M; 0: the ensemble's roll-out
+    relax: ClosedUnit = 0.5  # weight of the previous states in the average; 0: as the paper says, not its code
+    block: PositiveInt | None = None  # steps that are solved together; None: as many as the model has
     policy: Literal["greedy", "explore"] = (
         "greedy"  # explore: the same noise in every round, or there is no fixed point
     )
@@ -106,7 +105,7 @@ class DyDiff:
             },
             "filter": {"mode": "softmax_floor", "discount": 1.0, "masked": False},
             "model": TrajectoryDiffusionConfig.presets["paper"],
-            "dynamics": {"learning_rate": 1e-4, "holdout_rows": 5000, "patience": 7},
+            "dynamics": {"learning_rate": 1e-4, "validation_rows": 5000, "patience": 7},
             "reward": {"inputs": "sa", "learning_rate": 1e-4},
         },
     }
@@ -126,25 +125,30 @@ class DyDiff:
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """One ensemble, one sequence model and one reward model per seed; none knows how rounds are made."""
-        finish = Finish.of(task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip")
+        finish = RolloutCompleter.of(
+            task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip"
+        )
         corrected = None if self.model.corrects is None else models.get(self.model.corrects, data)
         inside = None if self.starts == "any" else Windows(data, self.model.rows, inside=True).starts
-        ensemble, model = models.get(self.dynamics, data), models.get(self.model, data) if self.iterations else None
+        ensemble = models.get(self.dynamics, data)
+        model = models.get(self.model, data) if self.iterations else None
         return _Fitted(self, ensemble, model, corrected, finish, inside)
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Fitted:
     config: DyDiff
     ensemble: EnsembleDynamics
     model: TrajectoryDiffusion | None  # None without iterations
     corrected: EnsembleDynamics | None
-    finish: Finish
+    finish: RolloutCompleter
     start_rows: Int[Tensor, " N"] | None
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Block by block, each from the last state of the one before; one block unless `length` asks for more."""
-        obs, action, said = [start.unsqueeze(2)], list[Tensor](), list[dict[str, Tensor]]()
+        obs = [start.unsqueeze(2)]
+        action = list[Tensor]()
+        said = list[dict[str, Tensor]]()
         for first, steps in self._blocks(length):
             here = rng.fork(f"block/{first}") if first else rng
             actions, states, info = self._solve(policy, obs[-1][:, :, -1], steps, here)
@@ -166,23 +170,30 @@ class _Fitted:
         self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams
     ) -> tuple[Float[Tensor, "S B L A"], Float[Tensor, "S B L+1 O"], dict[str, Float[Tensor, " S"]]]:
         """Actions and states of one block, and how far the actions still moved in each round."""
-        config, explore, info = self.config, self._exploration(rng), dict[str, Tensor]()
+        config = self.config
+        explore = self._exploration(rng)
+        info = dict[str, Tensor]()
         action, obs = self._roll_out(start, lambda state, step: _act(policy, state, explore), length, rng)
         for round_ in range(1, config.iterations + 1):
             here = rng.fork("latent" if config.latent == "common" else f"latent/{round_}")
             drawn = self._states(start, action, here, obs if config.warm else None)
             obs = torch.lerp(drawn, obs, config.relax)
             obs[:, :, 0] = start
-            before, action = action, self._relabel(policy, obs[:, :, :-1], rng)
+            before = action
+            action = self._relabel(policy, obs[:, :, :-1], rng)
             info[f"residual/{round_}"] = info["lag"] = _distance(action, before)
         if config.iterations and config.last == "states":
-            begin, here = obs if config.warm else None, rng.fork("latent/last")
-            obs, info["lag"] = self._states(start, action, here, begin), torch.zeros_like(info["lag"])
+            begin = obs if config.warm else None
+            here = rng.fork("latent/last")
+            obs = self._states(start, action, here, begin)
+            info["lag"] = torch.zeros_like(info["lag"])
         return action, obs, info
 
     def _roll_out(self, start: Tensor, act: Act, length: int, rng: Streams) -> tuple[Tensor, Tensor]:
         """The ensemble, past any termination."""
-        noise, sample, elites = rng.fork("model"), self.config.initial == "sample", self.ensemble.pick()
+        noise = rng.fork("model")
+        sample = self.config.initial == "sample"
+        elites = self.ensemble.pick()
 
         def draw(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
             return self.ensemble.draw(obs, action, noise, sample=sample, elites=elites)
@@ -203,7 +214,8 @@ class _Fitted:
         """States under these actions, by the sequence model."""
         if self.model is None:
             return self._roll_out(start, lambda state, step: action[:, :, step], action.shape[2], rng)[1]
-        length, sampler = action.shape[2], self.config.sampler
+        length = action.shape[2]
+        sampler = self.config.sampler
         return self.model.sample(start, action, length, sampler, rng, begin=begin, ensemble=self.corrected)[0]
 
     def _relabel(self, policy: Policy, obs: Float[Tensor, "S B L O"], rng: Streams) -> Float[Tensor, "S B L A"]:
@@ -221,7 +233,8 @@ class _Fitted:
 
     def _cost(self, made: Trajectories) -> dict[str, Float[Tensor, " S"]]:
         """Per transition: one evaluation of the ensemble, and the sequence model's share."""
-        config, length = self.config, made.action.shape[2]
+        config = self.config
+        length = made.action.shape[2]
         cost = {"evaluations": 1.0, "flops": config.dynamics.flops(made.obs.shape[-1], made.action.shape[-1])}
         if self.model:
             passes = (config.iterations + (config.last == "states")) * len(self._blocks(length))

@@ -5,15 +5,14 @@ for the offline setting; without MOPO's penalty.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveInt
 from torch import Tensor
 
-from core.config import STRICT, Count
+from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
@@ -25,7 +24,7 @@ from tasks.base import Task
 __all__ = ["Ensemble"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class Ensemble:
     """Each step: a ~ pi(s), then (s', r) from one elite drawn at random; termination by the environment's own rule.
 
@@ -33,9 +32,9 @@ class Ensemble:
     from more than one step.
     """
 
-    rollouts: Count = 10_000  # B, start states of every refresh
-    rollout_length: Count = 5  # L
-    refresh_every: Count | None = 1000
+    rollouts: PositiveInt = 10_000  # B, start states of every refresh
+    rollout_length: PositiveInt = 5  # L
+    refresh_every: PositiveInt | None = 1000
     dynamics: DynamicsConfig = DynamicsConfig()
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -65,7 +64,7 @@ class Ensemble:
         return _Fitted(task, models.get(self.dynamics, data))
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Fitted:
     task: Task
     model: EnsembleDynamics
@@ -80,8 +79,10 @@ class _Fitted:
         return self._rollout(lambda obs, step: action[:, :, step], start, action.shape[2], rng)
 
     def _rollout(self, act: Callable[[Tensor, int], Tensor], start: Tensor, length: int, rng: Streams) -> Trajectories:
-        noise, elites = rng.fork("model"), self.model.pick()
-        rule, dims = self.task.simulator.terminated, (start.shape[-1], self.task.simulator.action_dim)
+        noise = rng.fork("model")
+        elites = self.model.pick()
+        rule = self.task.simulator.terminated
+        dims = (start.shape[-1], self.task.simulator.action_dim)
 
         def draw(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
             return self.model.draw(obs, action, noise, elites=elites)

@@ -1,15 +1,14 @@
 """MOPO: ensemble roll-outs, reward lowered where the ensemble is unsure (Yu et al. 2020, arXiv:2005.13239)."""
 
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from core.config import STRICT, Count, NonNegative
+from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
@@ -24,7 +23,7 @@ __all__ = ["MOPO", "penalized", "uncertainty"]
 Measure = Literal["max_std", "pairwise", "ensemble_std"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class MOPO:
     """The roll-outs of `ensemble`, with reward r - lambda u(s, a); with SAC replaced by whatever algorithm learns.
 
@@ -32,10 +31,10 @@ class MOPO:
     then means the same in every task. `units = "environment"` is the paper's, whose lambda has to be tuned per task.
     """
 
-    rollouts: Count = 10_000  # B, start states of every refresh
-    rollout_length: Count = 5  # h
-    refresh_every: Count | None = 1000
-    penalty: NonNegative = 1.0  # lambda
+    rollouts: PositiveInt = 10_000  # B, start states of every refresh
+    rollout_length: PositiveInt = 5  # h
+    refresh_every: PositiveInt | None = 1000
+    penalty: NonNegativeFloat = 1.0  # lambda
     measure: Measure = "max_std"  # u
     units: Literal["standard", "environment"] = "standard"
     dynamics: DynamicsConfig = DynamicsConfig()
@@ -48,7 +47,7 @@ class MOPO:
         return _Fitted(self, plain.fit(task, data, models, rng), models.get(self.dynamics, data))
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Fitted:
     config: MOPO
     plain: ActionConditioned

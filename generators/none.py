@@ -3,10 +3,9 @@
 from typing import ClassVar
 
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from core.config import STRICT
+from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
@@ -16,7 +15,7 @@ from tasks.base import Task
 __all__ = ["RealOnly"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class RealOnly:
     """Makes nothing, so every batch is real whatever `real_fraction` says."""
 

@@ -5,16 +5,14 @@ A control of this suite, not a published method: one evaluation of the network p
 
 from typing import Any, ClassVar
 
-from pydantic.dataclasses import dataclass
-
-from core.config import STRICT
+from core.config import configuration
 from generators.dydiff import DyDiff
 from models.diffusion.trajectory import TrajectoryRegressionConfig
 
 __all__ = ["OneShot"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class OneShot(DyDiff):
     """Every field is DyDiff's; `sampler` is without effect."""
 

@@ -5,23 +5,22 @@ default, rewards and ends of episodes as in `dydiff`, so that only the way of dr
 is N(pi(s), 1) for every policy, as in PGD's code for deterministic ones.
 """
 
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import pi, sin
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import pad
 
-from core.config import STRICT, Count, NonNegative
+from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, Finish, per_seed
+from generators.base import Box, RolloutCompleter, per_seed
 from generators.trajectory import Trajectory
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
@@ -32,7 +31,7 @@ from tasks.base import Task
 __all__ = ["PGD", "guidance"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class PGD:
     """Before every step of the sampler: a <- a + lambda_i grad_a log pi(a | s).
 
@@ -40,10 +39,10 @@ class PGD:
     not given (`model.given = "nothing"`), rollouts begin anywhere the model puts them.
     """
 
-    rollouts: Count = 2_000  # B, start states of every refresh
-    rollout_length: Count = 31  # L
-    refresh_every: Count | None = 1000
-    coefficient: NonNegative = 0.5  # c; more moves actions further and leaves the states behind
+    rollouts: PositiveInt = 2_000  # B, start states of every refresh
+    rollout_length: PositiveInt = 31  # L
+    refresh_every: PositiveInt | None = 1000
+    coefficient: NonNegativeFloat = 0.5  # c; more moves actions further and leaves the states behind
     box: Box = "obs_and_next"  # the training data's range, to which states are clipped
     sampler: Sampler = Sampler(steps=18)
     filter: Filter = Filter()
@@ -64,19 +63,20 @@ class PGD:
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """The sequence model and the reward model that `trajectory` uses."""
         return _Fitted(
-            self, models.get(self.model, data), Finish.of(task, data, models.get(self.reward, data), self.box)
+            self, models.get(self.model, data), RolloutCompleter.of(task, data, models.get(self.reward, data), self.box)
         )
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Fitted:
     config: PGD
     model: TrajectoryDiffusion
-    finish: Finish
+    finish: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Steps beyond what a model without given start can make are not valid."""
-        config, own = self.config, length
+        config = self.config
+        own = length
         if not config.keeps_start:
             own = min(length, config.model.rows - 1)
 

@@ -3,16 +3,15 @@
 It asks neither for the policy nor for start states: its own first states are the starts, its rollouts have one step.
 """
 
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveInt
 from torch import Tensor
 
-from core.config import STRICT, Count
+from core.config import configuration
 from core.data import Dataset, Trajectories, Transitions
 from core.policy import Policy
 from core.random import Streams
@@ -25,7 +24,7 @@ from tasks.base import Task
 __all__ = ["SynthER"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class SynthER:
     """Sample once, before training. The share of real data in a batch is the suite's `real_fraction`: SynthER's is 0.
 
@@ -34,9 +33,9 @@ class SynthER:
     on unit data its standard deviations are 4 % too large, the released sampler's 1 %.
     """
 
-    rollouts: Count = 100_000  # rows; the paper's 5 million: preset `faithful`
-    refresh_every: Count | None = None  # fresh rows of the same model, if anything
-    chunk: Count = 10_000  # rows sampled at a time: memory
+    rollouts: PositiveInt = 100_000  # rows; the paper's 5 million: preset `faithful`
+    refresh_every: PositiveInt | None = None  # fresh rows of the same model, if anything
+    chunk: PositiveInt = 10_000  # rows sampled at a time: memory
     sampler: Sampler = Sampler(steps=20)
     model: TransitionDiffusionConfig = TransitionDiffusionConfig()
 
@@ -70,19 +69,21 @@ class SynthER:
         return _Fitted(self, models.get(self.model, data))
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Fitted:
     config: SynthER
     model: TransitionDiffusion
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """As many rows as start states were given, of which nothing else is used; only the first step is valid."""
-        made, rows = list[Transitions](), start.shape[1]
+        made = list[Transitions]()
+        rows = start.shape[1]
         for first in range(0, rows, self.config.chunk):
             here = rng.fork(f"chunk/{first}")
             made.append(self.model.sample(min(self.config.chunk, rows - first), self.config.sampler, here))
         steps = single_steps(Transitions(*(torch.cat(x, 1) for x in zip(*map(_tensors, made), strict=True))), length)
-        evaluations, flops = self.config.sampler.evaluations, self.config.model.denoiser.flops(self.model.features)
+        evaluations = self.config.sampler.evaluations
+        flops = self.config.model.denoiser.flops(self.model.features)
         return replace(steps, info=per_seed(steps, evaluations=evaluations, flops=evaluations * flops))
 
 

@@ -4,20 +4,19 @@ Source: Janner et al. 2022 (Diffuser, arXiv:2205.09991), as a generator: no plan
 is never asked, so this is what DyDiff's network does without DyDiff.
 """
 
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveInt
 from torch import Tensor
 
-from core.config import STRICT, Count
+from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, Finish, per_seed
+from generators.base import Box, RolloutCompleter, per_seed
 from generators.dydiff import DyDiff
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
@@ -30,7 +29,7 @@ __all__ = ["Trajectory"]
 _SHARED = ("rollouts", "rollout_length", "refresh_every", "sampler", "model", "reward")  # with DyDiff's presets
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class Trajectory:
     """The defaults are DyDiff's network and settings, with the actions generated instead of imposed.
 
@@ -38,9 +37,9 @@ class Trajectory:
     its network, normaliser, in-painted start and 20 evaluations (its noise is DDPM's with a cosine schedule).
     """
 
-    rollouts: Count = 2_000  # B, start states of every refresh
-    rollout_length: Count = 31  # L
-    refresh_every: Count | None = 1000  # fresh samples of the same model
+    rollouts: PositiveInt = 2_000  # B, start states of every refresh
+    rollout_length: PositiveInt = 31  # L
+    refresh_every: PositiveInt | None = 1000  # fresh samples of the same model
     box: Box = "obs_and_next"  # the training data's range, to which states are clipped
     sampler: Sampler = Sampler()
     filter: Filter = Filter(mode="softmax")
@@ -74,15 +73,15 @@ class Trajectory:
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """One sequence model and one reward model per seed."""
         return _Fitted(
-            self, models.get(self.model, data), Finish.of(task, data, models.get(self.reward, data), self.box)
+            self, models.get(self.model, data), RolloutCompleter.of(task, data, models.get(self.reward, data), self.box)
         )
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Fitted:
     config: Trajectory
     model: TrajectoryDiffusion
-    finish: Finish
+    finish: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """`policy` is not asked."""

@@ -124,7 +124,8 @@ def wasserstein_bounds(
 
 def accumulated(eps_m: Float[Tensor, "S L"], amplification: Float[Tensor, " S"]) -> Float[Tensor, "S L"]:
     """W_h = Lambda W_{h-1} + eps_h from W_0 = 0: eps (Lambda^h - 1) / (Lambda - 1) if eps is the same at all steps."""
-    reached, path = torch.zeros_like(eps_m[:, 0], dtype=torch.float64), list[Tensor]()
+    reached = torch.zeros_like(eps_m[:, 0], dtype=torch.float64)
+    path = list[Tensor]()
     for eps in eps_m.double().unbind(-1):
         reached = amplification.double() * reached + eps
         path.append(reached)

@@ -106,8 +106,10 @@ def leakage(
 def _quantile(ordered: Float[Tensor, "S B L"], count: Tensor, share: float) -> Float[Tensor, "S L"]:
     """Linear between the two nearest of the first `count`; `torch.nanquantile` makes NaN of two infinities."""
     at = (count - 1).clamp(min=0) * share
-    low, high = at.floor().long(), at.ceil().long()
-    a, b = ordered.gather(1, low[:, None])[:, 0], ordered.gather(1, high[:, None])[:, 0]
+    low = at.floor().long()
+    high = at.ceil().long()
+    a = ordered.gather(1, low[:, None])[:, 0]
+    b = ordered.gather(1, high[:, None])[:, 0]
     return torch.where(a == b, a, a + (b - a) * (at - low))
 
 

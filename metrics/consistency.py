@@ -17,7 +17,7 @@ __all__ = [
     "excess_cross_entropy",
     "excess_energy",
     "knn_kl",
-    "masked_mean",
+    "masked_mean_or_nan",
     "nearest",
     "smoothed_kl",
 ]
@@ -26,7 +26,7 @@ SMOOTHING = 0.2  # in action units of [-1, 1]; the target noise of TD3
 _CHUNK = 2**22  # distances held at once
 
 
-def masked_mean(values: Float[Tensor, "S B"], valid: Bool[Tensor, "S B"]) -> Float[Tensor, " S"]:
+def masked_mean_or_nan(values: Float[Tensor, "S B"], valid: Bool[Tensor, "S B"]) -> Float[Tensor, " S"]:
     """NaN where no row counts."""
     return values.double().where(valid, torch.nan).nanmean(1)
 
@@ -35,14 +35,14 @@ def action_distance(
     action: Float[Tensor, "S B A"], own: Float[Tensor, "S B A"], valid: Bool[Tensor, "S B"]
 ) -> Float[Tensor, " S"]:
     """Root mean square over dimensions of the difference to the policy's `own` actions, mean over rows."""
-    return masked_mean((action - own).square().mean(-1).sqrt(), valid)
+    return masked_mean_or_nan((action - own).square().mean(-1).sqrt(), valid)
 
 
 def smoothed_kl(
     action: Float[Tensor, "S B A"], own: Float[Tensor, "S B A"], valid: Bool[Tensor, "S B"]
 ) -> Float[Tensor, " S"]:
     """KL(N(a, SMOOTHING^2 I) || N(pi(s), SMOOTHING^2 I)) = |a - pi(s)|^2 / (2 SMOOTHING^2)."""
-    return masked_mean((action - own).square().sum(-1) / (2 * SMOOTHING**2), valid)
+    return masked_mean_or_nan((action - own).square().sum(-1) / (2 * SMOOTHING**2), valid)
 
 
 def excess_cross_entropy(noise: Float[Tensor, "S B A"], valid: Bool[Tensor, "S B"]) -> Float[Tensor, " S"]:
@@ -51,7 +51,7 @@ def excess_cross_entropy(noise: Float[Tensor, "S B A"], valid: Bool[Tensor, "S B
     It is (|z|^2 - A) / 2: zero if the policy drew the actions, positive for actions it would hardly draw, down to -A/2
     for a generator that always takes the mean. A squashed Gaussian is compared before it is squashed.
     """
-    return masked_mean((noise.double().square() - 1).sum(-1) / 2, valid)
+    return masked_mean_or_nan((noise.double().square() - 1).sum(-1) / 2, valid)
 
 
 def excess_energy(
@@ -68,7 +68,7 @@ def excess_energy(
     apart = sum(
         ((samples - samples.roll(shift, 1)).norm(dim=-1).mean(1) for shift in range(1, count)), torch.zeros_like(away)
     )
-    return masked_mean(2 * (away - apart / (count - 1)), valid)
+    return masked_mean_or_nan(2 * (away - apart / (count - 1)), valid)
 
 
 def nearest(rows: Float[Tensor, "S B F"], reference: Float[Tensor, "M F"], count: int = 1) -> Float[Tensor, "S B K"]:
@@ -76,7 +76,9 @@ def nearest(rows: Float[Tensor, "S B F"], reference: Float[Tensor, "M F"], count
 
     Products, not differences, so off by up to 1e-7 of the rows' size; a few million at a time.
     """
-    flat, known, found = rows.double().flatten(0, 1), reference.double(), []
+    flat = rows.double().flatten(0, 1)
+    known = reference.double()
+    found = []
     rows_at_once = max(1, _CHUNK // max(1, len(known)))
     for first in range(0, len(flat), rows_at_once):
         apart = torch.cdist(flat[first : first + rows_at_once], known, compute_mode="use_mm_for_euclid_dist")

@@ -35,11 +35,14 @@ def energy_distance(
 
     Source: Szekely & Rizzo 2013 (Journal of Statistical Planning and Inference 143, 1249-1272), equation 2.
     """
-    x, y = _standardized(model, scale), _standardized(real, scale)
-    x, y = x / x.shape[-1] ** 0.5, y / y.shape[-1] ** 0.5
+    x = _standardized(model, scale)
+    y = _standardized(real, scale)
+    x = x / x.shape[-1] ** 0.5
+    y = y / y.shape[-1] ** 0.5
     curve = []
     for a, b, on_a, on_b in _steps(x, y, model_valid, real_valid):
-        cross, within = _apart(a, b, on_a, on_b), _apart(a, a, on_a, on_a) + _apart(b, b, on_b, on_b)
+        cross = _apart(a, b, on_a, on_b)
+        within = _apart(a, a, on_a, on_a) + _apart(b, b, on_b, on_b)
         curve.append(2 * cross - within)
     return torch.stack(curve, -1)
 
@@ -62,7 +65,8 @@ def sliced_wasserstein(
     Source: Bonneel et al. 2015 (Journal of Mathematical Imaging and Vision 51, 22-45), section 3; orthogonal directions
     as in Rowland et al. 2019 (AISTATS, "Orthogonal estimation of Wasserstein distances").
     """
-    x, y = _standardized(model, scale), _standardized(real, scale)
+    x = _standardized(model, scale)
+    y = _standardized(real, scale)
     dims = x.shape[-1]
     axes = torch.linalg.qr(rng.normal(rotations, dims, dims).double()).Q.flatten(1, 2).mT.to(x.device)
     steps = _steps(x, y, model_valid, real_valid)
@@ -117,8 +121,10 @@ def _steps(x: Tensor, y: Tensor, on_x: Tensor, on_y: Tensor) -> Iterator[tuple[T
 
 def _apart(x: Float[Tensor, "S B O"], y: Float[Tensor, "S B O"], on_x: Tensor, on_y: Tensor) -> Float[Tensor, " S"]:
     """Mean distance between rows of different number; products, not differences, so off by up to 1e-8 |x|."""
-    weight_x, weight_y = on_x.double(), on_y.double()
-    total, rows = x.new_zeros(len(x)), max(1, _CHUNK // max(1, y.shape[0] * y.shape[1]))
+    weight_x = on_x.double()
+    weight_y = on_y.double()
+    total = x.new_zeros(len(x))
+    rows = max(1, _CHUNK // max(1, y.shape[0] * y.shape[1]))
     for first in range(0, x.shape[1], rows):
         part = slice(first, first + rows)
         apart = torch.cdist(x[:, part], y, compute_mode="use_mm_for_euclid_dist")
@@ -169,7 +175,8 @@ def _told(x: Tensor, y: Tensor, on_x: Tensor, on_y: Tensor, folds: int) -> Float
 
 def _discriminant(x: Tensor, y: Tensor, on_x: Tensor, on_y: Tensor) -> tuple[Tensor, Tensor, _Gauss, _Gauss]:
     """Pooled mean and 1 / deviation [S, 1, F], and either set's Gaussian in those units."""
-    rows, weight = torch.cat([x, y], 1), torch.cat([on_x, on_y], 1).double()[..., None]
+    rows = torch.cat([x, y], 1)
+    weight = torch.cat([on_x, on_y], 1).double()[..., None]
     total = weight.sum(1, keepdim=True)
     mean = (weight * rows).sum(1, keepdim=True) / total
     std = ((weight * (rows - mean).square()).sum(1, keepdim=True) / total).sqrt()

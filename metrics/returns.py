@@ -69,7 +69,8 @@ def return_gap(
     """
     imagined, paid, earned = (x.reward.double() for x in (made, replayed, lived))
     counts = made.valid[..., 0] & ((paid.isfinite() | ~made.valid) & (earned.isfinite() | ~lived.valid)).all(-1)
-    alive, known = made.valid, stepped_valid & stepped_reward.isfinite()
+    alive = made.valid
+    known = stepped_valid & stepped_reward.isfinite()
     confirmed = alive & replayed.valid
     steps = alive.sum(-1, keepdim=True).clamp(max=alive.shape[-1] - 1)
     missed = lived.valid & ~alive & replayed.valid.gather(-1, steps)  # behind an end that the replay does not have
@@ -107,7 +108,8 @@ def kept_and_dropped(
     def mean(value: Tensor, where: Tensor) -> Float[Tensor, " S"]:
         return value.double().where(where, 0.0).sum(1) / where.sum(1)
 
-    on, off = counts & kept, counts & ~kept
+    on = counts & kept
+    off = counts & ~kept
     ranks = rank_correlation(made, true, counts)
     return KeptAndDropped(mean(made, on), mean(made, off), mean(true, on), mean(true, off), ranks)
 

@@ -43,7 +43,8 @@ def mean(scores: Float[Tensor, "*B runs tasks"]) -> Float[Tensor, "*B"]:
 
 def median(scores: Float[Tensor, "*B runs tasks"]) -> Float[Tensor, "*B"]:
     """Median of the tasks' means. Blind to half of the tasks: for comparison with older papers only."""
-    ordered, tasks = _sorted(scores.mean(-2)), scores.shape[-1]
+    ordered = _sorted(scores.mean(-2))
+    tasks = scores.shape[-1]
     return (ordered[..., (tasks - 1) // 2] + ordered[..., tasks // 2]) / 2
 
 
@@ -105,7 +106,8 @@ def stratified_bootstrap(
     if not scores.isfinite().all():
         raise ValueError(f"scores must be finite, got {int((~scores.isfinite()).sum())} that are not")
     runs, tasks = scores.shape
-    chunk, values = max(1, _CHUNK // scores.numel()), []
+    chunk = max(1, _CHUNK // scores.numel())
+    values = []
     for done in range(0, reps, chunk):
         rows = min(chunk, reps - done)
         drawn = torch.randint(runs, (rows, runs, tasks), generator=generator, device=scores.device)
@@ -221,7 +223,8 @@ def seeds_needed(difference: float, std: float, *, paired: bool, chance: float =
 
 def _quantiles(values: Tensor, *shares: float) -> list[Tensor]:
     """Along the first axis, linear between neighbours as numpy's; torch's own takes at most 16 million numbers."""
-    ordered, last = _sorted(values.movedim(0, -1)), len(values) - 1
+    ordered = _sorted(values.movedim(0, -1))
+    last = len(values) - 1
     found = []
     for share in shares:
         below = int(share * last)

@@ -178,7 +178,9 @@ class DiffusionActor(nn.Module):
         embedding: int = 16,
     ) -> None:
         super().__init__()
-        copies, self.action_dim, obs_dim = (len(rng.seeds),), data.train.action.shape[-1], data.train.obs.shape[-1]
+        copies = (len(rng.seeds),)
+        self.action_dim = data.train.action.shape[-1]
+        obs_dim = data.train.obs.shape[-1]
         self.normaliser = observation_normaliser(data, rng, epsilon)
         self.embed = MLP(copies, [embedding, 2 * embedding, embedding], rng, activation=mish)
         sizes = [self.action_dim + embedding + obs_dim, *hidden, self.action_dim]
@@ -261,7 +263,8 @@ def reverse_chain(
     from_start = betas * before.sqrt() / (1 - kept)
     from_here = (1 - before) * (1 - betas).sqrt() / (1 - kept)
     deviation = (betas * (1 - before) / (1 - kept)).sqrt()
-    x, steps = noise[:, 0], len(betas)
+    x = noise[:, 0]
+    steps = len(betas)
     for k in reversed(range(steps)):
         start = ((x - (1 - kept[k]).sqrt() * predict(x, k)) / kept[k].sqrt()).clamp(-1, 1)
         x = from_start[k] * start + from_here[k] * x

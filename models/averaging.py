@@ -51,7 +51,8 @@ def train_averaged(
     Raises:
         FloatingPointError: the loss is no longer finite (looked at a hundred times).
     """
-    averaged, optimizer = deepcopy(model), adam(model.parameters(), learning_rate, betas)
+    averaged = deepcopy(model)
+    optimizer = adam(model.parameters(), learning_rate, betas)
     check_every = max(updates // 100, 1)
     parts: dict[str, Stateful] = {"model": model, "averaged": averaged, "optimizer": optimizer, **named(draws)}
     checkpoint = Checkpoint.here(label)

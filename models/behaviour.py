@@ -1,10 +1,10 @@
 """A fitted density of the data's actions, smoothed: what stands in for policies that nobody recorded."""
 
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from core.config import STRICT, Count, Inner, Positive
+from core.config import OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
 from models.actors import gaussian_log_prob
@@ -15,7 +15,7 @@ from models.training import split_rows, train_until_stale
 __all__ = ["BehaviourConfig", "BehaviourModel"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class BehaviourConfig:
     """A mixture density network. Source: Bishop 1994, "Mixture density networks" (Aston University, NCRG/94/004).
 
@@ -23,16 +23,16 @@ class BehaviourConfig:
     actions are cut at the edge of their box, they have no density without.
     """
 
-    smoothing: Positive  # in action units
-    components: Count = 8
-    hidden: tuple[Count, ...] = (128, 128)
-    learning_rate: Positive = 2e-3
-    batch_size: Count = 256
-    holdout: Inner = 0.1
-    holdout_rows: Count = 2000
-    patience: Count = 3
-    check_every: Count = 250
-    max_updates: Count = 1000
+    smoothing: PositiveFloat  # in action units
+    components: PositiveInt = 8
+    hidden: tuple[PositiveInt, ...] = (128, 128)
+    learning_rate: PositiveFloat = 2e-3
+    batch_size: PositiveInt = 256
+    validation: OpenUnit = 0.1
+    validation_rows: PositiveInt = 2000
+    patience: PositiveInt = 3
+    check_every: PositiveInt = 250
+    max_updates: PositiveInt = 1000
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "BehaviourModel":
         """An untrained model."""
@@ -40,10 +40,11 @@ class BehaviourConfig:
 
     def fit(self, model: "BehaviourModel", data: Dataset, rng: Streams) -> None:
         """Maximum likelihood; the weights of the best hold-out likelihood are kept."""
-        obs, action = data.train.obs, data.train.action
-        train, holdout = split_rows(len(obs), self.holdout, self.holdout_rows, rng.fork("split"))
+        obs = data.train.obs
+        action = data.train.action
+        train, validation = split_rows(len(obs), self.validation, self.validation_rows, rng.fork("split"))
         model.units.fit(obs, train)
-        blur = self.smoothing * rng.fork("holdout").normal(holdout.shape[-1], action.shape[-1])
+        blur = self.smoothing * rng.fork("holdout").normal(validation.shape[-1], action.shape[-1])
 
         def surprise(batches: Streams, noise: Streams) -> Float[Tensor, " S"]:
             rows = train.gather(-1, (batches.uniform64(self.batch_size) * train.shape[-1]).long())
@@ -53,7 +54,7 @@ class BehaviourConfig:
         train_until_stale(
             model,
             surprise,
-            lambda: (-model.log_prob(obs[holdout], action[holdout] + blur).mean(-1)).exp(),  # errors are positive
+            lambda: (-model.log_prob(obs[validation], action[validation] + blur).mean(-1)).exp(),  # errors are positive
             draws=[rng.fork("batches"), rng.fork("noise")],
             learning_rate=self.learning_rate,
             updates=self.max_updates,
@@ -68,7 +69,8 @@ class BehaviourModel(nn.Module):
 
     def __init__(self, config: BehaviourConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
         super().__init__()
-        self.components, self.floor = config.components, config.smoothing
+        self.components = config.components
+        self.floor = config.smoothing
         self.units = Standardize(obs_dim, rng)
         self.net = MLP(
             (len(rng.seeds),),
@@ -92,7 +94,8 @@ class BehaviourModel(nn.Module):
     def log_prob(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
         """The same, with gradients."""
         split: Tensor = self.net(self.units(obs)).unflatten(-1, (self.components, -1))
-        weight, (mean, spread) = split[..., 0], split[..., 1:].chunk(2, -1)
+        weight = split[..., 0]
+        (mean, spread) = split[..., 1:].chunk(2, -1)
         std = self.floor * (1 + softplus(spread))
         each = gaussian_log_prob(action[..., None, :].expand_as(mean), mean, std.log())
         return (weight.log_softmax(-1) + each).logsumexp(-1)

@@ -90,7 +90,8 @@ class ModelCache:
     def get(self, config: ModelConfig, data: Dataset) -> Any:
         """The fitted model, ready for use and out of reach of gradients."""
         rng = self._rng.fork(type(config).__name__)
-        dims, keys = (data.train.obs.shape[-1], data.train.action.shape[-1]), self._keys(config, data, rng)
+        dims = (data.train.obs.shape[-1], data.train.action.shape[-1])
+        keys = self._keys(config, data, rng)
         lock = hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
         with FileLock(self._folder / f"{lock}.lock"):
             missing = [seed for seed, key in zip(rng.seeds, keys, strict=True) if self._load(key) is None]

@@ -28,7 +28,8 @@ _on = False
 def compiling(on: bool = True) -> Iterator[None]:
     """Until the end of the block losses are compiled, or are not."""
     global _on
-    before, _on = _on, on
+    before = _on
+    _on = on
     try:
         yield
     finally:

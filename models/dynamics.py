@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from core.config import STRICT, Count, Inner, Natural, NonNegative, Positive
+from core.config import OpenUnit, configuration
 from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
 from models.averaging import train_averaged
@@ -30,26 +30,26 @@ __all__ = ["DynamicsConfig", "Elites", "EnsembleDynamics", "bounded_log_variance
 _ROWS = 16  # a roll-out is padded to a multiple: then no seed's numbers end within a block (models/bitwise.py)
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class DynamicsConfig:
     """How the ensemble looks and how long it learns; defaults are MOPO's (OfflineRL-Kit), except for `max_updates`."""
 
-    members: Count = 7  # K
-    elites: Count = 5  # E, those with the lowest hold-out error
-    width: Count = 200
-    weight_decay: tuple[NonNegative, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # one per layer
-    learning_rate: Positive = 1e-3
-    batch_size: Count = 256
-    holdout: Inner = 0.2  # share of the rows kept back for early stopping ...
-    holdout_rows: Count = 1000  # ... and at most this many
-    patience: Count = 5  # checks without an improvement of one per cent
-    check_every: Count = 500  # updates between checks
-    max_updates: Count = 50_000
-    log_variance_weight: NonNegative = 0.01
-    unroll: Count = 1  # steps of the multi-step loss that the fitted members are tuned with; 1: they are not
-    unroll_updates: Natural = 2000
-    unroll_batch: Count = 64  # windows of every member
-    unroll_learning_rate: Positive = 5e-4  # falls to 0 by half a cosine
+    members: PositiveInt = 7  # K
+    elites: PositiveInt = 5  # E, those with the lowest hold-out error
+    width: PositiveInt = 200
+    weight_decay: tuple[NonNegativeFloat, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # one per layer
+    learning_rate: PositiveFloat = 1e-3
+    batch_size: PositiveInt = 256
+    validation: OpenUnit = 0.2  # share of the rows kept back for early stopping ...
+    validation_rows: PositiveInt = 1000  # ... and at most this many
+    patience: PositiveInt = 5  # checks without an improvement of one per cent
+    check_every: PositiveInt = 500  # updates between checks
+    max_updates: PositiveInt = 50_000
+    log_variance_weight: NonNegativeFloat = 0.01
+    unroll: PositiveInt = 1  # steps of the multi-step loss that the fitted members are tuned with; 1: they are not
+    unroll_updates: NonNegativeInt = 2000
+    unroll_batch: PositiveInt = 64  # windows of every member
+    unroll_learning_rate: PositiveFloat = 5e-4  # falls to 0 by half a cosine
 
     def __post_init__(self) -> None:
         if self.elites > self.members:
@@ -74,8 +74,9 @@ class DynamicsConfig:
 
         With `unroll` above 1 the members are then tuned by `EnsembleDynamics.unrolled`.
         """
-        x, y = _inputs(data.train.obs, data.train.action), _targets(data.train)
-        train, holdout = split_rows(len(x), self.holdout, self.holdout_rows, rng.fork("split"))
+        x = _inputs(data.train.obs, data.train.action)
+        y = _targets(data.train)
+        train, validation = split_rows(len(x), self.validation, self.validation_rows, rng.fork("split"))
         model.input.fit(x, train)
         model.output.fit(y, train)
         bootstrap = _bootstrap(train, self.members, rng.fork("bootstrap"))
@@ -87,8 +88,9 @@ class DynamicsConfig:
             return model.loss(x[rows].view(*copies, -1, x.shape[-1]), y[rows].view(*copies, -1, y.shape[-1]))
 
         def validate() -> Float[Tensor, "S K"]:
-            rows = holdout.flatten()
-            inputs, targets = x[rows].view(len(holdout), -1, x.shape[-1]), y[rows].view(len(holdout), -1, y.shape[-1])
+            rows = validation.flatten()
+            inputs = x[rows].view(len(validation), -1, x.shape[-1])
+            targets = y[rows].view(len(validation), -1, y.shape[-1])
             mean, _ = model.standard(model.input(inputs)[:, None])
             return (mean - model.output(targets)[:, None]).square().mean((-1, -2))
 
@@ -104,7 +106,7 @@ class DynamicsConfig:
             label="dynamics ensemble",
         )
         if self.unroll > 1:
-            errors = self._tune(model, data, bootstrap, holdout, rng.fork("unroll"))
+            errors = self._tune(model, data, bootstrap, validation, rng.fork("unroll"))
         model.elites.copy_(errors.argsort(-1)[:, : self.elites])
 
     def _tune(
@@ -112,15 +114,17 @@ class DynamicsConfig:
         model: "EnsembleDynamics",
         data: Dataset,
         bootstrap: Int[Tensor, "S K n"],
-        holdout: Int[Tensor, "S h"],
+        validation: Int[Tensor, "S h"],
         rng: Streams,
     ) -> Float[Tensor, "S K"]:
         """The multi-step loss on windows that begin in each member's own sample; returned is that of the hold-out rows.
 
         Rows kept back begin no window but may lie inside one, of every member alike: the errors only rank members.
         """
-        windows, draws = Windows(data, self.unroll + 1), [rng.fork("starts"), rng.fork("others")]
-        steps, last = torch.arange(self.unroll, device=rng.device), len(data.episode) - 1
+        windows = Windows(data, self.unroll + 1)
+        draws = [rng.fork("starts"), rng.fork("others")]
+        steps = torch.arange(self.unroll, device=rng.device)
+        last = len(data.episode) - 1
 
         def error(start: Int[Tensor, "S K b"], others: Streams) -> Float[Tensor, "S K"]:
             window = windows.at(start.flatten(1), others)
@@ -132,10 +136,11 @@ class DynamicsConfig:
             position = (starts.uniform64(self.members, self.unroll_batch) * bootstrap.shape[-1]).long()
             return error(bootstrap.gather(-1, position).long(), others).sum(-1) + model.regularization()
 
-        rate, label = self.unroll_learning_rate, "dynamics ensemble, unrolled"
+        rate = self.unroll_learning_rate
+        label = "dynamics ensemble, unrolled"
         train_averaged(model, loss, draws=draws, updates=self.unroll_updates, learning_rate=rate, label=label)
         with torch.no_grad():
-            return error(holdout[:, None].expand(-1, self.members, -1), draws[1])
+            return error(validation[:, None].expand(-1, self.members, -1), draws[1])
 
 
 class Elites(NamedTuple):
@@ -153,8 +158,11 @@ class EnsembleDynamics(nn.Module):
 
     def __init__(self, config: DynamicsConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
         super().__init__()
-        seeds, outputs, sizes = len(rng.seeds), obs_dim + 1, config.sizes(obs_dim, action_dim)
-        self.config, self.obs_dim = config, obs_dim
+        seeds = len(rng.seeds)
+        outputs = obs_dim + 1
+        sizes = config.sizes(obs_dim, action_dim)
+        self.config = config
+        self.obs_dim = obs_dim
         self.net = MLP((seeds, config.members), sizes, rng, activation=silu, init="truncated")
         self.max_log_variance = nn.Parameter(torch.full((seeds, config.members, 1, outputs), 0.5, device=rng.device))
         self.min_log_variance = nn.Parameter(torch.full((seeds, config.members, 1, outputs), -10.0, device=rng.device))
@@ -195,7 +203,8 @@ class EnsembleDynamics(nn.Module):
         (local/hopper-medium, 800 updates of 8 steps): with the likelihood in every step the variance grows to that of
         many, and the median error of a sampled roll-out after 31 steps was 1.6 times as large. No paper's: a control.
         """
-        state, total = obs[..., 0, :], torch.zeros_like(reward[..., 0])
+        state = obs[..., 0, :]
+        total = torch.zeros_like(reward[..., 0])
         for step, counts in enumerate(lived.unbind(-1)):
             mean, log_variance = self.standard(self.input(_inputs(state, action[..., step, :])))
             target = self.output(torch.cat([obs[..., step + 1, :] - state, reward[..., step, None]], -1))
@@ -236,7 +245,8 @@ class EnsembleDynamics(nn.Module):
         evaluated: for every row the law is that of an independent draw, at 1/K of the cost of all members. Who draws
         more than once hands over what `pick` returned.
         """
-        (seeds, batch, _), number = obs.shape, self.elites.shape[-1]
+        (seeds, batch, _) = obs.shape
+        number = self.elites.shape[-1]
         share = -(-batch // number)
         order = rng.uniform(batch).argsort(-1)
         dealt = torch.cat([order, order[:, :1].expand(-1, share * number - batch)], -1)  # pad to equal shares
@@ -260,7 +270,8 @@ class EnsembleDynamics(nn.Module):
 
 def _members(elites: Elites, x: Float[Tensor, "S E B F"]) -> tuple[Tensor, Tensor]:
     """(mean, log variance) of block e under elite e."""
-    copies, rows = x.shape[:2], x.shape[2]
+    copies = x.shape[:2]
+    rows = x.shape[2]
     h = pad(x, (0, 0, 0, -rows % _ROWS)).flatten(0, 1)
     *hidden, last = [(weight.flatten(0, 1), bias.flatten(0, 1)) for weight, bias in elites.layers]
     for weight, bias in hidden:
@@ -297,7 +308,11 @@ def rollout(
 
     A row that has ended by the rule `terminated(s, a, s')` keeps its last state and is not valid.
     """
-    obs, action, reward, ended, valid = [start], list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
+    obs = [start]
+    action = list[Tensor]()
+    reward = list[Tensor]()
+    ended = list[Tensor]()
+    valid = list[Tensor]()
     alive = torch.ones(start.shape[:-1], dtype=torch.bool, device=start.device)
     for step in range(length):
         action.append(act(obs[-1], step))

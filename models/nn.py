@@ -49,7 +49,8 @@ class Linear(nn.Module):
 
     def __init__(self, copies: tuple[int, ...], fan_in: int, fan_out: int, rng: Streams, init: Init = "torch") -> None:
         super().__init__()
-        weight, bias = (*copies[1:], fan_in, fan_out), (*copies[1:], 1, fan_out)
+        weight = (*copies[1:], fan_in, fan_out)
+        bias = (*copies[1:], 1, fan_out)
         if init == "torch":
             bound = fan_in**-0.5
             self.weight = nn.Parameter(bound * (2 * rng.uniform(*weight) - 1))
@@ -63,7 +64,9 @@ class Linear(nn.Module):
         """Axes of `x` may be of size one where the copies share their input."""
         copies = self.weight.shape[:-2]
         x = x.expand(*copies, *x.shape[-2:])
-        bias, x, weight = self.bias.flatten(0, -3), x.reshape(-1, *x.shape[-2:]), self.weight.flatten(0, -3)
+        bias = self.bias.flatten(0, -3)
+        x = x.reshape(-1, *x.shape[-2:])
+        weight = self.weight.flatten(0, -3)
         if copies.numel() == 1 and 1 in weight.shape[1:]:
             # A lone product with a vector is rounded by another kernel than one of many: compute it twice.
             bias, x, weight = (part.expand(2, -1, -1) for part in (bias, x, weight))
@@ -91,7 +94,8 @@ class Conv1d(nn.Module):
     ) -> None:
         super().__init__()
         self.linear = Linear(copies, kernel * fan_in, fan_out, rng)
-        self.kernel, self.stride = kernel, stride
+        self.kernel = kernel
+        self.stride = stride
         self.before = kernel - 1 if causal else kernel // 2
 
     def forward(self, x: Float[Tensor, "*copies B H fan_in"]) -> Float[Tensor, "*copies B I fan_out"]:
@@ -168,7 +172,8 @@ class Standardize(nn.Module):
         for seed, chosen in enumerate(rows):
             sample = values[chosen].double()
             scale = sample.std(0)
-            self.mean[seed], self.scale[seed] = sample.mean(0), torch.where(scale < 1e-12, 1.0, scale)
+            self.mean[seed] = sample.mean(0)
+            self.scale[seed] = torch.where(scale < 1e-12, 1.0, scale)
         return self
 
     def forward(self, x: Float[Tensor, "S *E B F"]) -> Float[Tensor, "S *E B F"]:
@@ -250,7 +255,8 @@ class _HalfSquare(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        (x,), (gradient,) = ctx.saved_tensors, upstream
+        (x,) = ctx.saved_tensors
+        (gradient,) = upstream
         return gradient.view(*gradient.shape, *[1] * (x.ndim - gradient.ndim)) * x, None
 
 

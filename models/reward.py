@@ -4,10 +4,10 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from core.config import STRICT, Count, Inner, Positive
+from core.config import OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
 from models.nn import MLP, Standardize
@@ -16,19 +16,19 @@ from models.training import split_rows, train_until_stale
 __all__ = ["RewardConfig", "RewardModel"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class RewardConfig:
     """Network and budget of the regression."""
 
     inputs: Literal["sas", "sa"] = "sas"  # "sa" is DyDiff's; ill-posed where reward is a speed
-    hidden: tuple[Count, ...] = (256, 256)
-    learning_rate: Positive = 3e-4
-    batch_size: Count = 256
-    holdout: Inner = 0.2
-    holdout_rows: Count = 5000
-    patience: Count = 7
-    check_every: Count = 500
-    max_updates: Count = 50_000
+    hidden: tuple[PositiveInt, ...] = (256, 256)
+    learning_rate: PositiveFloat = 3e-4
+    batch_size: PositiveInt = 256
+    validation: OpenUnit = 0.2
+    validation_rows: PositiveInt = 5000
+    patience: PositiveInt = 7
+    check_every: PositiveInt = 500
+    max_updates: PositiveInt = 50_000
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "RewardModel":
         """An untrained model."""
@@ -37,13 +37,15 @@ class RewardConfig:
     def fit(self, model: "RewardModel", data: Dataset, rng: Streams) -> None:
         """Least squares; the weights of the lowest hold-out error are kept."""
         rows = data.train
-        x, y = model.inputs(rows.obs, rows.action, rows.next_obs), rows.reward[:, None]
-        train, holdout = split_rows(len(x), self.holdout, self.holdout_rows, rng.fork("split"))
+        x = model.inputs(rows.obs, rows.action, rows.next_obs)
+        y = rows.reward[:, None]
+        train, validation = split_rows(len(x), self.validation, self.validation_rows, rng.fork("split"))
         model.input.fit(x, train)
         model.output.fit(y, train)
 
         def error(chosen: Tensor) -> Float[Tensor, " S"]:
-            index, shape = chosen.flatten(), chosen.shape
+            index = chosen.flatten()
+            shape = chosen.shape
             predicted = model.net(model.input(x[index].view(*shape, -1)))
             return (predicted - model.output(y[index].view(*shape, -1))).square().mean((-1, -2))
 
@@ -54,7 +56,7 @@ class RewardConfig:
         train_until_stale(
             model,
             loss,
-            lambda: error(holdout),
+            lambda: error(validation),
             draws=[rng.fork("batches")],
             learning_rate=self.learning_rate,
             updates=self.max_updates,

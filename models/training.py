@@ -50,7 +50,8 @@ def train_until_stale(
     done, found = checkpoint.load() or (0, {})
     if found:
         load_all(parts, found)
-        best, stale = found["best"].to(best), found["stale"].to(stale)
+        best = found["best"].to(best)
+        stale = found["stale"].to(stale)
         weights = [kept.to(parameter) for kept, parameter in zip(found["weights"], parameters, strict=True)]
     with progress(f"fit {label}", updates) as advance, deferred():
         advance(done - done % check_every)
@@ -79,9 +80,9 @@ def train_until_stale(
 
 def split_rows(rows: int, share: float, most: int, rng: Streams) -> tuple[Int[Tensor, "S n"], Int[Tensor, "S h"]]:
     """(rows to learn from, rows to stop by), drawn anew for every seed: a share of all rows, but `most` at the most."""
-    holdout = min(max(round(share * rows), 1), most)
+    validation = min(max(round(share * rows), 1), most)
     order = rng.uniform64(rows).argsort(-1)
-    return order[:, holdout:], order[:, :holdout]
+    return order[:, validation:], order[:, :validation]
 
 
 def _validate(model: nn.Module, validate: Callable[[], Tensor]) -> Tensor:

@@ -179,10 +179,15 @@ def rollout(
 
     Steps after an episode's end repeat its last state and are not `valid`. Policies see float32 on their own device.
     """
-    act_rng, noise = None if greedy else rng.fork("policy"), rng.fork("dynamics")
-    state, alive = start, torch.ones(start.shape[:-1], dtype=torch.bool)
-    obs, action = [simulator.observe(state).float()], list[Tensor]()
-    reward, ended, valid = list[Tensor](), list[Tensor](), list[Tensor]()
+    act_rng = None if greedy else rng.fork("policy")
+    noise = rng.fork("dynamics")
+    state = start
+    alive = torch.ones(start.shape[:-1], dtype=torch.bool)
+    obs = [simulator.observe(state).float()]
+    action = list[Tensor]()
+    reward = list[Tensor]()
+    ended = list[Tensor]()
+    valid = list[Tensor]()
     for _ in range(length):
         if alive.any() or not action:
             action.append(policy.act(obs[-1].to(rng.device), act_rng).clamp(-1, 1).cpu())
@@ -203,7 +208,9 @@ def _step_alive(
 ) -> tuple[Tensor, Tensor, Tensor]:
     if alive.all():
         return simulator.step(state, action, noise)
-    after, reward, ended = state.clone(), torch.zeros(alive.shape, dtype=torch.float64), torch.zeros_like(alive)
+    after = state.clone()
+    reward = torch.zeros(alive.shape, dtype=torch.float64)
+    ended = torch.zeros_like(alive)
     after[alive], reward[alive], ended[alive] = simulator.step(state[alive], action[alive], None)
     return after, reward, ended
 

@@ -159,9 +159,11 @@ def replayed(rows: Rows, simulator: Simulator, count: int = REPLAYED) -> tuple[d
         after, reward, ended = simulator.step(state[usable], torch.from_numpy(rows.action[index]), None)
         observed = simulator.observe(after).numpy()
     else:  # a simulator whose state cannot be set is not even asked
-        observed, reward = np.empty((0, rows.obs.shape[1])), torch.empty(0, dtype=torch.float64)
+        observed = np.empty((0, rows.obs.shape[1]))
+        reward = torch.empty(0, dtype=torch.float64)
         ended = torch.empty(0, dtype=torch.bool)
-    off, off_reward = np.abs(observed - next_obs[index]), np.abs(reward.numpy() - rows.reward[index])
+    off = np.abs(observed - next_obs[index])
+    off_reward = np.abs(reward.numpy() - rows.reward[index])
     near = (off <= TOLERANCE * (1 + np.abs(next_obs[index]))).all(1)
     near &= ended.numpy() == rows.terminal[index]
     near &= off_reward <= TOLERANCE * (1 + np.abs(rows.reward[index]))
@@ -228,7 +230,8 @@ def _following(rows: Rows) -> tuple[Bool[np.ndarray, " N"], Float32[np.ndarray, 
 def _misjudged(rows: Rows, simulator: Simulator) -> Int[np.ndarray, " M"]:
     """Rows whose terminal flag is not what the environment says of them; none where it has no rule to say it by."""
     known, next_obs = _following(rows)
-    obs, action = torch.from_numpy(rows.obs), torch.from_numpy(rows.action)
+    obs = torch.from_numpy(rows.obs)
+    action = torch.from_numpy(rows.action)
     try:
         says = simulator.terminated(obs, action, torch.from_numpy(next_obs)).numpy()
     except SpecError:

@@ -106,7 +106,8 @@ class _Bar:
 
     @total.setter
     def total(self, total: int) -> None:
-        self._total, self._done = total, 0
+        self._total = total
+        self._done = 0
         self._advance = self._stack.enter_context(progress(f"{self._name} (KiB)", total // 1024))
 
     def update(self, size: int) -> None:

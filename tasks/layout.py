@@ -106,7 +106,8 @@ def require_own_content(path: Path) -> None:
     """
     if (problem := damage(path)) is not None:
         raise DataError(f"{path}: {problem}")
-    links, items = dict[str, Any](), dict[str, Any]()
+    links = dict[str, Any]()
+    items = dict[str, Any]()
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
             file.visititems_links(lambda key, link: links.update({key: link}))
@@ -137,7 +138,8 @@ def checked(arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None 
     lengths = {key: len(value) for key, value in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: all keys must have the same number of rows, got {lengths}")
-    obs, terminal = _matrix(arrays, "observations", where), _flag(arrays, "terminals", where)
+    obs = _matrix(arrays, "observations", where)
+    terminal = _flag(arrays, "terminals", where)
     next_obs = _matrix(arrays, "next_observations", where) if "next_observations" in arrays else None
     if next_obs is not None and next_obs.shape != obs.shape:
         raise DataError(f"{where}: next_observations must have shape {obs.shape}, got {next_obs.shape}")
@@ -227,7 +229,8 @@ def build(rows: Rows, simulator: Any, digest: str, *, heldout: float, view: View
     stored = rows.next_obs if view == "episodes" else None
     train = _transitions(rows, index, rows.obs[index + 1] if stored is None else stored[index])
     lengths = (stops - starts - ~known[stops - 1])[held]
-    first, lengths = starts[held][lengths > 0], lengths[lengths > 0]
+    first = starts[held][lengths > 0]
+    lengths = lengths[lengths > 0]
     if not len(train.reward) or not len(lengths):
         raise DataError(
             f"dataset {digest[:12]}: needs rows with a known next observation both to train on and to hold out, "

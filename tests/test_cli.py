@@ -73,8 +73,11 @@ def test_run_then_nothing_to_do_then_report(
 ) -> None:
     command = ["run", "smoke", "--set", *TINY, "--out", "out", "--device", "cpu", "--jobs", "1"]
     assert run_bench.main(command) == 0
-    first, out = capsys.readouterr(), elsewhere / "out"
-    assert "td3bc" in first.out and "ensemble" in first.out and "done in" in first.err
+    first = capsys.readouterr()
+    out = elsewhere / "out"
+    assert "td3bc" in first.out
+    assert "ensemble" in first.out
+    assert "done in" in first.err
     assert {"scores.csv", "compounding.csv", "scores.md", "scores.tex", "index.html"} <= {
         path.name for path in (out / "report").iterdir()
     }
@@ -83,11 +86,13 @@ def test_run_then_nothing_to_do_then_report(
     monkeypatch.setattr(runner, "run", never)
     assert run_bench.main(command) == 0
     second = capsys.readouterr()
-    assert second.out == first.out and second.err.count("already there") == 2
+    assert second.out == first.out
+    assert second.err.count("already there") == 2
     assert scores(out) == before
     (out / "report" / "scores.csv").unlink()
     assert run_bench.main(["report", "out"]) == 0
-    assert capsys.readouterr().out == first.out and scores(out) == before
+    assert capsys.readouterr().out == first.out
+    assert scores(out) == before
 
 
 def test_without_out_results_lie_under_the_suites_name(elsewhere: Path) -> None:
@@ -113,7 +118,8 @@ def test_set_takes_one_pair_or_many_once_or_often(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(run_bench.planning, "describe", lambda specs, store: asked.extend(specs) or "")
     for command in (["plan", "smoke", "--set", TWO, *options], ["plan", *options, "--set", TWO, "smoke"]):
         assert run_bench.main(command) == 0
-    assert {(spec.settings.updates, spec.settings.episodes) for spec in asked} == {(7, 3)} and len(asked) == 4
+    assert {(spec.settings.updates, spec.settings.episodes) for spec in asked} == {(7, 3)}
+    assert len(asked) == 4
 
 
 def test_plan_starts_nothing(
@@ -122,9 +128,12 @@ def test_plan_starts_nothing(
     monkeypatch.setattr(runner, "run", never)
     assert run_bench.main(["plan", "smoke", "--set", TWO, "--out", "out", "--seeds", "3"]) == 0
     text = capsys.readouterr().out
-    assert "2 cells, 6 seeds to run" in text and "unknown" in text
-    assert "toy-linear--ensemble--td3bc--" in text and "Dynamics" in text
-    assert list(elsewhere.iterdir()) == [] and not list(own_cache.rglob("*.safetensors"))
+    assert "2 cells, 6 seeds to run" in text
+    assert "unknown" in text
+    assert "toy-linear--ensemble--td3bc--" in text
+    assert "Dynamics" in text
+    assert list(elsewhere.iterdir()) == []
+    assert not list(own_cache.rglob("*.safetensors"))
 
 
 def test_plan_estimates_from_what_has_been_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +141,8 @@ def test_plan_estimates_from_what_has_been_run(capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     assert run_bench.main(["plan", "smoke", "--set", *TINY, "--out", "out", "--seeds", "4"]) == 0
     text = capsys.readouterr().out
-    assert "2 cells, 4 seeds to run" in text and "unknown" not in text
+    assert "2 cells, 4 seeds to run" in text
+    assert "unknown" not in text
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -149,7 +159,8 @@ def test_a_failing_cell_ends_with_one_and_is_named(
     assert run_bench.main(["report", "out"]) == 1
     assert "fragile:Fragile" in capfd.readouterr().err
     found = {cell.spec["generator"]["name"]: cell for cell in ResultStore(elsewhere / "out").cells()}
-    assert "in fit" in str(found["fragile:Fragile"].error) and found["none"].done == (0, 1)
+    assert "in fit" in str(found["fragile:Fragile"].error)
+    assert found["none"].done == (0, 1)
 
 
 def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,7 +215,8 @@ def test_mistakes_are_explained_and_leave_nothing_behind(
     (elsewhere / "file").touch()
     assert run_bench.main(command) == code
     shown = capsys.readouterr()
-    assert shown.out == "" and shown.err.startswith("error: ")
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
     assert re.search(message, shown.err)
     assert [path.name for path in elsewhere.iterdir()] == ["file"]
 
@@ -248,7 +260,8 @@ def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split(maxsplit=1)[1] for line in listed.splitlines() if "local/maze2d-umaze" in line] == [
         "not here yet"
     ]
-    assert "d4rl/hopper-medium-v2" in listed and "made in memory" in listed
+    assert "d4rl/hopper-medium-v2" in listed
+    assert "made in memory" in listed
     for action in ("make", "verify"):
         assert run_bench.main(["data", action, "toy/linear", "--size", "500"]) == 0
         card = json.loads(capsys.readouterr().out)
@@ -271,7 +284,8 @@ def test_help_mentions_every_argument(capsys: pytest.CaptureFixture[str], comman
     with pytest.raises(SystemExit) as left:
         run_bench.main([*command, "--help"])
     shown = capsys.readouterr().out
-    assert left.value.code == 0 and all(word in shown for word in words)
+    assert left.value.code == 0
+    assert all(word in shown for word in words)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +303,8 @@ def test_the_process_ends_with_that_code(command: list[str], code: int) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "run_bench.py", *command], capture_output=True, text=True, check=False
     )
-    assert done.returncode == code and "Traceback" not in done.stderr
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
 
 
 Step = tuple[np.ndarray, np.ndarray, float, bool, np.ndarray, np.ndarray, np.ndarray]
@@ -299,10 +314,14 @@ def hops(environment: Any, episodes: int) -> Iterator[list[Step]]:
     """Random hopping until it falls: (s, a, r, d, s', qpos, qvel) of every step, one list per episode."""
     environment.action_space.seed(0)
     for seed in range(episodes):
-        obs, steps, ended = environment.reset(seed=seed)[0], list[Step](), False
+        obs = environment.reset(seed=seed)[0]
+        steps = list[Step]()
+        ended = False
         while not ended:
             physics = environment.unwrapped.data
-            qpos, qvel, action = physics.qpos.copy(), physics.qvel.copy(), environment.action_space.sample()
+            qpos = physics.qpos.copy()
+            qvel = physics.qvel.copy()
+            action = environment.action_space.sample()
             after, reward, ended, truncated, _ = environment.step(action)
             assert not truncated
             steps.append((obs, action, float(reward), ended, after, qpos, qvel))
@@ -323,7 +342,8 @@ def d4rl_file(folder: Path) -> str:
         qpos=qpos,
         qvel=qvel,
     )
-    assert len(steps) > 200 and terminal.sum() == 20
+    assert len(steps) > 200
+    assert terminal.sum() == 20
     write(folder / "hopper_medium-v2.hdf5", rows)
     return "d4rl/hopper-medium-v2"
 
@@ -385,8 +405,10 @@ def test_a_users_own_file_runs_end_to_end(
     assert {cell.spec["generator"]["name"] for cell in cells} == {"none", "ensemble"}
     for cell in cells:
         values = {record.metric: record.value for record in cell.records if record.step == 40}
-        assert values["return"] is not None and values["normalized_score"] is not None
-        assert cell.runs[-1]["physics"].startswith("Hopper") and cell.runs[-1]["dataset"]["terminals"] == 20
+        assert values["return"] is not None
+        assert values["normalized_score"] is not None
+        assert cell.runs[-1]["physics"].startswith("Hopper")
+        assert cell.runs[-1]["dataset"]["terminals"] == 20
     assert "compounding/logged/mean/1" in {record.metric for cell in cells for record in cell.records}
     assert task in capsys.readouterr().out
 
@@ -398,7 +420,9 @@ def test_where_no_state_can_be_set_only_the_replays_are_missing(elsewhere: Path)
     environment.action_space.seed(0)
     buffers = []
     for seed in range(10):
-        obs, actions, rewards = [environment.reset(seed=seed)[0]], [], []
+        obs = [environment.reset(seed=seed)[0]]
+        actions = []
+        rewards = []
         for _ in range(30):
             actions.append(environment.action_space.sample())
             after, reward, *_ = environment.step(actions[-1])
@@ -413,7 +437,8 @@ def test_where_no_state_can_be_set_only_the_replays_are_missing(elsewhere: Path)
     assert run_bench.main(command) == 0
     (cell,) = ResultStore(elsewhere / "out").cells()
     values = {record.metric: record.value for record in cell.records}
-    assert values["return"] is not None and values["compounding/starts_excluded"] == 1
+    assert values["return"] is not None
+    assert values["compounding/starts_excluded"] == 1
     assert {metric for metric in values if metric.startswith("compounding/")} == {"compounding/starts_excluded"}
 
 
@@ -431,7 +456,8 @@ def test_some_cells_or_only_those_that_failed(
     capsys.readouterr()
     assert run_bench.main([*command, *all_three, "--only-failed"]) == 1
     again = capsys.readouterr().err
-    assert again.count("td3bc (default): seeds 0, 1") == 1 and "FAILED: ArithmeticError" in again
+    assert again.count("td3bc (default): seeds 0, 1") == 1
+    assert "FAILED: ArithmeticError" in again
     assert run_bench.main([*command, *all_three, "--cells", "* mopo *"]) == 2
     assert "--cells must match at least one cell ('toy/linear none td3bc default', ...), got '* mopo *'" in (
         capsys.readouterr().err
@@ -476,7 +502,8 @@ def test_reproduce_runs_a_cell_again_and_names_what_differs(
     monkeypatch.setattr(runner, "run", wrong)
     assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 1
     told = capsys.readouterr().out
-    assert "4 differ" in told and "return" in told
+    assert "4 differ" in told
+    assert "return" in told
     assert {path: path.read_bytes() for path in (elsewhere / "out").rglob("*") if path.is_file()} == before
     assert run_bench.main(["reproduce", "out/nothing"]) == 2
     assert "CELL must be the folder of a finished cell (DIR/<cell_id>), got out/nothing" in capsys.readouterr().err

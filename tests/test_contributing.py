@@ -41,7 +41,8 @@ def test_the_generator_runs_as_a_plug_in_and_learns_the_linear_system(
     assert matrix.run_missing(cells(suite), store, torch.device("cpu"), None, matrix.local(1)) == 0
     (cell,) = store.cells()
     values = {record.metric: record.value for record in cell.records}
-    median, still = values["compounding/policy/median/10"], values["compounding/policy/still/10"]
+    median = values["compounding/policy/median/10"]
+    still = values["compounding/policy/still/10"]
     assert median is not None
     assert still is not None
     assert median < 0.02 * still  # noise-free dynamics are linear: only rounding of W is left

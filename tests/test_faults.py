@@ -10,7 +10,8 @@ ROWS = [line.split("|")[1:-1] for line in (TESTS / "FAULTS.md").read_text(encodi
 
 def test_every_case_has_one_row_of_three_columns() -> None:
     head, rule, *rows = ROWS
-    assert len(head) == 3 and set("".join(rule)) == {"-"}
+    assert len(head) == 3
+    assert set("".join(rule)) == {"-"}
     assert [row[0].split()[0] for row in rows] == [str(case) for case in range(1, 33)]
     assert all(len(row) == 3 for row in rows)
 

@@ -179,7 +179,8 @@ def test_records_read_back_as_they_were(seed: int, step: int, metric: str, value
     line = Record(seed, step, metric, value).line()
     kept = value if value is None or math.isfinite(value) else None
     found = Record.parse(line)
-    assert found == Record(seed, step, metric, kept) and len(line.splitlines()) == 1
+    assert found == Record(seed, step, metric, kept)
+    assert len(line.splitlines()) == 1
     assert found.value is None or math.copysign(1, found.value) == math.copysign(1, float(str(value)))
 
 
@@ -223,7 +224,8 @@ def fitted() -> tuple[Dataset, bytes, bytes, dict[str, torch.Tensor]]:
     data = load_task("toy/linear", DataOptions(size=500)).dataset()[0]
     with TemporaryDirectory() as folder:
         weights = ModelCache(Streams((0,)), Path(folder)).get(TINY, data).state_dict()
-        (file,), (card,) = Path(folder).glob("*.safetensors"), Path(folder).glob("*.json")
+        (file,) = Path(folder).glob("*.safetensors")
+        (card,) = Path(folder).glob("*.json")
         return data, file.read_bytes(), card.read_bytes(), weights
 
 
@@ -250,7 +252,8 @@ def test_no_altered_model_is_loaded_unnoticed(kind: str, place: float, bit: int)
         Path(folder, f"{key}.safetensors").write_bytes(altered)
         Path(folder, f"{key}.json").write_bytes(card)
         found = cache.get(TINY, data).state_dict()
-        assert len(said) == 1 and "is damaged (its checksum is not that of its card)" in said[0]
+        assert len(said) == 1
+        assert "is damaged (its checksum is not that of its card)" in said[0]
         assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
@@ -286,9 +289,8 @@ def test_any_small_hdf5_file_is_read_or_refused(changed: dict[str, Any], gone: s
                 file[key] = filled
         with suppress(DataError):
             rows = read(path, max_steps)
-            assert (
-                gone <= changed.keys()
-                and rows.obs.ndim == 2
-                and len(rows.obs) == len(rows.reward) == len(rows.timeout) > 0
-            )
-            assert np.isfinite(rows.obs).all() and np.abs(rows.action).max() <= 1
+            assert gone <= changed.keys()
+            assert rows.obs.ndim == 2
+            assert len(rows.obs) == len(rows.reward) == len(rows.timeout) > 0
+            assert np.isfinite(rows.obs).all()
+            assert np.abs(rows.action).max() <= 1

@@ -55,7 +55,8 @@ def snapshot(specs: Iterable[RunSpec], folder: Path) -> dict[str, Any]:
     Raises:
         DataError: a cell failed or diverged, so there is nothing to compare.
     """
-    specs, store = list(specs), ResultStore(folder)
+    specs = list(specs)
+    store = ResultStore(folder)
     if matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local(1)):
         raise DataError("every cell must finish to be compared: see the messages above")
     results = collect(store)
@@ -83,7 +84,8 @@ def compare(baseline: dict[str, Any], found: dict[str, Any]) -> list[Verdict]:
     """Every number of either; those that do not pass come first."""
     verdicts = []
     for cell in sorted(baseline["quality"].keys() | found["quality"].keys()):
-        old, new = baseline["quality"].get(cell, {}), found["quality"].get(cell, {})
+        old = baseline["quality"].get(cell, {})
+        new = found["quality"].get(cell, {})
         verdicts += [
             _equivalent(cell, name, old.get(name, {}), new.get(name, {})) for name in sorted(old.keys() | new.keys())
         ]
@@ -127,7 +129,8 @@ def _equivalent(cell: str, name: str, old: dict[str, float], new: dict[str, floa
     was, now = (torch.tensor([x[seed] for seed in seeds], dtype=torch.float64) for x in (old, new))
     if not seeds or old.keys() != new.keys():
         return Verdict(cell, name, _mean(old), _mean(new), False, "missing")
-    change, worse = now - was, _RISES[name.split()[0]]
+    change = now - was
+    worse = _RISES[name.split()[0]]
     spread = float(was.std()) if len(seeds) > 1 else 0.0
     margin = _MARGIN * float(was.abs().mean()) + _SPREAD * spread
     half = float(change.std()) / len(seeds) ** 0.5 * float(student.ppf(0.95, len(seeds) - 1)) if len(seeds) > 1 else 0.0

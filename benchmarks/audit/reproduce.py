@@ -30,7 +30,8 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
         return f"{cell.cell_id}: this version has other fields; it would be {spec.cell_id}", False
     task = load_task(spec.task, spec.settings.data_options(data_dir))
     records, origin = runner.run(spec, task, device)
-    old, new = _values(cell.records), _values(records)
+    old = _values(cell.records)
+    new = _values(records)
     rows = [[*key, value, new.get(key)] for key, value in sorted(old.items()) if new.get(key, key) != value]
     lines = [f"{cell.cell_id}: {len(old)} numbers of seeds {', '.join(map(str, cell.done))}, {len(rows)} differ"]
     if more := len(new.keys() - old.keys()):

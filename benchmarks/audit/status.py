@@ -22,7 +22,8 @@ def describe(store: ResultStore) -> tuple[str, bool]:
         DataError: a file of the store is torn or was edited; names it.
     """
     planned = {cell["cell_id"] for cell in store.planned().get("cells", [])}
-    rows, count = [], Counter[str]()
+    rows = []
+    count = Counter[str]()
     for cell in collect(store).cells:
         state, why = _state(store, cell)
         if cell.cell_id not in planned:
@@ -37,7 +38,8 @@ def describe(store: ResultStore) -> tuple[str, bool]:
 
 
 def _state(store: ResultStore, cell: CellView) -> tuple[str, str]:
-    found, step = holder(store.lease(cell.cell_id)), Checkpoint(store.checkpoint(cell.cell_id)).newest()
+    found = holder(store.lease(cell.cell_id))
+    step = Checkpoint(store.checkpoint(cell.cell_id)).newest()
     at = "" if step is None else f"saved at update {step} of {cell.spec['settings']['updates']}"
     if found and found[1]:
         minutes = (time.time() - found[0].since) / 60

@@ -39,7 +39,8 @@ def verify(root: Path) -> list[str]:
     if not root.is_dir():
         return [_one_line(f"{root} must be a folder, got {'a file' if root.exists() else 'nothing'}")]
     faults, closed = _layout(root)
-    store, cells = ResultStore(root), list[Cell]()
+    store = ResultStore(root)
+    cells = list[Cell]()
     folders = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name not in closed | _OTHERS]
     for folder in folders:
         names = {path.name for path in folder.iterdir()}
@@ -82,7 +83,8 @@ def summary(root: Path) -> str:
 
 def _layout(root: Path) -> tuple[list[str], set[str]]:
     """What is no plain file in its place; and the entries of `root` in which something must not be opened."""
-    faults, closed = list[str](), set[str]()
+    faults = list[str]()
+    closed = set[str]()
 
     def unreadable(error: OSError) -> None:
         faults.append(f"{error.filename} must be readable, got {error.strerror}")
@@ -92,8 +94,10 @@ def _layout(root: Path) -> tuple[list[str], set[str]]:
         folders.sort()
         for name in sorted([*folders, *files]):
             path = Path(folder, name)
-            status, parts = path.lstat(), path.relative_to(root).parts
-            is_folder, danger = stat.S_ISDIR(status.st_mode), True
+            status = path.lstat()
+            parts = path.relative_to(root).parts
+            is_folder = stat.S_ISDIR(status.st_mode)
+            danger = True
             if stat.S_ISLNK(status.st_mode):
                 fault = f"{path} must be no symbolic link, got one to {path.readlink()}"
             elif not is_folder and not stat.S_ISREG(status.st_mode):
@@ -101,9 +105,11 @@ def _layout(root: Path) -> tuple[list[str], set[str]]:
             elif not is_folder and status.st_size > MAX_BYTES:
                 fault = f"{path} must be at most {MAX_BYTES} bytes, got {status.st_size}"
             elif name.startswith(".") and name.endswith(".part"):
-                fault, danger = f"{path} must be gone, got what a write that was cut short has left over", is_folder
+                fault = f"{path} must be gone, got what a write that was cut short has left over"
+                danger = is_folder
             elif not _has_place(parts, is_folder):
-                fault, danger = f"{path} must not be there: a results folder has no such entry", is_folder
+                fault = f"{path} must not be there: a results folder has no such entry"
+                danger = is_folder
             else:
                 continue
             faults.append(fault)
@@ -146,7 +152,9 @@ def _cell(store: ResultStore, folder: Path) -> Cell:
 def _contents(store: ResultStore, cell: Cell) -> Iterator[str]:
     """What does not fit together in the files of one cell. Raises: DataError."""
     folder = store.root / cell.cell_id
-    records, described, updates = folder / "records.jsonl", folder / "spec.json", cell.spec["settings"]["updates"]
+    records = folder / "records.jsonl"
+    described = folder / "spec.json"
+    updates = cell.spec["settings"]["updates"]
     if strays := sorted({record.seed for record in store.strays(cell.cell_id)}):
         yield f"{records} must hold seeds that DONE lists, got {_listed(strays)} too"
     if silent := sorted(set(cell.done) - {record.seed for record in cell.records}):

@@ -11,11 +11,11 @@ from core.policy import Policy
 from core.random import Streams
 from tasks.base import Simulator, rollout
 
-__all__ = ["Evidence", "gather", "replayed"]
+__all__ = ["SimulatedCounterparts", "gather", "replayed"]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SimulatedCounterparts:
     """Rollouts and their witnesses, [S, B, L] each, all on the device of the run."""
 
     made: Trajectories  # what the generator made; not valid where its start determines no state of the simulator
@@ -33,7 +33,7 @@ def gather(
     made: Trajectories,
     policy: Policy | None,
     rng: Streams,
-) -> Evidence:
+) -> SimulatedCounterparts:
     """Ask the simulator. `state` is its state at the starts that were `asked` for.
 
     Rollouts that begin elsewhere are judged from their own first state, if that determines a state of the simulator.
@@ -51,8 +51,9 @@ def gather(
     lived = None
     if policy is not None:
         lived = rollout(simulator, policy, state, made.action.shape[2], rng.fork("closed"), greedy=False)
-    truth, valid = replayed(simulator, state, made.action), made.valid & exact.to(rng.device)
-    return Evidence(made, truth, stepped, valid, lived, state)
+    truth = replayed(simulator, state, made.action)
+    valid = made.valid & exact.to(rng.device)
+    return SimulatedCounterparts(made, truth, stepped, valid, lived, state)
 
 
 def replayed(simulator: Simulator, state: Float64[Tensor, "S B X"], action: Float[Tensor, "S B L A"]) -> Trajectories:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from benchmarks.evaluation.counterparts import Evidence, gather, replayed
+from benchmarks.evaluation.counterparts import SimulatedCounterparts, gather, replayed
 from benchmarks.spec import Settings
 from core.data import Dataset, Trajectories
 from core.filter import Filter
@@ -22,7 +22,7 @@ from metrics.consistency import (
     excess_cross_entropy,
     excess_energy,
     knn_kl,
-    masked_mean,
+    masked_mean_or_nan,
     nearest,
     smoothed_kl,
 )
@@ -65,7 +65,8 @@ def evaluate_rollouts(
     window = _windows(data, settings.fidelity_starts, settings.fidelity_horizon, rng.fork("starts"))
     if window is None:
         return
-    (real, state), simulator = window, task.simulator
+    (real, state) = window
+    simulator = task.simulator
     asked = real.obs[:, :, 0]
     floor = _from_start(replayed(simulator, state, real.action), real, data)
     made = fitted.generate(policy, asked, settings.fidelity_horizon, rng.fork("generate"))
@@ -91,10 +92,12 @@ def evaluate_rollouts(
 
 
 def _compounding(
-    actions: str, seen: Evidence, floor: Float[Tensor, "S L"], simulator: Simulator, data: Dataset
+    actions: str, seen: SimulatedCounterparts, floor: Float[Tensor, "S L"], simulator: Simulator, data: Dataset
 ) -> Values:
     """Errors by step, in deviations of the data."""
-    made, truth, scale = seen.made, seen.replayed.obs, data.obs_std
+    made = seen.made
+    truth = seen.replayed.obs
+    scale = data.obs_std
     cap = data_diameter(data.train.obs, scale)
     nudged = torch.nextafter(seen.state.float(), torch.full((), torch.inf)).double()  # one float32 ulp away
     chaotic = simulator.observe(simulator.replay(nudged, made.action.cpu()))
@@ -121,14 +124,15 @@ def _compounding(
             yield f"compounding/{actions}/{quantity}/{step}", values
 
 
-def _returns(seen: Evidence, gap: ReturnGap, keep: Filter | None, rng: Streams) -> Values:
+def _returns(seen: SimulatedCounterparts, gap: ReturnGap, keep: Filter | None, rng: Streams) -> Values:
     """What rollouts promise, what they are worth, and whether the filter keeps the right ones."""
     for part in ("made", "replayed", "lived", "gap", "reward", "dynamics", "termination", "feedback", "unsplit"):
         for step, values in enumerate(getattr(gap, part).unbind(-1), 1):
             yield f"returns/{part}/{step}", values
     yield "returns/used", gap.used
     if keep is not None and keep.mode != "none":
-        valid, kept = seen.made.valid[..., 0], keep.apply(seen.made, rng).valid[..., 0]
+        valid = seen.made.valid[..., 0]
+        kept = keep.apply(seen.made, rng).valid[..., 0]
         both = seen.made.valid & seen.replayed.valid
         promised, paid = (
             x.where(on, 0.0).sum(-1) for x, on in ((seen.made.reward, seen.made.valid), (seen.replayed.reward, both))
@@ -138,11 +142,14 @@ def _returns(seen: Evidence, gap: ReturnGap, keep: Filter | None, rng: Streams) 
 
 
 def _bounds(
-    seen: Evidence, gap: ReturnGap, policy: Policy, simulator: Simulator, data: Dataset, rng: Streams
+    seen: SimulatedCounterparts, gap: ReturnGap, policy: Policy, simulator: Simulator, data: Dataset, rng: Streams
 ) -> Values:
     """The gap that is not the reward model's, beside what theory makes of errors of one step and of whole paths."""
     assert seen.lived is not None
-    made, lived, scale, length = seen.made, seen.lived, data.obs_std, seen.made.action.shape[2]
+    made = seen.made
+    lived = seen.lived
+    scale = data.obs_std
+    length = seen.made.action.shape[2]
     cap = data_diameter(data.train.obs, scale)
     moved = rollout(simulator, policy, seen.state + _NUDGE, length, rng.fork("closed"), greedy=False)
     before = standardized_error(moved.obs[:, :, 0], lived.obs[:, :, 0], scale).double().mean(1)
@@ -151,7 +158,8 @@ def _bounds(
         return over_starts(standardized_error(one, other, scale), valid, cap).mean
 
     after = apart(moved.obs[:, :, 1:], lived.obs[:, :, 1:], moved.valid & lived.valid)[:, -1]
-    amplification, both = (after / before) ** (1 / length), seen.replayed.valid & lived.valid
+    amplification = (after / before) ** (1 / length)
+    both = seen.replayed.valid & lived.valid
     distance = standardized_error(seen.replayed.obs[:, :, :-1], lived.obs[:, :, :-1], scale)
     slope = steepness(seen.replayed.reward - lived.reward, distance, both)
     paid = data.train.reward.double()
@@ -171,7 +179,7 @@ def _bounds(
     yield "bound/steepness", slope
 
 
-def _distances(seen: Evidence, data: Dataset, rng: Streams) -> Values:
+def _distances(seen: SimulatedCounterparts, data: Dataset, rng: Streams) -> Values:
     """Generated states against those the policy lives through, as distributions; and two halves of the latter."""
     assert seen.lived is not None
     made, lived = ((x.obs[:, :_PAIRED, 1:], x.valid[:, :_PAIRED]) for x in (seen.made, seen.lived))
@@ -186,7 +194,7 @@ def _distances(seen: Evidence, data: Dataset, rng: Streams) -> Values:
                 yield f"distance/{name}{suffix}/{step}", values
 
 
-def _consistency(seen: Evidence, policy: Policy, rng: Streams) -> Values:
+def _consistency(seen: SimulatedCounterparts, policy: Policy, rng: Streams) -> Values:
     """Are the generated actions those of the learning policy in the generated states?"""
     rows, valid = seen.made.transitions()
     own = policy.act(rows.obs, None)
@@ -202,10 +210,11 @@ def _consistency(seen: Evidence, policy: Policy, rng: Streams) -> Values:
             yield "consistency/kl", smoothed_kl(rows.action, own, valid)
 
 
-def _shift(seen: Evidence, real: Trajectories, task: Task, data: Dataset, rng: Streams) -> Values:
+def _shift(seen: SimulatedCounterparts, real: Trajectories, task: Task, data: Dataset, rng: Streams) -> Values:
     """How far from the data are generated rows, those the policy lives through, and unseen rows of the data itself?"""
     assert seen.lived is not None
-    device, noise = data.train.obs.device, rng.normal(_JUDGED, data.train.action.shape[-1])
+    device = data.train.obs.device
+    noise = rng.normal(_JUDGED, data.train.action.shape[-1])
     judge = task.behaviour
     if judge is None:
         models = ModelCache(Streams((0,), "behaviour", device))  # one judge for all seeds
@@ -216,14 +225,16 @@ def _shift(seen: Evidence, real: Trajectories, task: Task, data: Dataset, rng: S
     for name, rollouts in (("heldout", real), ("made", seen.made), ("lived", seen.lived)):
         rows, valid = rollouts.transitions()
         few = torch.linspace(0, valid.shape[1] - 1, min(_JUDGED, valid.shape[1]), device=device).long()
-        obs, action, valid = rows.obs[:, few], rows.action[:, few], valid[:, few]
+        obs = rows.obs[:, few]
+        action = rows.action[:, few]
+        valid = valid[:, few]
         features = _features(obs, action, data)
         near = nearest(features, known)[..., 0].where(valid, torch.nan)
         yield f"behaviour/nearest/{name}", near.nanmedian(1).values
         yield f"behaviour/knn_kl/{name}", knn_kl(features, known, valid)
         blurred = action + SMOOTHING * noise[:, : len(few)]
         density = judge.smoothed_log_prob(obs.flatten(0, 1)[None], blurred.flatten(0, 1)[None], SMOOTHING)
-        surprise = masked_mean(-density.view(valid.shape), valid)
+        surprise = masked_mean_or_nan(-density.view(valid.shape), valid)
         if unseen is None:
             unseen = surprise
         else:
@@ -232,7 +243,8 @@ def _shift(seen: Evidence, real: Trajectories, task: Task, data: Dataset, rng: S
 
 def _features(obs: Tensor, action: Tensor, data: Dataset) -> Tensor:
     """States and actions in deviations of the data; what never moves is left out."""
-    moving, scale = data.obs_std > 0, data.train.action.std(0)
+    moving = data.obs_std > 0
+    scale = data.train.action.std(0)
     return torch.cat([obs[..., moving] / data.obs_std[moving], action[..., scale > 0] / scale[scale > 0]], -1)
 
 
@@ -260,7 +272,8 @@ def _windows(
     data: Dataset, rows: int, length: int, rng: Streams
 ) -> tuple[Trajectories, Float64[Tensor, "S B X"]] | None:
     """Held-out windows with the simulator's state at their start; of full length where the episodes allow it."""
-    held, usable = data.heldout, data.heldout_exact.to(data.heldout.valid.device) & data.heldout.valid
+    held = data.heldout
+    usable = data.heldout_exact.to(data.heldout.valid.device) & data.heldout.valid
     reach = _reach(held.valid)
     candidates = (usable & (reach >= length)).nonzero()
     if not len(candidates):
@@ -269,7 +282,8 @@ def _windows(
         return None
     episode, first = candidates[(rng.uniform64(rows) * len(candidates)).long()].unbind(-1)
     steps = first[..., None] + torch.arange(length + 1, device=first.device)
-    inside, last = steps[..., :-1] < held.valid.shape[1], held.valid.shape[1]
+    inside = steps[..., :-1] < held.valid.shape[1]
+    last = held.valid.shape[1]
     at = episode[..., None], steps[..., :-1].clamp(max=last - 1)
     window = Trajectories(
         held.action[at],

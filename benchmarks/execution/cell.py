@@ -16,7 +16,7 @@ from torch import Tensor
 from algorithms.base import real_rows
 from benchmarks.evaluation.policy import evaluate_policy, start_states
 from benchmarks.evaluation.rollouts import evaluate_rollouts
-from benchmarks.execution.divergence import Watch
+from benchmarks.execution.divergence import DivergenceMonitor
 from benchmarks.execution.provenance import peak_memory_mib, provenance
 from benchmarks.execution.updates import Stepper, cuda_graph, pays
 from benchmarks.spec import RunSpec
@@ -55,8 +55,11 @@ def run(
         DataError: the task's data cannot be had.
         Stopped: the process was asked to stop; a checkpoint has been written.
     """
-    clock, rng = _Clock(device), Streams(spec.seeds, device=device)
-    generator, algorithm, settings = spec.generator.config, spec.algorithm.config, spec.settings
+    clock = _Clock(device)
+    rng = Streams(spec.seeds, device=device)
+    generator = spec.generator.config
+    algorithm = spec.algorithm.config
+    settings = spec.settings
     data, card = task.dataset()
     data = data.to(device)
     with clock("fit"):
@@ -65,8 +68,11 @@ def run(
     state = algorithm.init(data, rng.fork("init"))
     buffer = _buffer(spec, data, device)
     mixer = Mixer(real_rows(algorithm, data), buffer, settings.real_fraction, algorithm.batch_size)
-    batches, noise, records = rng.fork("batches"), rng.fork("update"), _Records(spec.seeds, observe)
-    watch, losses = Watch(state, spec.seeds), dict[str, Tensor]()
+    batches = rng.fork("batches")
+    noise = rng.fork("update")
+    records = _Records(spec.seeds, observe)
+    watch = DivergenceMonitor(state, spec.seeds)
+    losses = dict[str, Tensor]()
     update = Stepper(algorithm, state, mixer, batches, noise, cuda_graph if device.type == "cuda" else None)
     compiled = pays(spec.algorithm.name, settings.updates, settings.compile, device)
     origin = provenance(device)
@@ -110,7 +116,9 @@ def run(
             checkpoint.save(step, snapshot())
     if generator.rollouts and records.going:
         with clock("fidelity"):
-            here, keep, critic = rng.fork("fidelity"), _filter(generator), getattr(state, "action_value", None)
+            here = rng.fork("fidelity")
+            keep = _filter(generator)
+            critic = getattr(state, "action_value", None)
             judged = evaluate_rollouts(task, data, fitted, state.policy, settings, here, keep=keep, critic=critic)
             records.add(step, judged)
     generated = float(buffer.written.double().mean())
@@ -155,7 +163,9 @@ class _Clock:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self._start, self.seconds = device, time.perf_counter(), defaultdict[str, float](float)
+        self._device = device
+        self._start = time.perf_counter()
+        self.seconds = defaultdict[str, float](float)
         self.started = datetime.now(UTC)
 
     def state_dict(self) -> dict[str, Any]:
@@ -163,7 +173,8 @@ class _Clock:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.seconds = defaultdict(float, state["seconds"])
-        self._start, self.started = time.perf_counter() - state["total"], datetime.fromisoformat(state["started"])
+        self._start = time.perf_counter() - state["total"]
+        self.started = datetime.fromisoformat(state["started"])
 
     @contextmanager
     def __call__(self, activity: str) -> Iterator[None]:
@@ -187,13 +198,17 @@ class _Records:
     """Named values of all seeds, as records; none of a seed that has stopped."""
 
     def __init__(self, seeds: tuple[int, ...], observe: Callable[[list[Record]], None] | None) -> None:
-        self.seeds, self.going, self.all, self._observe = seeds, set(seeds), list[Record](), observe
+        self.seeds = seeds
+        self.going = set(seeds)
+        self.all = list[Record]()
+        self._observe = observe
 
     def state_dict(self) -> dict[str, Any]:
         return {"lines": [record.line() for record in self.all], "going": sorted(self.going)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.all, self.going = [Record.parse(line) for line in state["lines"]], set(state["going"])
+        self.all = [Record.parse(line) for line in state["lines"]]
+        self.going = set(state["going"])
 
     def last(self, metric: str) -> Float64[Tensor, " S"] | None:
         """The newest value of every seed; None if there never was one."""
@@ -243,7 +258,8 @@ def _refresh_due(step: int, generator: Generator) -> bool:
 
 def _buffer(spec: RunSpec, data: Dataset, device: torch.device) -> Buffer:
     """A ring no larger than all that will ever be generated."""
-    generator, settings = spec.generator.config, spec.settings
+    generator = spec.generator.config
+    settings = spec.settings
     refreshes = 1 if generator.refresh_every is None else -(-settings.updates // generator.refresh_every)
     rows = max(1, min(settings.buffer_rows, refreshes * generator.rollouts * generator.rollout_length))
     return Buffer(len(spec.seeds), rows, data.train.obs.shape[-1], data.train.action.shape[-1], device)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from algorithms.base import State
 
-__all__ = ["Watch"]
+__all__ = ["DivergenceMonitor"]
 
 
-class Watch:
+class DivergenceMonitor:
     """Looks at a state now and then, and keeps what each seed was when it was last seen to be finite.
 
     There is no limit on |Q| of its own: an error above 1.8e19 has no finite square in float32, so the losses notice it.
@@ -20,7 +20,9 @@ class Watch:
     """
 
     def __init__(self, state: State, seeds: tuple[int, ...]) -> None:
-        self._state, self._seeds, self._good = state, seeds, dict[str, Tensor]()
+        self._state = state
+        self._seeds = seeds
+        self._good = dict[str, Tensor]()
         self.diverged: dict[int, str] = {}  # seed -> the first of losses and state that was not finite
         self.look({})
 

@@ -45,7 +45,9 @@ class Lease:
     """Held from `acquire` until the end of its `with` block."""
 
     def __init__(self, path: Path, owner: Owner) -> None:
-        self._path, self._owner, self._done = path, owner, threading.Event()
+        self._path = path
+        self._owner = owner
+        self._done = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
     def __enter__(self) -> "Lease":

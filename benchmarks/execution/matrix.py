@@ -64,7 +64,8 @@ class Job:
         Raises:
             Stopped: this process was asked to stop.
         """
-        store, started = ResultStore(self.root), datetime.now(UTC)
+        store = ResultStore(self.root)
+        started = datetime.now(UTC)
         try:
             held = acquire(store.lease(self.spec.cell_id))
             if isinstance(held, Owner):
@@ -118,7 +119,9 @@ def run_missing(
     Cells that another process is running are waited for, and taken over should it die. `tracker` is one of
     `trackers.TRACKERS`; it changes no number and cannot make a cell fail.
     """
-    specs, todo, failed = list(specs), [], 0
+    specs = list(specs)
+    todo = []
+    failed = 0
     for number, spec in enumerate(specs, 1):
         label = f"[{number}/{len(specs)}] {spec.task} {spec.generator.name} {spec.algorithm.name} ({spec.variant})"
         try:
@@ -147,7 +150,8 @@ def _one_by_one(todo: list[Job]) -> int:
     """One cell after the other in this process: on a GPU, which one cell can fill."""
     if todo[0].device.type == "cpu":
         torch.set_num_threads(1)
-    waiting, failed = _Waiting(todo), 0
+    waiting = _Waiting(todo)
+    failed = 0
     while waiting:
         job = waiting.pop([])
         if job is None:
@@ -161,9 +165,11 @@ def _one_by_one(todo: list[Job]) -> int:
 
 def _side_by_side(todo: list[Job], store: ResultStore, jobs: int) -> int:
     """Processes of their own, at most `jobs` at a time and no more than memory has room for."""
-    context, environment = _context(), dict(os.environ)
+    context = _context()
+    environment = dict(os.environ)
     channel: Channel = context.SimpleQueue()
-    waiting, failed = _Waiting(todo), 0
+    waiting = _Waiting(todo)
+    failed = 0
     running: dict[Any, tuple[BaseProcess, Job, datetime]] = {}  # by sentinel
     with showing(channel):
         try:
@@ -206,7 +212,9 @@ class _Waiting:
     """Jobs that have not begun, in the order of the suite as far as they need not wait for each other."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        self._jobs, self._made, self._held = list(jobs), set[str](), dict[str, float]()
+        self._jobs = list(jobs)
+        self._made = set[str]()
+        self._held = dict[str, float]()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -216,7 +224,8 @@ class _Waiting:
 
         None if other processes have all that are left: time to wait.
         """
-        now, in_the_making = time.monotonic(), {thing for job in running for thing in _makes(job)} - self._made
+        now = time.monotonic()
+        in_the_making = {thing for job in running for thing in _makes(job)} - self._made
         free = [job for job in self._jobs if self._held.get(job.label, now) <= now]
         if not free:
             return None

@@ -18,10 +18,14 @@ __all__ = ["describe", "needed_models", "pretrained"]
 
 def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
     """Two tables as text; estimates come from finished cells in the same results folder, else they are unknown."""
-    specs, rates = list(specs), _rates(store)
-    rows, total, size = list[list[Any]](), 0.0, 0.0
+    specs = list(specs)
+    rates = _rates(store)
+    rows = list[list[Any]]()
+    total = 0.0
+    size = 0.0
     for spec in specs:
-        missing, rate = len(store.missing(spec)), rates.get(_kind(spec))
+        missing = len(store.missing(spec))
+        rate = rates.get(_kind(spec))
         seconds = None if rate is None else rate.seconds * missing * spec.settings.updates
         total += seconds or 0.0
         size += 0.0 if rate is None else rate.size * missing

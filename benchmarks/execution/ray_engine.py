@@ -65,9 +65,12 @@ def _run(ray: Any, todo: list[Job], store: ResultStore, resources: Mapping[str, 
 
     beside_us = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     channel = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_us})  # no other node takes it along
-    failed, started = 0, datetime.now(UTC)
+    failed = 0
+    started = datetime.now(UTC)
     remote = ray.remote(max_retries=_RETRIES, **resources)
-    data, fit, cell = remote(_data), remote(_fit), remote(_cell)
+    data = remote(_data)
+    fit = remote(_fit)
+    cell = remote(_cell)
     made: dict[str, Any] = {}  # what cells wait for, by all that determines it
     pending: dict[Any, Job] = {}
     with showing(channel):

@@ -117,7 +117,10 @@ def observed(label: str, start: Callable[[], Tracker]) -> Iterator[Observe]:
 
 class _Follower:
     def __init__(self, label: str, start: Callable[[], Tracker]) -> None:
-        self._label, self._start, self._lost, self._lock = label, start, False, threading.Lock()
+        self._label = label
+        self._start = start
+        self._lost = False
+        self._lock = threading.Lock()
         self._waiting = queue.Queue[list[Record] | None](ROOM)  # None: that was all
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -148,7 +151,8 @@ class _Follower:
 
     def _give_up(self, problem: str) -> None:
         with self._lock:
-            first, self._lost = not self._lost, True
+            first = not self._lost
+            self._lost = True
         if first:
             say(f"{self._label} is given up, the run goes on: {problem}")
 

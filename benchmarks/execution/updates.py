@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algorithms.base import Steps
+from algorithms.base import StepwiseAlgorithm
 from benchmarks.spec import Compile
 from core.buffer import Mixer
 from core.progress import say
@@ -19,7 +19,7 @@ Work = Callable[[], Losses]
 Capture = Callable[[Work, list[torch.Generator]], Work]
 
 # Updates of one seed from which on losses are compiled on a CPU: about twice those after which torch.compile has paid
-# for itself (results/perf/compiling.json), for several cells compile at once. Fits that end by themselves are missing.
+# for itself (results/speed/compiling.json), for several cells compile at once. Fits that end by themselves are missing.
 # It must not depend on the number of seeds, or those that come later would be another experiment.
 _PAYS = {
     "bc": 10_000,
@@ -57,8 +57,12 @@ class Stepper:
         noise: Streams,
         capture: Capture | None = None,
     ) -> None:
-        self._algorithm, self._state, self._mixer, self._batches, self._noise = algorithm, state, mixer, batches, noise
-        self._capture = capture if isinstance(algorithm, Steps) else None
+        self._algorithm = algorithm
+        self._state = state
+        self._mixer = mixer
+        self._batches = batches
+        self._noise = noise
+        self._capture = capture if isinstance(algorithm, StepwiseAlgorithm) else None
         self._seen = dict[Hashable, int]()
         self._replay = dict[Hashable, Work]()
 
@@ -68,7 +72,7 @@ class Stepper:
             found: Losses = self._algorithm.update(self._state, self._mixer.batch(self._batches), self._noise)
             return found
         due = self._algorithm.schedule(self._state)
-        way = due, self._mixer.way
+        way = due, self._mixer.batch_layout
         if way not in self._replay:
             self._seen[way] = self._seen.get(way, 0) + 1
             if self._seen[way] <= _WARM:

@@ -39,7 +39,8 @@ def report(store: ResultStore, *, allow_mixed: bool = False) -> list[str]:
     Raises:
         DataError: a file of the store is torn or was edited, or a task's cells are mixed; names them.
     """
-    results, folder = collect(store), store.root / "report"
+    results = collect(store)
+    folder = store.root / "report"
     mixed = mixtures(results.cells)
     if mixed and not allow_mixed:
         raise DataError(refusal(mixed))

@@ -20,7 +20,8 @@ from core.config import flat
 
 __all__ = ["Ablation", "ablation", "ablations", "curves_figure", "heat_figure"]
 
-_ROBUST, _FAILURE = "#009e73", "#d55e00"
+_ROBUST = "#009e73"
+_FAILURE = "#d55e00"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def ablation(results: Results, final: pd.DataFrame) -> pd.DataFrame:
 
     `robust`: not worse than the best of its group by more than chance; `failure`: worse than generator none by more.
     """
-    score, gain, error = estimates(final), comparisons(results, final), last_errors(results)
+    score = estimates(final)
+    gain = comparisons(results, final)
+    error = last_errors(results)
     residual = lags(results).groupby("cell_id")["value"].mean()
     rows = []
     for group in ablations(results):
@@ -106,7 +109,8 @@ def curves_figure(results: Results, looks: Looks, table: pd.DataFrame, groups: l
         colour = looks[group.generator, next(iter(group.cells.values())).variant].colour
         x = range(len(ticks))
         few = own["n"] < FEW_SEEDS
-        low, high = own["low"].fillna(own["mean"]), own["high"].fillna(own["mean"])
+        low = own["low"].fillna(own["mean"])
+        high = own["high"].fillna(own["mean"])
         line[0].errorbar(x, own["mean"], yerr=[own["mean"] - low, high - own["mean"]], color=colour, capsize=3, fmt="-")
         for place, (mean, hollow) in enumerate(zip(own["mean"], few, strict=True)):
             line[0].plot(place, mean, "o", color=colour, markerfacecolor="none" if hollow else colour)
@@ -141,7 +145,8 @@ def heat_figure(results: Results, looks: Looks, table: pd.DataFrame, groups: lis
     """One panel pair per group: mean score and open-loop error over two fields; `table` is `ablation`, by cell."""
     figure, grid = panels(len(groups), 2, height=3.4)
     for line, group in zip(grid, groups, strict=True):
-        down, across = group.axis(0), group.axis(1)
+        down = group.axis(0)
+        across = group.axis(1)
         for ax, column, palette in ((line[0], "mean", "cividis"), (line[1], "error", "cividis_r")):
             own = [
                 [_entry(table, group.cells.get((row, column_value)), column) for column_value in across] for row in down

@@ -93,7 +93,8 @@ def improvement_figure(looks: Looks, pairs: pd.DataFrame, algorithms: list[str])
     """One panel per algorithm: chance that a run beats a run on real data only; `pairs` are `paired`."""
     figure, axes = _two_abreast(len(algorithms), height=_height(looks))
     for ax, algorithm in zip(axes, algorithms, strict=True):
-        none, rows = dict(_complete(pairs, algorithm, "final_none")), {}
+        none = dict(_complete(pairs, algorithm, "final_none"))
+        rows = {}
         for key, scores in _complete(pairs, algorithm, "final"):
             both = torch.cat([scores, none[key]], -1)
             low, high = _bootstrap(both, _better)

@@ -23,7 +23,8 @@ def consistency(results: Results) -> pd.DataFrame:
 
 def consistency_table(results: Results) -> Table:
     """One row per cell: generated actions against the learning policy's, and against those of the data."""
-    means, rows = _means(results), []
+    means = _means(results)
+    rows = []
     for cell in results.cells:
         if cell.cell_id not in means:
             continue

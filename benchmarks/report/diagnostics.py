@@ -146,7 +146,8 @@ def diagnostics_table(results: Results) -> Table:
 def _rows(results: Results, cell: CellView, means: pd.Series) -> list[list[Entry]]:
     if cell.cell_id not in means.index:
         return []
-    own, rows = means[cell.cell_id], []
+    own = means[cell.cell_id]
+    rows = []
     for signature in SIGNATURES:
         number = signature.number(own)
         if signature.seen(number):

@@ -62,7 +62,8 @@ def compounding(results: Results) -> pd.DataFrame:
 
 def compounding_table(results: Results) -> Table:
     """Median error at a few horizons, one row per cell and kind of error."""
-    frame, rows = compounding(results), []
+    frame = compounding(results)
+    rows = []
     excluded = results.group("compounding/").query("metric == 'starts_excluded'").groupby("cell_id")["value"].mean()
     kinds = [
         ("open loop, policy actions", "policy", "median"),
@@ -98,7 +99,8 @@ def compounding_table(results: Results) -> Table:
 
 def growth_table(results: Results) -> Table:
     """How the open-loop error grows, and what else a curve of medians does not show; one row per cell and actions."""
-    frame, rows = compounding(results), []
+    frame = compounding(results)
+    rows = []
     leaked = results.group("compounding/").query("metric == 'leakage'").groupby("cell_id")["value"].median()
     for cell in results.cells:
         for actions in ("policy", "logged"):

@@ -78,7 +78,8 @@ def _meaning() -> Markup:
 
 
 def _summary(results: Results) -> list[tuple[str, str]]:
-    cells, settings = results.cells, [cell.spec["settings"] for cell in results.cells]
+    cells = results.cells
+    settings = [cell.spec["settings"] for cell in results.cells]
     finished = sum(bool(cell.done) and not cell.failed and not cell.missing for cell in cells)
     seeds = sorted({seed for cell in cells for seed in (*cell.done, *cell.failed, *cell.missing)})
     return [
@@ -109,7 +110,8 @@ def _state(cell: CellView) -> str:
 
 def _run(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the numbers of some seeds come from; what an older run did not write down is unknown."""
-    versions, seconds = run.get("versions"), run.get("seconds")
+    versions = run.get("versions")
+    seconds = run.get("seconds")
     return [
         ("seeds", ", ".join(str(seed) for seed in run["seeds"]) if "seeds" in run else "unknown"),
         ("status", _known(run, "status")),

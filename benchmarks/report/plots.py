@@ -61,7 +61,8 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
     curves = _curves(results)
     for name, tasks in _pages("learning_curves", _ordered(results, curves), _PAGE):
         yield name, draw(_learning, results, looks, curves, tasks)
-    groups, varied = ablations(results), ablation(results, rows).set_index("cell_id")
+    groups = ablations(results)
+    varied = ablation(results, rows).set_index("cell_id")
     for name, figure_of, of_fields in (("ablation", curves_figure, 1), ("heat", heat_figure, 2)):
         for page, some in _pages(name, [group for group in groups if len(group.fields) == of_fields], _PAGE):
             yield page, draw(figure_of, results, looks, varied, some)
@@ -95,10 +96,8 @@ def _scores(results: Results, looks: Looks, rows: pd.DataFrame, tasks: list[str]
         for cell in results.cells:
             own = rows.loc[rows["cell_id"] == cell.cell_id, "final"].tolist()
             if cell.task == task and own:
-                place, colour = (
-                    list(looks).index((cell.generator, cell.variant)),
-                    looks[cell.generator, cell.variant].colour,
-                )
+                place = list(looks).index((cell.generator, cell.variant))
+                colour = looks[cell.generator, cell.variant].colour
                 x = algorithms.index(cell.algorithm) + 0.8 * ((place + 0.5) / len(looks) - 0.5)
                 _one_score(ax, x, own, estimate.loc[cell.cell_id].to_dict(), colour)
         ax.set(
@@ -142,7 +141,8 @@ def _learning(results: Results, looks: Looks, curves: pd.DataFrame, tasks: list[
     for (i, task), (j, algorithm) in ((a, b) for a in enumerate(tasks) for b in enumerate(algorithms)):
         ax = grid[i][j]
         for cell in _cells(results, task, algorithm):
-            look, own = looks[cell.generator, cell.variant], curves[curves["cell_id"] == cell.cell_id]
+            look = looks[cell.generator, cell.variant]
+            own = curves[curves["cell_id"] == cell.cell_id]
             colour = look.colour
             estimate = estimates(own.assign(cell_id=own["step"]), "score")
             few = estimate["n"] < FEW_SEEDS
@@ -178,7 +178,8 @@ def _compounding(results: Results, looks: Looks, errors: pd.DataFrame, pairs: li
     for (i, (task, algorithm)), (j, (actions, quantity, title)) in (
         (a, b) for a in enumerate(pairs) for b in enumerate(kinds)
     ):
-        ax, drawn = grid[i][j], errors[(errors["task"] == task) & (errors["algorithm"] == algorithm)]
+        ax = grid[i][j]
+        drawn = errors[(errors["task"] == task) & (errors["algorithm"] == algorithm)]
         drawn = drawn[drawn["actions"] == actions]
         own = errors[(errors["task"] == task) & (errors["algorithm"] == algorithm)]
         shown = own[["median", "closed"]]
@@ -225,7 +226,8 @@ def _references(ax: Axes, drawn: pd.DataFrame, exact: list[str], bottom: float) 
 
     `exact`: generators that are as far below, such as copies of real rows.
     """
-    below, above = exact, set()
+    below = exact
+    above = set()
     for quantity, (label, look) in _REFERENCES.items():
         values = drawn.groupby("horizon")[quantity].median().dropna()
         if len(values) and values.max() < bottom:

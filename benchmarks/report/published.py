@@ -19,7 +19,9 @@ _METHODS = {"mopo": ["MOPO", "COMBO", "MOBILE", "RAMBO"], "trajectory": ["Diffus
 
 def published_table(results: Results, final: pd.DataFrame) -> Table:
     """One row per cell on a d4rl/ task, and one per published score of its algorithm or generator on the same file."""
-    estimate, known, rows = estimates(final), _published(), []
+    estimate = estimates(final)
+    known = _published()
+    rows = []
     for task in dict.fromkeys(cell.task for cell in results.cells if cell.task.startswith("d4rl/")):
         cells = [cell for cell in results.cells if cell.task == task and cell.cell_id in estimate.index]
         for cell in cells:

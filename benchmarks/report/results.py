@@ -101,7 +101,8 @@ def collect(store: ResultStore) -> Results:
     Raises:
         DataError: a file of the store is torn or was edited; names it.
     """
-    plan, found = store.planned(), {cell.cell_id: cell for cell in store.cells()}
+    plan = store.planned()
+    found = {cell.cell_id: cell for cell in store.cells()}
     planned = {entry["cell_id"]: entry for entry in plan.get("cells", [])}
     labels = {key: entry["variant"] for key, entry in planned.items()} | {
         key: cell.variant for key, cell in found.items()

@@ -164,7 +164,8 @@ def partners(results: Results) -> dict[str, str]:
 
 def _evaluated(settings: Mapping[str, int]) -> list[int]:
     """The updates after which a run evaluates."""
-    updates, every = settings["updates"], settings["evaluate_every"]
+    updates = settings["updates"]
+    every = settings["evaluate_every"]
     return [*range(every, updates, every), updates]
 
 

@@ -97,7 +97,8 @@ def improvement_table(results: Results, final: pd.DataFrame) -> Table:
 
 def detail_table(results: Results, final: pd.DataFrame) -> Table:
     """One row per cell: the score by the rule, and what other rules would have said."""
-    estimate, means = estimates(final), final.groupby("cell_id")[["last", "best"]].mean()
+    estimate = estimates(final)
+    means = final.groupby("cell_id")[["last", "best"]].mean()
     rows = []
     for cell in results.cells:
         numbers = [as_number(means[column].get(cell.cell_id, math.nan)) for column in ("last", "best")]
@@ -114,7 +115,8 @@ def detail_table(results: Results, final: pd.DataFrame) -> Table:
 
 def aggregate_table(final: pd.DataFrame) -> Table:
     """Over tasks: one row per generator x algorithm x variant."""
-    frame, rows = aggregate(final), []
+    frame = aggregate(final)
+    rows = []
     for (algorithm, variant, generator), group in frame.groupby(["algorithm", "variant", "generator"]):
         by_metric = group.set_index("metric")
         few = "†" if group["n_seeds"].iloc[0] < FEW_SEEDS else ""
@@ -191,7 +193,8 @@ def _separate(row: pd.DataFrame) -> set[str]:
     if len(row) < 2:
         return set()
     best = str(row["mean"].idxmax())
-    others, (seeds, low) = row.drop(index=best), values(row.loc[best, ["n", "low"]])
+    others = row.drop(index=best)
+    (seeds, low) = values(row.loc[best, ["n", "low"]])
     apart = (others["high"].fillna(others["mean"]) < low).all()
     return {best} if apart and seeds >= FEW_SEEDS else set()
 

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", help="of torch; default: all cores")
     parser.add_argument("--peers", help="folder with checkouts of peers' code; default: $ROLLOUTBENCH_PEERS")
     parser.add_argument("--jax", metavar="PYTHON", help="interpreter with jax, flax, optax and distrax")
-    parser.add_argument("--out", type=Path, default=Path("results/perf"), help="folder of the json files")
+    parser.add_argument("--out", type=Path, default=Path("results/speed"), help="folder of the json files")
     parser.add_argument("--quick", action="store_true", help="tiny work, one round: does it run?")
     parser.add_argument("--table", action="store_true", help="only draw the table again")
     asked = parser.parse_args(arguments)
@@ -103,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _machine(found: dict[str, Any]) -> str:
-    machine, peers = found["machine"], found.get("peers", {})
+    machine = found["machine"]
+    peers = found.get("peers", {})
     text = f"{machine['processor']}, {machine['device']}, {machine['threads']} threads, "
     text += f"torch {machine['versions']['torch']}, commit {str(machine['commit'])[:7]}"
     text += " with changes" if machine["dirty"] else ""

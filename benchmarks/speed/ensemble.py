@@ -51,8 +51,10 @@ def our_training(data: Dataset, updates: int) -> tuple[Turn, EnsembleDynamics]:
 def our_rollout(data: Dataset, model: EnsembleDynamics, batch: int, length: int) -> Turn:
     """Of `batch` states for `length` steps, an elite drawn for every one of them."""
     rng = Streams((0,))
-    actor, start = TanhGaussianActor(data, _HIDDEN, rng.fork("actor")), data.train.obs[None, :batch]
-    explore, noise = rng.fork("policy"), rng.fork("model")
+    actor = TanhGaussianActor(data, _HIDDEN, rng.fork("actor"))
+    start = data.train.obs[None, :batch]
+    explore = rng.fork("policy")
+    noise = rng.fork("model")
 
     def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         return torch.zeros(obs.shape[:-1], dtype=torch.bool)
@@ -66,9 +68,11 @@ def our_rollout(data: Dataset, model: EnsembleDynamics, batch: int, length: int)
 
 def their_ensemble(kit: ModuleType) -> Any:
     """With the settings of its MOPO script, but no penalty."""
-    hidden, decay = [_CONFIG.width] * (len(_CONFIG.weight_decay) - 1), list(_CONFIG.weight_decay)
+    hidden = [_CONFIG.width] * (len(_CONFIG.weight_decay) - 1)
+    decay = list(_CONFIG.weight_decay)
     net = kit.modules.EnsembleDynamicsModel(OBS, ACTION, hidden, _CONFIG.members, _CONFIG.elites, weight_decays=decay)
-    optimizer, scaler = torch.optim.Adam(net.parameters(), lr=_CONFIG.learning_rate), kit.utils.scaler.StandardScaler()
+    optimizer = torch.optim.Adam(net.parameters(), lr=_CONFIG.learning_rate)
+    scaler = kit.utils.scaler.StandardScaler()
 
     class Unsaved(kit.dynamics.EnsembleDynamics):  # type: ignore[misc, name-defined]
         def save(self, save_path: str) -> None:
@@ -88,7 +92,9 @@ def their_training(ensemble: Any, data: Dataset, updates: int) -> Turn:
 
 def their_rollout(kit: ModuleType, ensemble: Any, data: Dataset, batch: int, length: int) -> Turn:
     """MOPO's, under the actor of its script."""
-    nets, modules, hidden = kit.nets, kit.modules, list(_HIDDEN)
+    nets = kit.nets
+    modules = kit.modules
+    hidden = list(_HIDDEN)
     head = modules.TanhDiagGaussian(hidden[-1], ACTION, unbounded=True, conditioned_sigma=True)
     critics = [modules.Critic(nets.MLP(OBS + ACTION, hidden)) for _ in range(2)]  # the policy cannot be made without
     models = [modules.ActorProb(nets.MLP(OBS, hidden), head), *critics]
@@ -109,9 +115,10 @@ def compare(
     Raises:
         RuntimeError: the networks have other sizes, so the ratios would mean nothing.
     """
-    data, known = hopper_sized(rows), Peers(peers)
+    data = hopper_sized(rows)
+    known = Peers(peers)
     kit = known.get(PEER, lambda root: load(root / "offlinerlkit/__init__.py", _STUBS, _PARTS))
-    updates = ceil((rows - min(round(_CONFIG.holdout * rows), _CONFIG.holdout_rows)) / _CONFIG.batch_size)
+    updates = ceil((rows - min(round(_CONFIG.validation * rows), _CONFIG.validation_rows)) / _CONFIG.batch_size)
     training, model = our_training(data, updates)
     theirs = their_ensemble(kit) if kit else None
     parameters = sum(parameter.numel() for parameter in model.net.parameters())

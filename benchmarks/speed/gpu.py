@@ -80,7 +80,9 @@ class Bench:
     """A device and what is measured on it; every figure is a method."""
 
     def __init__(self, device: torch.device, sizes: Sizes, budget: float) -> None:
-        self.device, self.sizes, self._ends = device, sizes, time.monotonic() + budget
+        self.device = device
+        self.sizes = sizes
+        self._ends = time.monotonic() + budget
         self.ceilings = dict[str, float]()  # FLOP/s by precision
         self._references = dict[int, Tensor]()  # states in float32, by evaluations
 
@@ -90,7 +92,8 @@ class Bench:
 
     def find_ceilings(self) -> dict[str, Any]:
         """TFLOP/s of large matrix products, GB/s of a copy within the device."""
-        n, found = self.sizes.product, dict[str, Any]()
+        n = self.sizes.product
+        found = dict[str, Any]()
         for precision in ("float32", "tf32", "bf16"):
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             one, other = torch.randn(2, n, n, device=self.device).to(dtype)
@@ -119,8 +122,10 @@ class Bench:
 
     def updates_agree(self) -> dict[str, Any]:
         """The same ten updates here and on the CPU: relative distance of all weights, and of how far they moved."""
-        cpu, algorithm = torch.device("cpu"), replace(self.algorithm, target_noise=0.0)
-        data, rng = hopper_sized(1_000), Streams((0, 1), "agree")
+        cpu = torch.device("cpu")
+        algorithm = replace(self.algorithm, target_noise=0.0)
+        data = hopper_sized(1_000)
+        rng = Streams((0, 1), "agree")
         mixer = Mixer(data.train, Buffer(2, 1, OBS, ACTION, cpu), 1.0, algorithm.batch_size)
         here, there = (algorithm.init(data.to(device), Streams((0, 1), "", device)) for device in (cpu, self.device))
         for part in ("actor", "critic", "target_actor", "target_critic"):  # not the optimisers: a GPU has its own
@@ -130,7 +135,8 @@ class Bench:
             batch = mixer.batch(rng)
             algorithm.update(here, batch, rng)
             algorithm.update(there, batch.map(lambda x: x.to(self.device)), rng)
-        error, moved = _weights(there) - _weights(here), _weights(here) - before
+        error = _weights(there) - _weights(here)
+        moved = _weights(here) - before
         value = float(error.norm() / _weights(here).norm())
         return {
             "value": value,
@@ -185,7 +191,8 @@ class Bench:
         reference = self._references.get(sampler.evaluations)
         if precision == "float32":
             self._references[sampler.evaluations] = obs
-        value, length = median(runs), self.sizes.window - 1
+        value = median(runs)
+        length = self.sizes.window - 1
         flop = self.released.cost(sampler, ROUNDS, length)["flops"] * length * self.sizes.rollouts
         ceiling = self.ceilings.get(precision.split()[0])
         return {
@@ -303,7 +310,8 @@ def measure(device: torch.device, sizes: Sizes, budget: float, out: Path | None 
 
     A figure that fails does not cost the others.
     """
-    bench, scale = Bench(device, sizes, budget), 1.0 if device.type == "cuda" else 0.0
+    bench = Bench(device, sizes, budget)
+    scale = 1.0 if device.type == "cuda" else 0.0
     found: dict[str, Any] = {"machine": machine(device), "budget_seconds": budget, "figures": {}}
     for name, (call, needs) in FIGURES.items():
         started = time.monotonic()

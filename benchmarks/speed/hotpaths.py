@@ -35,7 +35,8 @@ def hot_paths(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
 
     `folder` keeps the models that the generators need.
     """
-    task, rng = load_task("toy/linear", DataOptions(size=4000)), Streams(_SEEDS)
+    task = load_task("toy/linear", DataOptions(size=4000))
+    rng = Streams(_SEEDS)
     data, _ = task.dataset()
     policy = build_method("algorithms", "td3bc", {"preset": "smoke"}).init(data, rng.fork("policy")).policy
     for name, small in _GENERATORS.items():
@@ -55,7 +56,8 @@ def hot_paths(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
         mixer = Mixer(data.train, Buffer(len(_SEEDS), 1, 4, 2, "cpu"), 1.0, config.batch_size)
 
         def update(config: Any = config, state: Any = state, mixer: Mixer = mixer) -> None:
-            batches, noise = rng.fork("batches"), rng.fork("noise")
+            batches = rng.fork("batches")
+            noise = rng.fork("noise")
             for _ in range(10):
                 config.update(state, mixer.batch(batches), noise)
 
@@ -63,7 +65,8 @@ def hot_paths(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     scores = torch.rand(10, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     yield "bootstrap", lambda: stratified_bootstrap(scores, iqm, 2000, torch.Generator().manual_seed(0))
     hopper = simulator("Hopper-v4")
-    begin, action = hopper.reset(32, rng)[0], 2 * rng.uniform(32, 20, 3)[0] - 1
+    begin = hopper.reset(32, rng)[0]
+    action = 2 * rng.uniform(32, 20, 3)[0] - 1
     yield "replay", lambda: hopper.replay(begin, action)
 
 
@@ -75,7 +78,8 @@ def measure(repeats: int = 7) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         for name, call in hot_paths(Path(folder)):
             call()
-            own, reference = [], []
+            own = []
+            reference = []
             for _ in range(repeats):  # in turns, so that both see the same machine
                 reference.append(_seconds(_reference))
                 own.append(_seconds(call))

@@ -6,7 +6,8 @@ from core.data import Dataset, Trajectories, Transitions
 
 __all__ = ["ACTION", "OBS", "hopper_sized"]
 
-OBS, ACTION = 11, 3
+OBS = 11
+ACTION = 3
 _EPISODE = 1000  # rows
 
 
@@ -17,7 +18,8 @@ def hopper_sized(rows: int) -> Dataset:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=rng)
 
-    obs, action = normal(rows, OBS), normal(rows, ACTION).clamp(-1, 1)
+    obs = normal(rows, OBS)
+    action = normal(rows, ACTION).clamp(-1, 1)
     train = Transitions(obs, action, normal(rows), normal(rows, OBS), torch.zeros(rows, dtype=torch.bool))
     alive = torch.ones(1, 2, dtype=torch.bool)
     heldout = Trajectories(normal(1, 2, ACTION).clamp(-1, 1), normal(1, 3, OBS), normal(1, 2), ~alive, alive)

@@ -22,7 +22,9 @@ from benchmarks.speed.turns import Figure
 from core.files import write_json
 from metrics.statistics import iqm, mean, median, optimality_gap, stratified_bootstrap
 
-ALGORITHMS, RUNS, TASKS = 5, 10, 12
+ALGORITHMS = 5
+RUNS = 10
+TASKS = 12
 STATISTICS = {"mean": mean, "median": median, "iqm": iqm, "optimality_gap": optimality_gap}
 
 
@@ -97,10 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a few resamples: does it run?")
     asked = parser.parse_args(arguments)
     if asked.quick:
-        asked.reps, asked.repeats = 20, 1
+        asked.reps = 20
+        asked.repeats = 1
     device = torch.device(asked.device)
     with threads(1):
-        row, where = compare(device, asked.statistics, asked.reps, asked.repeats), machine(device)
+        row = compare(device, asked.statistics, asked.reps, asked.repeats)
+        where = machine(device)
     table = [["ours", *row["ours"].values()]]
     if row["rliable"]:
         table += [["rliable", *row["rliable"].values()], ["ratio", row["ratio_wall"], row["ratio_cpu"]]]

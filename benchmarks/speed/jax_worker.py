@@ -98,7 +98,8 @@ def _trainer(peer: Any, rows: int, obs_dim: int, action_dim: int) -> tuple[Calla
     data = peer.Transition(obs, action, jax.random.normal(next(keys), (rows,)), next_obs, jnp.zeros(rows))
     arguments = peer.Args()
     units = (obs.mean(0), obs.std(0))
-    actor, critic = peer.DeterministicTanhActor(action_dim, *units), peer.DualQNetwork(*units)
+    actor = peer.DeterministicTanhActor(action_dim, *units)
+    critic = peer.DualQNetwork(*units)
 
     def start(key: Any) -> Any:
         key, of_actor, of_critic = jax.random.split(key, 3)

@@ -70,7 +70,8 @@ def load(file: Path, stubs: Iterable[str] = (), submodules: Iterable[str] = ()) 
     spec = spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)] if package else None)
     if spec is None or spec.loader is None:
         raise ValueError(f"file must be Python source, got {file}")
-    module, stubs = module_from_spec(spec), list(stubs)
+    module = module_from_spec(spec)
+    stubs = list(stubs)
     with _restored([name, *stubs]):
         sys.modules.update({stub: _Stub(stub) for stub in stubs} | {name: module})
         try:

@@ -36,7 +36,8 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds = defaultdict[str, float](float)
-        self._running, self._since = ["other"], time.perf_counter()
+        self._running = ["other"]
+        self._since = time.perf_counter()
 
     @contextmanager
     def __call__(self, activity: str) -> Iterator[None]:
@@ -82,7 +83,8 @@ def profile(suite: str, overrides: list[str], device: str) -> dict[str, Any]:
         encoding="utf-8",
         check=True,
     )
-    total, said = time.time() - started, json.loads(ran.stdout.splitlines()[-1])
+    total = time.time() - started
+    said = json.loads(ran.stdout.splitlines()[-1])
     seconds = said.pop("seconds")
     made = seconds.pop("made once", 0.0)  # a dataset of this machine, at its first use: of no cell
     start = seconds.pop("start") + said.pop("began") - started  # with the interpreter itself
@@ -95,7 +97,8 @@ def profile(suite: str, overrides: list[str], device: str) -> dict[str, Any]:
 
 def _run(suite: str, overrides: list[str], device_name: str) -> dict[str, Any]:
     """The cell in this process."""
-    began, watch = time.time(), Stopwatch()
+    began = time.time()
+    watch = Stopwatch()
     with watch("start"):
         import torch
 
@@ -168,7 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     if asked.quick:
-        asked.suite, asked.overrides = "smoke", ["generators=['dydiff']", "seeds=[0]"]
+        asked.suite = "smoke"
+        asked.overrides = ["generators=['dydiff']", "seeds=[0]"]
     if asked.here:
         print(json.dumps(_run(asked.suite, asked.overrides, asked.device)))
         return

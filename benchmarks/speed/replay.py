@@ -26,18 +26,23 @@ from core.files import write_json
 from core.random import Streams
 from tasks.simulators.locomotion import simulator
 
-ENVIRONMENT, ROWS, STEPS = "Hopper-v4", 256, 100
+ENVIRONMENT = "Hopper-v4"
+ROWS = 256
+STEPS = 100
 
 
 def inputs(rows: int, steps: int) -> tuple[Float64[Tensor, "B X"], Float[Tensor, "B L A"]]:
     """Start states of the environment's own reset and uniform actions."""
-    sim, rng = simulator(ENVIRONMENT), Streams((0,))
+    sim = simulator(ENVIRONMENT)
+    rng = Streams((0,))
     return sim.reset(rows, rng)[0], 2 * rng.uniform(rows, steps, sim.action_dim)[0] - 1
 
 
 def loop(env: Any, state: Float64[Tensor, "B X"], action: Float[Tensor, "B L A"]) -> Float64[Tensor, "B L+1 X"]:
     """The states that gymnasium reaches, one row and one step at a time."""
-    begin, torque, states = state.numpy(), action.double().numpy(), []
+    begin = state.numpy()
+    torque = action.double().numpy()
+    states = []
     for row in range(len(begin)):
         mujoco.mj_resetData(env.model, env.data)
         env.set_state(begin[row, : env.model.nq], begin[row, env.model.nq :])
@@ -55,7 +60,9 @@ def compare(rows: int, steps: int, repeats: int) -> dict[str, Any]:
         RuntimeError: the states differ, so the ratio would mean nothing.
     """
     gymnasium.logger.min_level = gymnasium.logger.ERROR  # -v4 is called out of date at every start
-    env, sim, (state, action) = gymnasium.make(ENVIRONMENT).unwrapped, simulator(ENVIRONMENT), inputs(rows, steps)
+    env = gymnasium.make(ENVIRONMENT).unwrapped
+    sim = simulator(ENVIRONMENT)
+    (state, action) = inputs(rows, steps)
     sim.replay(state[:2], action[:2])  # warm up: compiles the model
     runs: dict[str, list[Seconds]] = {"ours": [], "gymnasium": []}
     for _ in range(repeats):
@@ -94,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     rows, steps, repeats = (3, 4, 1) if asked.quick else (ROWS, STEPS, asked.repeats)
     with threads(asked.threads):
-        result, where = compare(rows, steps, repeats), machine(torch.device("cpu"))
+        result = compare(rows, steps, repeats)
+        where = machine(torch.device("cpu"))
     print(
         f"{ENVIRONMENT}, {rows} rollouts x {steps} steps, median of {repeats}; states {result['states']}; "
         f"{where['processor']}, ours on {where['threads']} threads"

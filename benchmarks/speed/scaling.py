@@ -1,4 +1,4 @@
-"""How time and memory grow with the size of a job: python -m benchmarks.speed.scaling --out results/perf/scaling.json.
+"""How time and memory grow with the size of a job: python -m benchmarks.speed.scaling --out results/speed/scaling.json.
 
 Every point is a process of its own. Updates: TD3+BC of 2 x 256 units on a file in D4RL's layout, Hopper's dimensions.
 Roll-outs: DyDiff's preset `small`. Cells: one small matrix. The figure is drawn from the json beside it; `--draw` draws
@@ -128,7 +128,8 @@ def figure(found: dict[str, Any]) -> Drawing:
 
 
 def _panels(time: Axes, memory: Axes, axis: Axis, points: list[dict[str, Any]]) -> None:
-    x, seconds = [point[axis.setting] for point in points], [point["seconds"] for point in points]
+    x = [point[axis.setting] for point in points]
+    seconds = [point["seconds"] for point in points]
     scale, unit = next(((s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if max(seconds) * s >= 1), (1e6, "µs"))
     time.plot(x, [scale * value for value in seconds], "o-", color=COLOURS["ensemble"])
     memory.plot(x, [point["peak_mib"] for point in points], "o-", color=COLOURS["dydiff"])
@@ -172,7 +173,8 @@ def figures(found: dict[str, Any]) -> list[Figure]:
         points = found["axes"][name]
         return points[0], points[-1]
 
-    (one, many), (few, all_rows) = span("seeds"), span("rows")
+    (one, many) = span("seeds")
+    (few, all_rows) = span("rows")
     faster = found["axes"]["jobs"][0]["seconds"] / found["axes"]["jobs"][-1]["seconds"]
     lines = [
         Figure(

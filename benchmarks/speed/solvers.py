@@ -25,7 +25,8 @@ from models.diffusion.edm import Sampler
 __all__ = ["compare", "figures", "main"]
 
 SUITE = Path("results/reference/fidelity-samplers")
-RELEASED, OURS = "released: heun 34, churn 60", f"dpm++ {Sampler().steps}"
+RELEASED = "released: heun 34, churn 60"
+OURS = f"dpm++ {Sampler().steps}"
 _ONE = "one round"  # DyDiff's other settings make two
 _KINDS = ("policy", "logged")
 _FAMILIES = {"heun": "ensemble", "dpm++": "dydiff", "warm": "synther", "released": "none"}  # and whose colour they get

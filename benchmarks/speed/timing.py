@@ -30,7 +30,8 @@ class Seconds(NamedTuple):
 
 def timed(call: Callable[[], Result]) -> tuple[Result, Seconds]:
     """The result and the time it took; a call that uses a GPU must wait for it."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    cpu = time.process_time()
     result = call()
     return result, Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
@@ -46,7 +47,8 @@ def paced(call: Callable[[], object], device: torch.device, seconds: float, leas
         return time.perf_counter() - started
 
     once()
-    runs, ends = list[float](), time.perf_counter() + seconds
+    runs = list[float]()
+    ends = time.perf_counter() + seconds
     while len(runs) < least or time.perf_counter() < ends:
         runs.append(once())
     return median(runs)

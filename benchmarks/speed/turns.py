@@ -73,7 +73,8 @@ def take_turns(unit: str, turns: Mapping[str, Turn | None], peers: Sequence[str]
 def turns_table(found: Mapping[str, Any], not_there: Mapping[str, str]) -> str:
     """What `take_turns` found, as text; `not_there` says why somebody is not there."""
     compared = {peer for ratios in found["ratios"].values() for peer in ratios}
-    peers, rows = [name for name in found["rates"] if name in compared], []
+    peers = [name for name in found["rates"] if name in compared]
+    rows = []
     for name, rates in found["rates"].items():
         ratios = [found["ratios"][name].get(peer) for peer in peers]
         numbers = [rates[key] for key in ("median", "lowest", "highest")] if rates else [not_there[name], None, None]

@@ -52,7 +52,9 @@ def released(module: ModuleType, config: UNetConfig) -> nn.Module:
 def forward(net: Net, batch: int, steps: int) -> Turn:
     """Evaluations without gradients."""
     rng = Streams((0,))
-    x, feature, shown = rng.normal(batch, _MODEL.rows, _FEATURES), rng.normal(batch), _shown(rng, batch)
+    x = rng.normal(batch, _MODEL.rows, _FEATURES)
+    feature = rng.normal(batch)
+    shown = _shown(rng, batch)
 
     @torch.no_grad()
     def call() -> None:
@@ -72,7 +74,8 @@ def loss(net: Net, rng: Streams, x: Float[Tensor, "S B H D"], shown: Float[Tenso
 
 def our_training(net: nn.Module, batch: int, steps: int) -> Turn:
     """Steps as all our diffusion models make them."""
-    rng, optimizer = Streams((0,)), adam(net.parameters(), _MODEL.learning_rate)
+    rng = Streams((0,))
+    optimizer = adam(net.parameters(), _MODEL.learning_rate)
     x = rng.normal(batch, _MODEL.rows, _FEATURES)
 
     def batch_loss(rng: Streams) -> Float[Tensor, " S"]:
@@ -87,8 +90,10 @@ def our_training(net: nn.Module, batch: int, steps: int) -> Turn:
 
 def their_training(net: nn.Module, batch: int, steps: int) -> Turn:
     """Steps of torch's Adam."""
-    rng, optimizer = Streams((0,)), torch.optim.Adam(net.parameters(), lr=_MODEL.learning_rate)
-    x, nothing = rng.normal(batch, _MODEL.rows, _FEATURES), torch.zeros(1, batch, _MODEL.rows, 0)
+    rng = Streams((0,))
+    optimizer = torch.optim.Adam(net.parameters(), lr=_MODEL.learning_rate)
+    x = rng.normal(batch, _MODEL.rows, _FEATURES)
+    nothing = torch.zeros(1, batch, _MODEL.rows, 0)
 
     def call() -> None:
         for _ in range(steps):
@@ -101,9 +106,11 @@ def their_training(net: nn.Module, batch: int, steps: int) -> Turn:
 
 def compare(peers: Path | None, repeats: int, *, batch: int, steps: int, compiled: bool = False) -> dict[str, Any]:
     """Trajectories per second of both, in turns, and how large both networks are."""
-    config, known = _MODEL.denoiser, Peers(peers)
+    config = _MODEL.denoiser
+    known = Peers(peers)
     module = known.get(PEER, lambda root: load(root / "training/TemporalUnet.py", _STUBS))
-    own, theirs = config.init(_FEATURES, _CHANNELS, Streams((0,))), module and released(module, config)
+    own = config.init(_FEATURES, _CHANNELS, Streams((0,)))
+    theirs = module and released(module, config)
     turns = {"forward": {"ours": forward(own, batch, steps)}, "training": {"ours": our_training(own, batch, steps)}}
     if compiled:
         turns = {name: also_compiled(turn) for name, turn in turns.items()}
@@ -156,8 +163,10 @@ def _seeded(net: nn.Module) -> Net:
 
 def _shown(rng: Streams, batch: int) -> Float[Tensor, "S B H C"]:
     """Condition channels where the start and all actions are known: as many as the trajectory model has."""
-    known, mask = rng.normal(batch, _MODEL.rows, _FEATURES), torch.zeros(1, 1, _MODEL.rows, _FEATURES).bool()
-    mask[:, :, 0], mask[..., OBS:] = True, True
+    known = rng.normal(batch, _MODEL.rows, _FEATURES)
+    mask = torch.zeros(1, 1, _MODEL.rows, _FEATURES).bool()
+    mask[:, :, 0] = True
+    mask[..., OBS:] = True
     return torch.cat([condition_channels(known, mask), torch.ones_like(known[..., :1])], -1)
 
 

@@ -28,7 +28,8 @@ from core.data import Dataset
 __all__ = ["compare", "figures", "main"]
 
 SEEDS = 8
-_ONE, _ALL = "1 seed", f"{SEEDS} seeds"
+_ONE = "1 seed"
+_ALL = f"{SEEDS} seeds"
 _OF_JAX = (f"unifloral, {_ONE}", f"unifloral, {_ALL}")
 _STUBS = ("d4rl", "gym", "pyrallis", "wandb")
 FULL: dict[str, Any] = {"rows": 1_000_000, "updates": 40, "compiled": True}
@@ -45,13 +46,15 @@ def ours(data: Dataset, seeds: int, updates: int) -> tuple[Turn, int]:
 
 def corl(module: ModuleType, data: Dataset, updates: int) -> tuple[Turn, int]:
     """(updates as its training loop makes them, parameters)."""
-    config, rows = TD3BC(), data.train
+    config = TD3BC()
+    rows = data.train
     actor = module.Actor(OBS, ACTION, 1.0)
     critics = [module.Critic(OBS, ACTION) for _ in range(2)]
     nets = [actor, *critics]
     optimizers = [torch.optim.Adam(net.parameters(), lr=config.learning_rate) for net in nets]
     paired = [part for pair in zip(nets, optimizers, strict=True) for part in pair]
-    trainer, buffer = module.TD3_BC(1.0, *paired), module.ReplayBuffer(OBS, ACTION, len(rows.obs))
+    trainer = module.TD3_BC(1.0, *paired)
+    buffer = module.ReplayBuffer(OBS, ACTION, len(rows.obs))
     names = {"observations": rows.obs, "actions": rows.action, "next_observations": rows.next_obs}
     names |= {"rewards": rows.reward, "terminals": rows.terminated.float()}
     buffer.load_d4rl_dataset({name: values.numpy() for name, values in names.items()})
@@ -71,7 +74,9 @@ def compare(
     Raises:
         RuntimeError: somebody's networks have another size, so the ratio would mean nothing.
     """
-    data, known, of_each = hopper_sized(rows), Peers(peers), max(2 * updates // SEEDS, 4)
+    data = hopper_sized(rows)
+    known = Peers(peers)
+    of_each = max(2 * updates // SEEDS, 4)
     turns: dict[str, Turn | None] = dict.fromkeys(["CORL", *_OF_JAX])
     parameters: dict[str, int] = {}
     with ExitStack() as stack:
@@ -102,7 +107,8 @@ def compare(
 
 def figures(found: Mapping[str, Any]) -> list[Figure]:
     """Lines of the table of figures."""
-    turns, missing = found["measured"]["updates"], found["not_there"]
+    turns = found["measured"]["updates"]
+    missing = found["not_there"]
 
     def line(name: str, peer: str, asked: str = "") -> Figure:
         return Figure(f"TD3+BC, {name}, beside {peer}", asked, ratio_text(turns, f"ours, {name}", peer, missing))

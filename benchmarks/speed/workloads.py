@@ -65,7 +65,8 @@ def write_d4rl(folder: Path, rows: int, dtype: str = "float32") -> None:
 
     Episodes have 500 steps; every second one terminates. D4RL's own files are float32, or float64 (medium-replay).
     """
-    rng, steps = np.random.default_rng(0), np.arange(rows) % 500
+    rng = np.random.default_rng(0)
+    steps = np.arange(rows) % 500
     with h5py.File(folder / f"{_D4RL}.hdf5", "w") as file:
         qpos = file.create_dataset("infos/qpos", (rows, 6), dtype)
         qvel = file.create_dataset("infos/qvel", (rows, 6), dtype)
@@ -99,7 +100,8 @@ def _updates(
     """A D4RL file is read, TD3+BC begins, the ring is filled, updates are timed. Seconds: per update of one seed."""
     started = time.perf_counter()
     data = load_task(f"d4rl/{_D4RL}", DataOptions(Path(folder))).dataset()[0].to(device)
-    loaded, loaded_mib = time.perf_counter() - started, peak_memory_mib(torch.device("cpu"))
+    loaded = time.perf_counter() - started
+    loaded_mib = peak_memory_mib(torch.device("cpu"))
     algorithm = TD3BC(batch_size=batch, hidden=(hidden, hidden))
     step, _, buffer = training(algorithm, data, seeds, device, buffer_rows=buffer_rows)
     rng = Streams(range(seeds), "rows", device)
@@ -123,7 +125,8 @@ def _rollout(
     """DyDiff's generation by models that are hardly fitted, which changes no time. Seconds: per transition."""
     few = {"max_updates": 10}
     fields = {"iterations": iterations, "model": {"updates": 5}, "reward": few, "dynamics": few}
-    generator, rng = build_method("generators", "dydiff", {"preset": preset, **fields}), Streams((0,), device=device)
+    generator = build_method("generators", "dydiff", {"preset": preset, **fields})
+    rng = Streams((0,), device=device)
     task = load_task("toy/linear", DataOptions(size=4000))
     data = task.dataset()[0].to(device)
     fitted = generator.fit(task, data, ModelCache(rng.fork("models")), rng.fork("fit"))
@@ -144,7 +147,8 @@ def _cells(device: torch.device, jobs: int, number: int = 4, updates: int = 400)
     rates = [1e-3 / (1 + cell) for cell in range(number)]
     overrides = [f"updates={updates}", "seeds=[0]", 'generators=["none"]', f"vary.td3bc.learning_rate={rates}"]
     with tempfile.TemporaryDirectory() as folder:
-        store, specs = ResultStore(Path(folder)), cells(load_suite("smoke", overrides))
+        store = ResultStore(Path(folder))
+        specs = cells(load_suite("smoke", overrides))
         started = time.perf_counter()
         if matrix.run_missing(specs, store, device, None, matrix.local(jobs)):
             raise RuntimeError("a cell failed")
@@ -159,7 +163,8 @@ WORKLOADS: dict[str, Callable[..., dict[str, Any]]] = {"updates": _updates, "rol
 
 def main() -> None:
     """Run one workload here and print what it measured as one line of json."""
-    workload, settings = sys.argv[1], json.loads(sys.argv[2])
+    workload = sys.argv[1]
+    settings = json.loads(sys.argv[2])
     device = torch.device(settings.pop("device", "cpu"))
     if device.type == "cpu":
         torch.set_num_threads(1)

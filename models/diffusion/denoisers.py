@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from core.config import STRICT, Count
+from core.config import configuration
 from core.random import Streams
 from models.bitwise import silu
 from models.nn import MLP, Conv1d, LayerNorm, Linear
@@ -40,14 +40,14 @@ class NoiseFeatures(nn.Module):
         return torch.cat([feature[..., None], angle.sin(), angle.cos()], -1)
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class ResidualMLPConfig:
     """SynthER's denoiser; its own width is 2048 (1024 for some sets)."""
 
-    width: Count = 256
-    blocks: Count = 6
-    embedding: Count = 128  # of the row and of the noise level
-    frequencies: Count = 8
+    width: PositiveInt = 256
+    blocks: PositiveInt = 6
+    embedding: PositiveInt = 128  # of the row and of the noise level
+    frequencies: PositiveInt = 8
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"small": {}, "paper": {"width": 2048}}
 
@@ -69,7 +69,8 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, config: ResidualMLPConfig, features: int, rng: Streams) -> None:
         super().__init__()
-        copies, embedding = (len(rng.seeds),), config.embedding
+        copies = (len(rng.seeds),)
+        embedding = config.embedding
         self.noise = NoiseFeatures(config.frequencies, rng.fork("noise"))
         self.embed_noise = MLP(copies, [2 * config.frequencies + 1, embedding, embedding], rng, activation=silu)
         self.embed_row = Linear(copies, features, embedding, rng)
@@ -85,14 +86,14 @@ class ResidualMLP(nn.Module):
         return self.last(h.relu())
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class UNetConfig:
     """Size and reach of the temporal U-Net. The defaults are `small`, for two CPU cores; `paper` is DyDiff's size."""
 
-    dim: Count = 32  # channels are dim * multiplier at each level; each level halves the rows
-    multipliers: tuple[Count, ...] = (1, 2, 4)
-    blocks: Count = 2  # residual blocks at each level, on the way down and on the way up
-    kernel: Count = 5  # rows that a convolution sees
+    dim: PositiveInt = 32  # channels are dim * multiplier at each level; each level halves the rows
+    multipliers: tuple[PositiveInt, ...] = (1, 2, 4)
+    blocks: PositiveInt = 2  # residual blocks at each level, on the way down and on the way up
+    kernel: PositiveInt = 5  # rows that a convolution sees
     causal: bool = False  # row t of the output then depends on rows 0..t of x and of the conditions, only
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"small": {}, "paper": {"dim": 128, "multipliers": [1, 4, 8]}}
@@ -135,7 +136,8 @@ class TemporalUNet(nn.Module):
 
     def __init__(self, config: UNetConfig, features: int, conditions: int, rng: Streams) -> None:
         super().__init__()
-        copies, dim = (len(rng.seeds),), config.dim
+        copies = (len(rng.seeds),)
+        dim = config.dim
         widths = [features + conditions, *(dim * multiplier for multiplier in config.multipliers)]
         self.reduction = 2 ** (len(config.multipliers) - 1)
         self.noise = NoiseFeatures(dim // 2, rng.fork("noise"))
@@ -253,7 +255,9 @@ def _rowwise(layer: nn.Module, x: Float[Tensor, "S B H C"]) -> Float[Tensor, "S 
 @cache
 def _unet_flops(config: UNetConfig, features: int, conditions: int, rows: int) -> int:
     """Counted layer by layer, as the network is built."""
-    levels, dim, kernel = len(config.multipliers), config.dim, config.kernel
+    levels = len(config.multipliers)
+    dim = config.dim
+    kernel = config.kernel
     widths = [features + conditions, *(dim * multiplier for multiplier in config.multipliers)]
     lengths = [-(-rows // 2 ** (levels - 1)) * 2 ** (levels - 1 - level) for level in range(levels)]
 

@@ -15,10 +15,10 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from core.config import STRICT, Count, NonNegative, Positive
+from core.config import configuration
 from core.random import Streams
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "dpm_solver",
     "heun",
     "loss_weight",
-    "masked_mean",
+    "masked_mean_or_zero",
     "noise_feature",
     "precondition",
     "scalings",
@@ -91,10 +91,10 @@ def denoising_loss(
 ) -> Float[Tensor, " S"]:
     """lambda(sigma) (D - y)^2, the mean over entries where `mask` is True: those that are free and not padding."""
     error = _like(loss_weight(sigma, sigma_data), clean) * (denoised - clean).square()
-    return error.flatten(1).mean(1) if mask is None else masked_mean(error, mask.expand_as(error))
+    return error.flatten(1).mean(1) if mask is None else masked_mean_or_zero(error, mask.expand_as(error))
 
 
-def masked_mean(error: Float[Tensor, "S *row"], mask: Bool[Tensor, "S *row"]) -> Float[Tensor, " S"]:
+def masked_mean_or_zero(error: Float[Tensor, "S *row"], mask: Bool[Tensor, "S *row"]) -> Float[Tensor, " S"]:
     """The mean over a seed's entries where `mask` is True; 0 where none is."""
     return error.where(mask, torch.zeros_like(error)).flatten(1).sum(1) / mask.flatten(1).sum(1).clamp(min=1)
 
@@ -104,7 +104,8 @@ def schedule(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho:
 
     sigma_i = (sigma_max^(1/rho) + i/(steps-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho.
     """
-    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    high = sigma_max ** (1 / rho)
+    low = sigma_min ** (1 / rho)
     return [*((high + i / max(steps - 1, 1) * (low - high)) ** rho for i in range(steps)), 0.0]
 
 
@@ -134,14 +135,16 @@ def heun(
     evaluation of a churned step sees noised conditions, which training never shows, as in DyDiff's released code
     (generate_rl.py:66). The Euler step starts from the churned point (policy-guided-diffusion edm.py:235 does not).
     """
-    x, limit = impose(begin + latent * levels[0]), sqrt(2) - 1
+    x = impose(begin + latent * levels[0])
+    limit = sqrt(2) - 1
     for step, (sigma, after) in enumerate(pairwise(levels)):
         x = impose(guide(x, step))
         gamma = min(churn / (len(levels) - 1), limit) if churn_range[0] <= sigma <= churn_range[1] else 0.0
         if gamma > 0:
             raised = sigma * (1 + gamma)
             fresh = rng.fork(f"churn/{step}").normal(*x.shape[1:])
-            x, sigma = x + sqrt(raised**2 - sigma**2) * churn_noise * fresh, raised
+            x = x + sqrt(raised**2 - sigma**2) * churn_noise * fresh
+            sigma = raised
             x = impose(x) if recondition_after_churn else x
         slope = (x - denoise(x, _levels(sigma, x))) / sigma
         euler = impose(x + (after - sigma) * slope)
@@ -168,7 +171,9 @@ def dpm_solver(
     D* = D_i + (D_i - D_{i-1}) / (2 r), and D* = D_i in the first step and in the last, to sigma = 0.
     Source: Lu et al. 2022, algorithm 2, for alpha = 1.
     """
-    x, previous, last = impose(begin + latent * levels[0]), None, 0.0
+    x = impose(begin + latent * levels[0])
+    previous = None
+    last = 0.0
     for step, (sigma, after) in enumerate(pairwise(levels)):
         x = impose(guide(x, step))
         clean = denoise(x, _levels(sigma, x))
@@ -177,11 +182,12 @@ def dpm_solver(
         span = log(sigma / after)
         guess = clean if previous is None else clean + (clean - previous) * (span / (2 * last))
         x = impose(after / sigma * x - expm1(-span) * guess)
-        previous, last = clean, span
+        previous = clean
+        last = span
     return x
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class Sampler:
     """How samples are drawn; a field of every diffusion generator.
 
@@ -192,13 +198,13 @@ class Sampler:
     """
 
     method: Literal["heun", "dpm++"] = "dpm++"
-    steps: Count = 13  # N
-    sigma_min: Positive = 0.002
-    sigma_max: Positive = 80.0
-    rho: Positive = 7.0
-    churn: NonNegative = 0.0  # S_churn; only heun uses it
-    churn_range: tuple[NonNegative, NonNegative] = (0.05, 50.0)  # S_min, S_max
-    churn_noise: Positive = 1.003  # S_noise
+    steps: PositiveInt = 13  # N
+    sigma_min: PositiveFloat = 0.002
+    sigma_max: PositiveFloat = 80.0
+    rho: PositiveFloat = 7.0
+    churn: NonNegativeFloat = 0.0  # S_churn; only heun uses it
+    churn_range: tuple[NonNegativeFloat, NonNegativeFloat] = (0.05, 50.0)  # S_min, S_max
+    churn_noise: PositiveFloat = 1.003  # S_noise
     recondition_after_churn: bool = True
     precision: Precision = "float32"  # of the network's products; tf32 is for GPUs that have it
 
@@ -223,7 +229,8 @@ class Sampler:
         begin: Float[Tensor, "S B *row"] | float = 0.0,
     ) -> Float[Tensor, "S B *row"]:
         """Clean rows from standard normal ones. What a method costs in accuracy: tests/models/diffusion/test_edm.py."""
-        levels, lowered = schedule(self.steps, self.sigma_min, self.sigma_max, self.rho), self._lowered(denoise)
+        levels = schedule(self.steps, self.sigma_min, self.sigma_max, self.rho)
+        lowered = self._lowered(denoise)
         if self.method == "dpm++":
             return dpm_solver(lowered, latent, levels, begin=begin, impose=impose, guide=guide)
         return heun(

@@ -12,23 +12,22 @@ changes from the start, in units of their deviation at each step. Each has a fie
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from core.config import STRICT, Count, Inner, Positive, Rate, Share
+from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
 from models.averaging import train_averaged
 from models.compiled import call
 from models.diffusion.denoisers import UNetConfig, condition_channels
-from models.diffusion.edm import Sampler, denoising_loss, masked_mean, precondition, training_sigma
+from models.diffusion.edm import Sampler, denoising_loss, masked_mean_or_zero, precondition, training_sigma
 from models.diffusion.windows import Window, Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics
 from models.nn import Standardize
@@ -46,11 +45,11 @@ _MEMORY = 2**30  # bytes that one evaluation of the network may take, about
 _SCALE_WINDOWS = 2_000  # from which the deviation at each step is measured
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class TrajectoryDiffusionConfig:
     """What is modelled, by which network, for how long. Defaults are for two CPU cores; `paper` is DyDiff's code."""
 
-    rows: Count = 32  # H
+    rows: PositiveInt = 32  # H
     given: Literal["start_and_actions", "start", "nothing"] = "start_and_actions"
     objective: Literal["diffusion", "regression"] = "diffusion"  # regression: one evaluation, the conditional mean
     base: Literal["start", "zero"] = "start"  # states are modelled relative to s_0, or, as DyDiff's code does, as such
@@ -58,19 +57,19 @@ class TrajectoryDiffusionConfig:
     conditions: Literal["channels", "inpaint"] = "channels"  # inpaint: only as entries of x, scaled with the noise
     scored: Literal["free", "all"] = "free"  # entries that count in the loss; all: given ones as well
     windows: Literal["any", "inside"] = "any"  # inside: whole windows of one episode only
-    cut: Share = 0.1  # of the windows, which end at a random row: shorter lengths are then in distribution
+    cut: ClosedUnit = 0.1  # of the windows, which end at a random row: shorter lengths are then in distribution
     units: Literal["standard", "limits"] = "standard"  # limits: the data's range becomes [-1, 1]
     denoiser: UNetConfig = UNetConfig()
-    sigma_data: Positive = 1.0
+    sigma_data: PositiveFloat = 1.0
     noise_mean: float = 0.0  # P_mean; -1.2, as released, made the error after 10 steps of hopper 1.4 times as large
-    noise_std: Positive = 1.2  # P_std
-    updates: Count = 5_000
-    batch_size: Count = 64
-    learning_rate: Positive = 1e-3
-    hold: Inner = 0.5  # share of the updates at full learning rate, before a cosine to 0
-    max_norm: Positive = 1.0  # of the gradient
-    average: Rate = 0.995  # EMA of the weights ...
-    average_every: Count = 5  # ... every so many updates
+    noise_std: PositiveFloat = 1.2  # P_std
+    updates: PositiveInt = 5_000
+    batch_size: PositiveInt = 64
+    learning_rate: PositiveFloat = 1e-3
+    hold: OpenUnit = 0.5  # share of the updates at full learning rate, before a cosine to 0
+    max_norm: PositiveFloat = 1.0  # of the gradient
+    average: LeftOpenUnit = 0.995  # EMA of the weights ...
+    average_every: PositiveInt = 5  # ... every so many updates
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {  # of DyDiff's released code: batches are tiny and the network is large
@@ -119,9 +118,10 @@ class TrajectoryDiffusionConfig:
         def loss(draw: Streams, cut: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
             window = _shortened(windows.draw(self.batch_size, draw), self.cut, cut)
             given = model.given(window.obs[:, :, 0], window.action, window.present, ensemble)
-            clean, counted = model.rows(window, given), _counted(window, given, self.scored)
+            clean = model.rows(window, given)
+            counted = _counted(window, given, self.scored)
             if self.objective == "regression":
-                return masked_mean((model.regress(given) - clean).square(), counted)
+                return masked_mean_or_zero((model.regress(given) - clean).square(), counted)
             sigma = training_sigma(self.batch_size, levels, self.noise_mean, self.noise_std)
             noisy = given.impose(clean + sigma[..., None, None] * noise.normal(*clean.shape[1:]))
             return denoising_loss(model.denoise(noisy, sigma, given), clean, sigma, self.sigma_data, counted)
@@ -140,29 +140,29 @@ class TrajectoryDiffusionConfig:
         )
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class TrajectoryRegressionConfig(TrajectoryDiffusionConfig):
     """The same network, conditions and data without diffusion."""
 
     objective: Literal["regression"] = "regression"
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class BehaviourDiffusionConfig(TrajectoryDiffusionConfig):
     """States and actions after a given start (or none at all), as the data's policies would have lived them."""
 
     given: Literal["start", "nothing"] = "start"
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class StepDiffusionConfig(TrajectoryDiffusionConfig):
     """The next state only: trajectories of two rows, for use step by step."""
 
     rows: Literal[2] = 2
-    cut: Share = 0.0
+    cut: ClosedUnit = 0.0
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class Given:
     """What is known of a batch of trajectories, in the network's units."""
 
@@ -188,9 +188,12 @@ class TrajectoryDiffusion(nn.Module):
 
     def __init__(self, config: TrajectoryDiffusionConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
         super().__init__()
-        self.config, self.obs_dim, self.features = config, obs_dim, obs_dim + action_dim
+        self.config = config
+        self.obs_dim = obs_dim
+        self.features = obs_dim + action_dim
         self.net = config.denoiser.init(self.features, _channels(config, obs_dim, action_dim), rng)
-        self.obs_units, self.action_units = Standardize(obs_dim, rng), Standardize(action_dim, rng)
+        self.obs_units = Standardize(obs_dim, rng)
+        self.action_units = Standardize(action_dim, rng)
         ones = torch.ones(len(rng.seeds), 1, config.rows, self.features, device=rng.device)
         self.register_buffer("step_scale", ones)
 
@@ -214,9 +217,12 @@ class TrajectoryDiffusion(nn.Module):
         that corrects one. `guide(obs, action, step)` returns what is to be added to the noisy actions before a
         step of the sampler, all in environment units.
         """
-        obs, made, block = [start.unsqueeze(2)], list[Tensor](), self.config.rows - 1
+        obs = [start.unsqueeze(2)]
+        made = list[Tensor]()
+        block = self.config.rows - 1
         for first in range(0, length, block):
-            steps, here = min(block, length - first), rng.fork(f"block/{first}")
+            steps = min(block, length - first)
+            here = rng.fork(f"block/{first}")
             known = None if action is None else action[:, :, first : first + steps]
             old = None if begin is None else begin[:, :, first : first + steps + 1]
             states, actions = self._block(obs[-1][:, :, -1], known, steps, sampler, here, old, ensemble, guide)
@@ -229,7 +235,8 @@ class TrajectoryDiffusion(nn.Module):
     def cost(self, sampler: Sampler, passes: int, length: int) -> dict[str, float]:
         """Network evaluations and FLOP per transition, if `length` of them take so many runs of the sampler."""
         evaluations = passes * (1 if self.config.objective == "regression" else sampler.evaluations) / length
-        rows, channels = self.config.rows, _channels(self.config, self.obs_dim, self.features - self.obs_dim)
+        rows = self.config.rows
+        channels = _channels(self.config, self.obs_dim, self.features - self.obs_dim)
         return {
             "evaluations": evaluations,
             "flops": evaluations * self.config.denoiser.flops(self.features, channels, rows),
@@ -311,7 +318,8 @@ class TrajectoryDiffusion(nn.Module):
         ensemble: EnsembleDynamics | None = None,
     ) -> Given:
         """What the configuration says is known of trajectories with this start and these actions."""
-        first, actions = self.obs_units(start), pad(self.action_units(action), (0, 0, 1, 0))
+        first = self.obs_units(start)
+        actions = pad(self.action_units(action), (0, 0, 1, 0))
         base = self._base(start, action, ensemble)
         mask = torch.zeros(*actions.shape[:-1], self.features, dtype=torch.bool, device=start.device)
         mask[..., :1, self.obs_dim :] = True  # nothing led to the first row
@@ -337,10 +345,13 @@ class TrajectoryDiffusion(nn.Module):
     def fit_units(self, data: Dataset, windows: Windows, rng: Streams, ensemble: EnsembleDynamics | None) -> None:
         """Constants of the data: units of states and actions, and the deviation of the modelled states at each step."""
         for units, values in ((self.obs_units, data.train.obs), (self.action_units, data.train.action)):
-            middle, spread = values.double().mean(0), values.double().std(0)
+            middle = values.double().mean(0)
+            spread = values.double().std(0)
             if self.config.units == "limits":
-                low, high = values.double().amin(0), values.double().amax(0)
-                middle, spread = (low + high) / 2, (high - low) / 2
+                low = values.double().amin(0)
+                high = values.double().amax(0)
+                middle = (low + high) / 2
+                spread = (high - low) / 2
             units.set(middle[None].float(), torch.where(spread < 1e-6, 1.0, spread)[None].float())
         if self.config.base == "zero" and self.config.corrects is None:
             return
@@ -365,7 +376,8 @@ class TrajectoryDiffusion(nn.Module):
         return torch.zeros_like(base) if self.config.base == "zero" and self.config.corrects is None else base
 
     def _encode(self, obs: Tensor, action: Tensor, given: Given) -> Float[Tensor, "S B H D"]:
-        states, actions = self.obs_units(obs) - given.base, pad(self.action_units(action), (0, 0, 1, 0))
+        states = self.obs_units(obs) - given.base
+        actions = pad(self.action_units(action), (0, 0, 1, 0))
         return torch.cat([states, actions], -1) / self.step_scale
 
     def _decode(self, x: Float[Tensor, "S B H D"], given: Given) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,11 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from core.buffer import pack, unpack
-from core.config import STRICT, Count, Inner, NonNegative, Positive, Rate
+from core.config import LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.averaging import train_averaged
@@ -22,23 +22,23 @@ from models.nn import Standardize
 __all__ = ["TransitionDiffusion", "TransitionDiffusionConfig"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class TransitionDiffusionConfig:
     """Network and budget. The optimiser's settings are SynthER's; its size and budget are in its preset `faithful`."""
 
     denoiser: ResidualMLPConfig = ResidualMLPConfig()
     next_obs: Literal["change", "state"] = "change"  # whether s' - s is modelled, or, as SynthER does, s' itself
-    sigma_data: Positive = 1.0
+    sigma_data: PositiveFloat = 1.0
     noise_mean: float = -1.2  # P_mean
-    noise_std: Positive = 1.2  # P_std
-    updates: Count = 20_000
-    batch_size: Count = 256
-    learning_rate: Positive = 3e-4
-    beta2: Inner = 0.99  # of Adam
-    max_norm: Positive = 1.0  # of the gradient
-    average: Rate = 0.995  # EMA of the weights ...
-    average_every: Count = 10  # ... every so many updates
-    epsilon: NonNegative = 1e-5  # added to deviations
+    noise_std: PositiveFloat = 1.2  # P_std
+    updates: PositiveInt = 20_000
+    batch_size: PositiveInt = 256
+    learning_rate: PositiveFloat = 3e-4
+    beta2: OpenUnit = 0.99  # of Adam
+    max_norm: PositiveFloat = 1.0  # of the gradient
+    average: LeftOpenUnit = 0.995  # EMA of the weights ...
+    average_every: PositiveInt = 10  # ... every so many updates
+    epsilon: NonNegativeFloat = 1e-5  # added to deviations
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "TransitionDiffusion":
         """An untrained model."""
@@ -47,7 +47,8 @@ class TransitionDiffusionConfig:
     def fit(self, model: "TransitionDiffusion", data: Dataset, rng: Streams) -> None:
         """Denoise the training rows; the average of the weights is kept."""
         rows = model.rows(data.train)
-        mean, std = rows.double().mean(0), rows.double().std(0) + self.epsilon
+        mean = rows.double().mean(0)
+        std = rows.double().std(0) + self.epsilon
         mean[-1], std[-1] = 0, 1  # the flag of termination keeps its unit
         model.units.set(mean[None].float(), std[None].float())
 
@@ -77,7 +78,9 @@ class TransitionDiffusion(nn.Module):
 
     def __init__(self, config: TransitionDiffusionConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
         super().__init__()
-        self.config, self.obs_dim, self.action_dim = config, obs_dim, action_dim
+        self.config = config
+        self.obs_dim = obs_dim
+        self.action_dim = action_dim
         self.features = 2 * obs_dim + action_dim + 2
         self.net = config.denoiser.init(self.features, rng)
         self.units = Standardize(self.features, rng)

@@ -32,8 +32,10 @@ class Windows:
     """Windows of H rows of a dataset's training episodes. `inside`: only those that lie in one episode as a whole."""
 
     def __init__(self, data: Dataset, rows: int, *, inside: bool = False) -> None:
-        self._train, self.rows = data.train, rows
-        total, last = len(data.episode), torch.ones_like(data.episode, dtype=torch.bool)
+        self._train = data.train
+        self.rows = rows
+        total = len(data.episode)
+        last = torch.ones_like(data.episode, dtype=torch.bool)
         last[:-1] = data.episode[1:] != data.episode[:-1]
         ends = last.nonzero()[:, 0]
         index = torch.arange(total, device=last.device)

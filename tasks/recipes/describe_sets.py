@@ -22,9 +22,12 @@ def tables(reports: Mapping[str, Mapping[str, Any]]) -> str:
     `reports` are `catalogue.examine`'s, by dataset. Returns are raw, of episodes that ended. In maze2d an "episode" is
     the way to one of the navigator's goals, so its return has no score.
     """
-    contents, spreads = [], []
+    contents = []
+    spreads = []
     for name, report in reports.items():
-        mean, std, replay = report["return_mean"], report["return_std"], report["replay"]
+        mean = report["return_mean"]
+        std = report["return_std"]
+        replay = report["replay"]
         contents.append(
             [
                 name,
@@ -58,7 +61,8 @@ def tables(reports: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main(size: int = 100_000) -> None:
     """Make every set of local/ with `size` rows unless it is here, verify it, and print the tables."""
-    options, reports = DataOptions(size=size), {}
+    options = DataOptions(size=size)
+    reports = {}
     for name in local.names():
         local.make(name, options)
         reports[name] = catalogue.examine(f"local/{name}", options)

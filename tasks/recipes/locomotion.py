@@ -48,7 +48,8 @@ def collect(env: str, level: Level, size: int, rng: Streams) -> tuple[Rows, dict
     is cut without a flag. Where one policy's rows end and the next one's begin, the cut row is marked as a timeout.
     Random, medium and expert sets of a smaller size are prefixes of larger ones; the others share rows out by size.
     """
-    shipped, world = load_policies(env), simulator(ENV_IDS[env])
+    shipped = load_policies(env)
+    world = simulator(ENV_IDS[env])
     parts = [part for part in _parts(shipped, level, size) if part.size]
     with progress(f"{env}-{level}", size) as advance:
         made = []
@@ -125,7 +126,8 @@ def _described(policies: Policies, part: _Part) -> dict[str, Any]:
 def _episodes(
     world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
 ) -> Rows:
-    made, done = list[Rows](), 0
+    made = list[Rows]()
+    done = 0
     while done < size:
         made.append(_wave(world, policy, size - done, rng.fork(f"{len(made)}"), advance))
         done += len(made[-1].reward)
@@ -136,8 +138,10 @@ def _wave(
     world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
 ) -> Rows:
     """Up to `size` rows of `_ABREAST` episodes, one after the other; steps that cannot be among them are not made."""
-    state, noise = world.reset(_ABREAST, rng.fork("start"))[0], rng.fork("policy")
-    alive, length = torch.ones(_ABREAST, dtype=torch.bool), torch.zeros(_ABREAST, dtype=torch.long)
+    state = world.reset(_ABREAST, rng.fork("start"))[0]
+    noise = rng.fork("policy")
+    alive = torch.ones(_ABREAST, dtype=torch.bool)
+    length = torch.zeros(_ABREAST, dtype=torch.long)
     table = []
     for step in range(HORIZON):
         # Episodes only grow: what comes after those that already fill `size` is not needed.
@@ -145,7 +149,8 @@ def _wave(
         if not needed.any():
             break
         action, density = _act(world, policy, state, noise)  # for all of them: a draw must not depend on the others
-        after, reward = state.clone(), torch.zeros(_ABREAST, dtype=torch.float64)
+        after = state.clone()
+        reward = torch.zeros(_ABREAST, dtype=torch.float64)
         ended = torch.zeros_like(alive)
         after[needed], reward[needed], ended[needed] = world.step(state[needed], action[needed], None)
         cut = ~ended & (step == HORIZON - 1)
@@ -153,7 +158,8 @@ def _wave(
         before = min(size, int(length.sum()))
         length += needed
         advance(min(size, int(length.sum())) - before)
-        state, alive = after, alive & ~ended
+        state = after
+        alive = alive & ~ended
     lane, step_of = torch.nonzero(torch.arange(len(table)) < length.unsqueeze(1), as_tuple=True)
     picked = (torch.stack(column)[step_of, lane][:size] for column in zip(*table, strict=True))
     return _rows(world, *picked)

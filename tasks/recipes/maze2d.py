@@ -48,7 +48,8 @@ def route(name: str, start: Cell, goal: Cell) -> list[Cell]:
                 queue.append(near)
     if start not in onward:
         raise ValueError(f"route from {start} to {goal} must exist in the {name} map, got none")
-    cells, cell_next = [], onward[start]
+    cells = []
+    cell_next = onward[start]
     while cell_next is not None:
         cells.append(cell_next)
         cell_next = onward[cell_next]
@@ -96,10 +97,14 @@ def collect(name: str, size: int, rng: Streams) -> tuple[Rows, dict[str, int]]:
     moves on from there. Actions are rounded to float32 before they are executed: the stored ones are the executed ones.
     """
     noise = ACTION_NOISE * rng.fork("noise").normal(size, 2)[0].double().cpu().numpy()
-    maze, planning = Maze(name), rng.fork("planning")
+    maze = Maze(name)
+    planning = rng.fork("planning")
     scratch = mujoco.MjData(load_maze(name))
-    states, actions = np.empty((size + 1, 4)), np.empty((size, 2), np.float32)
-    timeout, reached, age = np.zeros(size, bool), 0, 0
+    states = np.empty((size + 1, 4))
+    actions = np.empty((size, 2), np.float32)
+    timeout = np.zeros(size, bool)
+    reached = 0
+    age = 0
     states[0] = maze.reset(1, rng.fork("start"))[0, 0].numpy()
     trip = _next_trip(name, states[0], planning)
     with progress(f"maze2d-{name}", size) as advance:
@@ -109,7 +114,9 @@ def collect(name: str, size: int, rng: Streams) -> tuple[Rows, dict[str, int]]:
             age += 1
             there = trip.over(states[row + 1])
             if there or age == HORIZONS[name]:
-                timeout[row], reached, age = True, reached + there, 0
+                timeout[row] = True
+                reached = reached + there
+                age = 0
                 trip = _next_trip(name, states[row + 1], planning)
             advance(1)
     rows = Rows(
@@ -146,6 +153,7 @@ def controller_returns(maze: Maze, episodes: int, rng: Streams) -> Float64[np.nd
 
 def random_returns(maze: Maze, episodes: int, rng: Streams) -> Float64[np.ndarray, " episodes"]:
     """What uniformly random actions earn."""
-    start, policy = maze.reset(episodes, rng.fork("start")), UniformPolicy(maze.action_dim)
+    start = maze.reset(episodes, rng.fork("start"))
+    policy = UniformPolicy(maze.action_dim)
     trajectories = rollout(maze, policy, start, HORIZONS[maze.name], rng, greedy=False)
     return trajectories.reward[0].double().sum(-1).cpu().numpy()

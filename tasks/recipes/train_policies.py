@@ -115,7 +115,9 @@ class State:
 
 def begin(world: Simulator) -> State:
     """The policy that does nothing, which has seen nothing."""
-    a, o, none = world.action_dim, world.obs_dim, torch.zeros((), dtype=torch.int64)
+    a = world.action_dim
+    o = world.obs_dim
+    none = torch.zeros((), dtype=torch.int64)
     zero = torch.zeros(a, o, dtype=torch.float64)
     kept = torch.zeros(0, a, o), torch.zeros(0, o), torch.zeros(0, o), torch.zeros(0, dtype=torch.int64)
     results = torch.zeros(0, EPISODES, dtype=torch.float64), torch.zeros(0, EPISODES, dtype=torch.int64)
@@ -147,7 +149,8 @@ def iterate(ars: ARS, world: Simulator, state: State) -> tuple[State, dict[str, 
     start = world.reset(ars.directions, rng.fork("reset")).repeat(1, 2, 1)
     length = ars.length(int(state.steps))
     returns, first, second, count = _attempt(ars, world, tried, state, start, length, rng.fork("dynamics"))
-    plus, minus = returns[: ars.directions], returns[ars.directions :]
+    plus = returns[: ars.directions]
+    minus = returns[ars.directions :]
     weight = improve(state.weight, delta, plus, minus, ars.kept, ars.step)
     total = state.count + count
     after = replace(
@@ -184,9 +187,13 @@ def _attempt(
 
     Who has fallen leaves the batch. A step on which MuJoCo gave up pays nothing and ends the episode.
     """
-    returns, alive, count = torch.zeros(len(weight), dtype=torch.float64), torch.arange(len(weight)), 0
-    first, second = torch.zeros_like(state.mean), torch.zeros_like(state.mean)
-    gain, here = weight / state.std, start
+    returns = torch.zeros(len(weight), dtype=torch.float64)
+    alive = torch.arange(len(weight))
+    count = 0
+    first = torch.zeros_like(state.mean)
+    second = torch.zeros_like(state.mean)
+    gain = weight / state.std
+    here = start
     for _ in range(length):
         offset = world.observe(here)[0] - state.mean
         first += offset.sum(0)
@@ -197,7 +204,9 @@ def _attempt(
         returns[alive] += (reward[0] - ars.alive_bonus).nan_to_num(0.0)
         if ended.any():
             going = ~ended[0]
-            here, gain, alive = here[:, going], gain[going], alive[going]
+            here = here[:, going]
+            gain = gain[going]
+            alive = alive[going]
             if not len(alive):
                 break
     return returns, first, second, count
@@ -232,10 +241,12 @@ def train(ars: ARS, world: Simulator, steps: int, folder: Path) -> State:
     Raises:
         SpecError: the state there belongs to other hyper-parameters.
     """
-    path, log = folder / "state.safetensors", folder / "log.jsonl"
+    path = folder / "state.safetensors"
+    log = folder / "log.jsonl"
     state = load(path, ars) if path.exists() else begin(world)
     _cut(log, int(state.iteration))
-    saved, clock = time.monotonic(), time.process_time()
+    saved = time.monotonic()
+    clock = time.process_time()
     with progress(ars.env_id, steps) as advance, log.open("a", encoding="utf-8") as file:
         advance(int(state.steps))
         while int(state.steps) < steps:
@@ -267,7 +278,8 @@ def load(path: Path, ars: ARS) -> State:
         SpecError: it belongs to other hyper-parameters.
     """
     with safe_open(path, "pt") as file:
-        theirs, mine = file.metadata()["ars"], canonical_json(asdict(ars))
+        theirs = file.metadata()["ars"]
+        mine = canonical_json(asdict(ars))
         if theirs != mine:
             raise SpecError(f"{path} must have been written by the same hyper-parameters {mine}, got {theirs}")
         return State(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
@@ -297,7 +309,8 @@ def spread(returns: Float64[Tensor, " K"], count: int) -> list[int]:
 def publish(name: str, ars: ARS, world: Simulator, state: State, folder: Path) -> None:
     """Write `<name>.safetensors` and its card. The returns on it are of new episodes: the choice was made by others."""
     which = spread(state.kept_returns.mean(-1), SHIPPED)
-    policy, steps = state.kept(which), state.kept_steps[which]
+    policy = state.kept(which)
+    steps = state.kept_steps[which]
     rng = Streams(range(len(which)), f"ars/{ars.env_id}/publish")
     returns, lengths = evaluate(world, policy, rng)
     with atomic(folder / f"{name}.safetensors") as part:

@@ -36,7 +36,8 @@ def advance(
     default pose in place and `mujoco.rollout` would repeat that to the end of the row: here such a row is NaN from
     that step on, and the warning that MuJoCo would print and write into a log file is dropped.
     """
-    size, length = model.nq + model.nv, control.shape[-2]
+    size = model.nq + model.nv
+    length = control.shape[-2]
     if mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS) != 1 + size:
         raise ValueError("the model must have no state besides time, qpos and qvel (no activations, no plugins)")
     begin = state.numpy().reshape(-1, size)

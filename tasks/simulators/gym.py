@@ -48,7 +48,8 @@ class GymSimulator:
     def reset(self, rows: int, rng: Streams) -> Float64[Tensor, "S B X"]:
         """New episodes, seeded from `rng`; every earlier one ends."""
         self._idle += self._live.values()
-        self._live, self._seen = {}, {}
+        self._live = {}
+        self._seen = {}
         seeds = rng.integers(2**31, rows).cpu()
         episodes = [self._begin(int(seed)) for seed in seeds.flatten()]
         return torch.tensor([[name, 0.0] for name in episodes], dtype=torch.float64).view(*seeds.shape, 2)
@@ -108,9 +109,11 @@ class GymSimulator:
         return gymnasium.make(self.spec, max_episode_steps=-1, disable_env_checker=True)
 
     def _begin(self, seed: int) -> int:
-        name, env = next(self._names), self._idle.pop() if self._idle else self._open()
+        name = next(self._names)
+        env = self._idle.pop() if self._idle else self._open()
         obs, _ = env.reset(seed=seed)
-        self._live[name], self._seen[name] = env, [self._flat(env, obs)]
+        self._live[name] = env
+        self._seen[name] = [self._flat(env, obs)]
         return name
 
     def _step(self, name: int, step: int, action: np.ndarray) -> tuple[float, bool]:

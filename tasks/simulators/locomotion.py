@@ -66,7 +66,8 @@ class Locomotion:
 
     def observe(self, state: Float64[Tensor, "*N X"]) -> Float64[Tensor, "*N O"]:
         """Everything but x, velocities clipped."""
-        position, velocity = state[..., 1 : self._model.nq], state[..., self._model.nq :]
+        position = state[..., 1 : self._model.nq]
+        velocity = state[..., self._model.nq :]
         return torch.cat([position, velocity.clamp(-self.velocity_clip, self.velocity_clip)], -1)
 
     def restore(self, obs: Float[Tensor, "*N O"]) -> tuple[Float64[Tensor, "*N X"], Bool[Tensor, "*N"]]:
@@ -116,7 +117,8 @@ class Locomotion:
 
     def _fallen(self, seen: Float[Tensor, "*N O"]) -> Bool[Tensor, "*N"]:
         """On (qpos without x, qvel). Strict comparisons are False for NaN and, at a limit of inf, for inf."""
-        z, angle = seen[..., 0], seen[..., 1]
+        z = seen[..., 0]
+        angle = seen[..., 1]
         standing = (self.height[0] < z) & (z < self.height[1]) & (self.angle[0] < angle) & (angle < self.angle[1])
         return ~(standing & (seen[..., 1:].abs().amax(-1) < self.state_limit))
 

@@ -45,7 +45,8 @@ HORIZONS = {"umaze": 300, "medium": 600, "large": 800}  # steps of an evaluation
 GOAL_RADIUS = 0.5
 MAX_SPEED = 5.0  # per coordinate, enforced before a step and not after it
 WALL_OFFSET = -0.2  # from a cell's integer coordinates to its centre
-_START_BOX, _START_SPEED = 0.1, 0.1
+_START_BOX = 0.1
+_START_SPEED = 0.1
 
 
 @dataclass(frozen=True)

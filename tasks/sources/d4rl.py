@@ -77,7 +77,8 @@ def fetch(dataset: str, options: DataOptions) -> Path:
         SpecError: no such dataset.
         DataError: it cannot be had; the message says where to put a copy.
     """
-    path, cache = find(dataset, options), cache_dir("datasets")
+    path = find(dataset, options)
+    cache = cache_dir("datasets")
     if path is not None and path.parent != cache:
         return path
     base = os.environ.get("ROLLOUTBENCH_D4RL_URL", BASE_URL).rstrip("/")

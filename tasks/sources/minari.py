@@ -74,7 +74,8 @@ def load(dataset: str, options: DataOptions) -> Task:
     if not isinstance(box, spaces.Box) or not box.is_bounded() or not (box.low < box.high).all():
         raise SpecError(f"{where}: actions must be a bounded Box, got {box}")
     metadata = data.storage.metadata
-    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    low = metadata.get("ref_min_score")
+    high = metadata.get("ref_max_score")
     score_range = None if low is None or high is None else (float(low), float(high))
     simulator = _simulator(data, where)
     return Task(
@@ -188,7 +189,8 @@ def _flat(space: spaces.Space[Any], values: Any) -> Num[np.ndarray, "T O"]:
 
 
 def _to_unit(box: spaces.Box, action: np.ndarray) -> Float64[np.ndarray, "T A"]:
-    low, high = box.low.astype(np.float64), box.high.astype(np.float64)
+    low = box.low.astype(np.float64)
+    high = box.high.astype(np.float64)
     return np.asarray(2 * (action - low) / (high - low) - 1).reshape(len(action), -1)
 
 

@@ -53,15 +53,19 @@ class LinearSystem:
     @cached_property
     def optimal_gain(self) -> Float64[np.ndarray, "A X"]:
         """K of the best stationary policy a = -K s: discrete algebraic Riccati equation."""
-        (a, b), (q, r) = self.matrices, self.costs
+        (a, b) = self.matrices
+        (q, r) = self.costs
         p = solve_discrete_are(a, b, q, r)
         return np.asarray(np.linalg.solve(r + b.T @ p @ b, b.T @ p @ a))
 
     def expected_return(self, gain: Float64[np.ndarray, "A X"], action_std: float, steps: int = HORIZON) -> float:
         """Mean undiscounted return of a = -K s + N(0, action_std^2): the covariance of s, propagated."""
-        (a, b), (q, r) = self.matrices, self.costs
-        closed, exploration = a - b @ gain, action_std**2 * np.eye(self.action_dim)
-        covariance, total = self.start**2 * np.eye(self.obs_dim), 0.0
+        (a, b) = self.matrices
+        (q, r) = self.costs
+        closed = a - b @ gain
+        exploration = action_std**2 * np.eye(self.action_dim)
+        covariance = self.start**2 * np.eye(self.obs_dim)
+        total = 0.0
         for _ in range(steps):
             total += 1 - np.trace(q @ covariance) - np.trace(r @ (gain @ covariance @ gain.T + exploration))
             covariance = closed @ covariance @ closed.T + b @ exploration @ b.T + self.noise**2 * np.eye(self.obs_dim)
@@ -154,7 +158,9 @@ def _rows(system: LinearSystem, dataset: str, size: int) -> tuple[Rows, str]:
     episodes = -(-size // HORIZON)
     rng = Streams((_RECIPE_SEED,), f"toy/{dataset}")
     gain = torch.from_numpy(BEHAVIOUR_GAIN * system.optimal_gain)
-    states, actions, rewards = [system.reset(episodes, rng)], [], []
+    states = [system.reset(episodes, rng)]
+    actions = []
+    rewards = []
     for _ in range(HORIZON):
         actions.append((BEHAVIOUR_STD * rng.normal(episodes, 2).double() - states[-1] @ gain.T).clamp(-1, 1))
         state, reward, _ = system.step(states[-1], actions[-1], rng)

@@ -121,7 +121,10 @@ class Adam:
     """Kingma and Ba 2015, algorithm 1."""
 
     def __init__(self, rate: float) -> None:
-        self.rate, self.steps, self.m, self.v = rate, 0, {}, {}
+        self.rate = rate
+        self.steps = 0
+        self.m = {}
+        self.v = {}
 
     def step(self, parameters: Arrays, gradients: Arrays) -> None:
         """In place."""
@@ -129,7 +132,8 @@ class Adam:
         for i, (parameter, g) in enumerate(zip(parameters, gradients, strict=True)):
             self.m[i] = 0.9 * self.m.get(i, 0.0) + 0.1 * g
             self.v[i] = 0.999 * self.v.get(i, 0.0) + 0.001 * g * g
-            m, v = self.m[i] / (1 - 0.9**self.steps), self.v[i] / (1 - 0.999**self.steps)
+            m = self.m[i] / (1 - 0.9**self.steps)
+            v = self.v[i] / (1 - 0.999**self.steps)
             parameter -= self.rate * m / (np.sqrt(v) + 1e-8)
 
 
@@ -139,9 +143,12 @@ def score() -> Callable[..., torch.Tensor]:
 
     def train(name: str, updates: int, **fields: Any) -> torch.Tensor:
         task = load_task("toy/linear", DataOptions(size=20_000))
-        config, rng = build_method("algorithms", name, {"preset": "smoke", **fields}), Streams(SEEDS, "learn")
+        config = build_method("algorithms", name, {"preset": "smoke", **fields})
+        rng = Streams(SEEDS, "learn")
         data, _ = task.dataset()
-        state, batches, noise = config.init(data, rng.fork("init")), rng.fork("batches"), rng.fork("update")
+        state = config.init(data, rng.fork("init"))
+        batches = rng.fork("batches")
+        noise = rng.fork("update")
         mixer = Mixer(data.train, Buffer(len(SEEDS), 1, 4, 2, "cpu"), 1.0, config.batch_size)
         for _ in range(updates):
             config.update(state, mixer.batch(batches), noise)

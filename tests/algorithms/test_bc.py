@@ -38,7 +38,8 @@ def test_updates_are_those_of_an_independent_computation(
         losses = config.update(state, rows, Streams(SEEDS))
         for seed in range(2):
             raw, trace = hand.forward(expected[seed], hand.normal(toy, rows.obs[seed]))
-            action, logged = np.tanh(raw), rows.action[seed].numpy()
+            action = np.tanh(raw)
+            logged = rows.action[seed].numpy()
             assert abs(losses["actor"][seed].item() - ((action - logged) ** 2).mean()) < 1e-9
             upstream = 2 * (action - logged) / action.size * (1 - action**2)
             adams[seed].step(expected[seed], hand.backward(expected[seed], trace, upstream)[0])
@@ -49,7 +50,9 @@ def test_updates_are_those_of_an_independent_computation(
 
 def test_it_learns_the_mean_action(toy: Dataset) -> None:
     """The behaviour policy is -K s / 3 plus noise."""
-    config, obs, action = BC(hidden=(32,), learning_rate=3e-3), toy.train.obs.float(), toy.train.action.float()
+    config = BC(hidden=(32,), learning_rate=3e-3)
+    obs = toy.train.obs.float()
+    action = toy.train.action.float()
     state = config.init(toy, Streams((0,)))
     batch = Transitions(**vars(toy.train.map(lambda x: (x.float() if x.is_floating_point() else x)[None])))
     for _ in range(300):

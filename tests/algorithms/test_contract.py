@@ -63,18 +63,17 @@ def data() -> Dataset:
 def batches(algorithm: Algorithm, data: Dataset, seeds: tuple[int, ...]) -> Any:
     """Real rows of which some end, as a run would draw them."""
     buffer = Buffer(len(seeds), 1, 4, 2, "cpu")
-    mixer, rng = Mixer(data.train, buffer, 1.0, algorithm.batch_size), Streams(seeds).fork("batches")
+    mixer = Mixer(data.train, buffer, 1.0, algorithm.batch_size)
+    rng = Streams(seeds).fork("batches")
     while True:
         batch = mixer.batch(rng)
         yield Transitions(batch.obs, batch.action, batch.reward, batch.next_obs, batch.obs[..., 0] > 0.4)
 
 
 def train(algorithm: Algorithm, data: Dataset, seeds: tuple[int, ...], updates: int) -> tuple[Any, list[Any]]:
-    state, rng, source = (
-        algorithm.init(data, Streams(seeds).fork("init")),
-        Streams(seeds),
-        batches(algorithm, data, seeds),
-    )
+    state = algorithm.init(data, Streams(seeds).fork("init"))
+    rng = Streams(seeds)
+    source = batches(algorithm, data, seeds)
     noise = rng.fork("update")
     return state, [algorithm.update(state, next(source), noise) for _ in range(updates)]
 
@@ -102,7 +101,9 @@ def test_every_preset_is_valid_and_those_called_like_data_sets_are_called_like_o
 
 def test_it_is_an_algorithm_with_a_policy(algorithm: Algorithm, data: Dataset) -> None:
     state = algorithm.init(data, Streams(SEEDS))
-    assert isinstance(algorithm, Algorithm) and isinstance(state, State) and isinstance(state.policy, Policy)
+    assert isinstance(algorithm, Algorithm)
+    assert isinstance(state, State)
+    assert isinstance(state.policy, Policy)
     assert algorithm.batch_size >= 1
 
 
@@ -111,38 +112,50 @@ def test_losses_are_finite_one_per_seed_and_differ_between_seeds(together: tuple
     for step in losses:
         assert step
         for name, value in step.items():
-            assert value.shape == (3,) and value.isfinite().all() and not value.requires_grad, name
+            assert value.shape == (3,), name
+            assert value.isfinite().all(), name
+            assert not value.requires_grad, name
     last = {name: value for step in losses for name, value in step.items()}
     assert all(len(value.unique()) == 3 for value in last.values())
 
 
 def test_actions_are_in_the_box_and_one_per_observation(together: tuple[Any, list[Any]], data: Dataset) -> None:
-    policy, rng = together[0].policy, Streams(SEEDS)
+    policy = together[0].policy
+    rng = Streams(SEEDS)
     obs = 100 * data.train.obs[:50].expand(3, -1, -1)
     for action in (policy.act(obs, None), policy.act(obs, rng)):
-        assert action.shape == (3, 50, 2) and (action.abs() <= 1).all() and not action.requires_grad
+        assert action.shape == (3, 50, 2)
+        assert (action.abs() <= 1).all()
+        assert not action.requires_grad
 
 
 def test_the_greedy_action_is_a_function_of_the_observation(together: tuple[Any, list[Any]], data: Dataset) -> None:
-    policy, obs = together[0].policy, data.train.obs[:64].expand(3, -1, -1)
+    policy = together[0].policy
+    obs = data.train.obs[:64].expand(3, -1, -1)
     before = obs.clone()
     action = policy.act(obs, None)
-    assert torch.equal(action, policy.act(obs, None)) and torch.equal(obs, before)
+    assert torch.equal(action, policy.act(obs, None))
+    assert torch.equal(obs, before)
     assert torch.allclose(policy.act(obs.flip(1), None), action.flip(1), atol=1e-6)
 
 
 def test_exploration_is_a_function_of_the_rng(together: tuple[Any, list[Any]], data: Dataset) -> None:
-    policy, obs = together[0].policy, data.train.obs[:64].expand(3, -1, -1)
+    policy = together[0].policy
+    obs = data.train.obs[:64].expand(3, -1, -1)
     assert torch.equal(policy.act(obs, Streams(SEEDS, "a")), policy.act(obs, Streams(SEEDS, "a")))
 
 
 def test_a_critic_says_what_an_action_is_worth_in_every_seed(together: tuple[Any, list[Any]], data: Dataset) -> None:
-    state, (obs, action) = together[0], (x[:64].expand(3, -1, -1) for x in (data.train.obs, data.train.action))
+    state = together[0]
+    (obs, action) = (x[:64].expand(3, -1, -1) for x in (data.train.obs, data.train.action))
     assert hasattr(state, "critic") == hasattr(state, "action_value")
     if hasattr(state, "critic"):
         value = state.action_value(obs, action)
-        assert value.shape == (3, 64) and value.isfinite().all() and not value.requires_grad
-        assert (value.std(1) > 0).all() and len(value[:, 0].unique()) == 3
+        assert value.shape == (3, 64)
+        assert value.isfinite().all()
+        assert not value.requires_grad
+        assert (value.std(1) > 0).all()
+        assert len(value[:, 0].unique()) == 3
         assert not torch.equal(value, state.action_value(obs, -action))
 
 
@@ -157,23 +170,24 @@ def test_a_seed_alone_is_the_same_bit_for_bit(
     algorithm: Algorithm, data: Dataset, together: tuple[Any, list[Any]], updates: int
 ) -> None:
     state, losses = train(algorithm, data, (1,), updates)
-    mine, all_seeds = tensors(state.state_dict()), tensors(together[0].state_dict())
-    assert mine.keys() == all_seeds.keys() and mine
+    mine = tensors(state.state_dict())
+    all_seeds = tensors(together[0].state_dict())
+    assert mine.keys() == all_seeds.keys()
+    assert mine
     for name, value in mine.items():
         others = all_seeds[name]
         assert torch.equal(value, others[1:2] if others.ndim else others), name
     for one, three in zip(losses, together[1], strict=True):
-        assert one.keys() == three.keys() and all(torch.equal(one[name], three[name][1:2]) for name in one)
+        assert one.keys() == three.keys()
+        assert all(torch.equal(one[name], three[name][1:2]) for name in one)
 
 
 def test_a_seed_that_is_not_finite_touches_no_other(algorithm: Algorithm, data: Dataset) -> None:
     after = []
     for bad in (1.0, torch.nan):
-        state, source, noise = (
-            algorithm.init(data, Streams(SEEDS)),
-            batches(algorithm, data, SEEDS),
-            Streams(SEEDS, "n"),
-        )
+        state = algorithm.init(data, Streams(SEEDS))
+        source = batches(algorithm, data, SEEDS)
+        noise = Streams(SEEDS, "n")
         for number in range(12):
             batch = next(source)
             factor = torch.tensor([1.0, 1.0, bad if number == 4 else 1.0])[:, None]
@@ -182,7 +196,8 @@ def test_a_seed_that_is_not_finite_touches_no_other(algorithm: Algorithm, data: 
     (well, actions), (ill, others) = after
     for name, value in well.items():
         assert not value.ndim or torch.equal(value[:2], ill[name][:2]), name
-    assert torch.equal(actions[:2], others[:2]) and any(not x.isfinite().all() for x in ill.values())
+    assert torch.equal(actions[:2], others[:2])
+    assert any(not x.isfinite().all() for x in ill.values())
 
 
 def test_the_same_seeds_give_the_same_numbers(algorithm: Algorithm, data: Dataset) -> None:
@@ -195,7 +210,9 @@ def test_a_state_that_was_saved_goes_on_as_if_nothing_had_happened(
 ) -> None:
     """Twelve updates; and five, a file, a fresh state of another start, and the other seven."""
     whole, _ = train(algorithm, data, SEEDS, 12)
-    source, noise, state = batches(algorithm, data, SEEDS), Streams(SEEDS).fork("update"), None
+    source = batches(algorithm, data, SEEDS)
+    noise = Streams(SEEDS).fork("update")
+    state = None
     for number in range(12):
         if number == 0:
             state = algorithm.init(data, Streams(SEEDS).fork("init"))
@@ -204,8 +221,10 @@ def test_a_state_that_was_saved_goes_on_as_if_nothing_had_happened(
             state = algorithm.init(data, Streams(SEEDS).fork("another"))
             state.load_state_dict((Checkpoint(tmp_path).load() or (0, {}))[1])
         algorithm.update(state, next(source), noise)
-    once, again = tensors(whole.state_dict()), tensors(state.state_dict())
-    assert once.keys() == again.keys() and all(torch.equal(value, again[name]) for name, value in once.items())
+    once = tensors(whole.state_dict())
+    again = tensors(state.state_dict())
+    assert once.keys() == again.keys()
+    assert all(torch.equal(value, again[name]) for name, value in once.items())
 
 
 class HostWaits(TorchDispatchMode):
@@ -230,7 +249,9 @@ def is_mask(index: Any) -> bool:
 def test_no_update_waits_for_the_device(algorithm: Algorithm, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does drawing its batch, half of it synthetic. A GPU's fused Adam does not wait, a CPU's other one does."""
     monkeypatch.setattr(torch.optim.Adam, "step", lambda optimizer: None)
-    state, noise, rng = algorithm.init(data, Streams(SEEDS)), Streams(SEEDS, "update"), Streams(SEEDS, "batches")
+    state = algorithm.init(data, Streams(SEEDS))
+    noise = Streams(SEEDS, "update")
+    rng = Streams(SEEDS, "batches")
     buffer = Buffer(len(SEEDS), 100, 4, 2, "cpu")
     buffer.add(data.train.map(lambda x: x[:100].expand(3, *x[:100].shape)), torch.ones(3, 100, dtype=torch.bool))
     mixer = Mixer(data.train, buffer, 0.5, algorithm.batch_size)
@@ -244,7 +265,8 @@ def test_no_update_waits_for_the_device(algorithm: Algorithm, data: Dataset, mon
 
 
 def test_a_batch_is_not_changed(algorithm: Algorithm, data: Dataset) -> None:
-    state, rng = algorithm.init(data, Streams(SEEDS)), Streams(SEEDS, "update")
+    state = algorithm.init(data, Streams(SEEDS))
+    rng = Streams(SEEDS, "update")
     batch = next(batches(algorithm, data, SEEDS))
     before = batch.map(torch.clone)
     for _ in range(3):
@@ -253,7 +275,8 @@ def test_a_batch_is_not_changed(algorithm: Algorithm, data: Dataset) -> None:
 
 
 def test_a_batch_of_one_row_will_do(algorithm: Algorithm, data: Dataset) -> None:
-    state, batch = algorithm.init(data, Streams(SEEDS)), next(batches(algorithm, data, SEEDS)).map(lambda x: x[:, :1])
+    state = algorithm.init(data, Streams(SEEDS))
+    batch = next(batches(algorithm, data, SEEDS)).map(lambda x: x[:, :1])
     for _ in range(2):
         losses = algorithm.update(state, batch, Streams(SEEDS, "update"))
     assert all(value.isfinite().all() for value in losses.values())

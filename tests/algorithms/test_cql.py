@@ -35,7 +35,8 @@ class ByHand:
     """One seed of CQL, without automatic differentiation; it is given the random numbers."""
 
     def __init__(self, config: CQL, state: Any, seed: int, hand: SimpleNamespace) -> None:
-        self.config, self.hand = config, hand
+        self.config = config
+        self.hand = hand
         self.critics = [hand.weights(state.critic, (seed, i)) for i in (0, 1)]
         self.targets = [hand.weights(state.target_critic, (seed, i)) for i in (0, 1)]
         self.actor = hand.weights(state.actor.net, seed)
@@ -47,7 +48,8 @@ class ByHand:
     def sample(self, obs: Any, noise: Any) -> tuple[Any, ...]:
         """(action, log-density, and what the gradient needs) for noise [n, B, A]."""
         raw, trace = self.hand.forward(self.actor, obs)
-        mean, free = raw[:, :2], raw[:, 2:]
+        mean = raw[:, :2]
+        free = raw[:, 2:]
         log_std = np.clip(self.scale[0] * free + self.scale[1] if self.scale else free, -20, 2)
         u = mean + np.exp(log_std) * noise
         density = -0.5 * noise**2 - log_std - 0.5 * np.log(2 * np.pi)
@@ -60,7 +62,8 @@ class ByHand:
 
     def actor_step(self, obs: Any, noise: Any) -> None:
         action, log_prob, spread, free, trace = (x[0] if i < 3 else x for i, x in enumerate(self.sample(obs, noise)))
-        size, before = len(obs), np.exp(self.scalars[0])
+        size = len(obs)
+        before = np.exp(self.scalars[0])
         self.adams[3].step(self.scalars[:1], [-np.array([log_prob.mean() - 2])])
         if self.config.log_temperature_range is not None:
             np.clip(self.scalars[0], *self.config.log_temperature_range, out=self.scalars[0])
@@ -80,20 +83,24 @@ class ByHand:
 
     def update(self, rows: Any, noise: dict[str, Any]) -> None:
         obs, action, reward, next_obs, ends, real = rows
-        config, size = self.config, len(obs)
+        config = self.config
+        size = len(obs)
         if config.actor_first:
             self.actor_step(obs, noise["actor"])
         candidates = self.sample(next_obs, noise["backup"])[0]
         best = np.minimum(*(self.q(target, next_obs, candidates)[0] for target in self.targets)).max(0)
         target = reward + 0.99 * np.where(ends, 0, best)
-        here, there = self.sample(obs, noise["here"])[:2], self.sample(next_obs, noise["there"])[:2]
+        here = self.sample(obs, noise["here"])[:2]
+        there = self.sample(next_obs, noise["there"])[:2]
         actions = np.concatenate([2 * noise["uniform"] - 1, here[0], there[0]])
         log_density = np.concatenate([np.full_like(here[1], 2 * np.log(0.5)), here[1], there[1]])
         assert len(actions) == 3 * config.samples  # B25: over 30 values, not 3
         pushed_up = np.arange(size) < real
-        steps, gaps = [], []
+        steps = []
+        gaps = []
         for critic in self.critics:
-            (q, trace), (others, other_trace) = self.q(critic, obs, action), self.q(critic, obs, actions)
+            (q, trace) = self.q(critic, obs, action)
+            (others, other_trace) = self.q(critic, obs, actions)
             shifted = np.exp(others - log_density - (others - log_density).max(0))
             gaps.append((np.log(shifted.sum(0)) + (others - log_density).max(0)).mean() - q[pushed_up].mean())
             steps.append((q, trace, other_trace, shifted / shifted.sum(0)))
@@ -147,7 +154,8 @@ def test_updates_are_those_of_an_independent_computation(
     expected = [ByHand(config, state, seed, hand) for seed in range(2)]
     real = 3 if config.regularise == "real_only" else 5
     for number in range(3):
-        rows, label = draw(number, real=3), f"update/{number}"
+        rows = draw(number, real=3)
+        label = f"update/{number}"
         losses = config.update(state, rows, Streams(SEEDS, label))
         assert all(value.isfinite().all() for value in losses.values())
         noise = draws(config, Streams(SEEDS, label), 5)
@@ -166,7 +174,8 @@ def test_updates_are_those_of_an_independent_computation(
 
 
 def test_terminated_rows_do_not_bootstrap(toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace) -> None:
-    state, rows = start(PLAIN, toy, hand), draw()
+    state = start(PLAIN, toy, hand)
+    rows = draw()
     target = PLAIN.target(state, rows, Streams(SEEDS))
     assert torch.equal(target[rows.terminated], rows.reward[rows.terminated])
     assert (target != rows.reward)[~rows.terminated].all()
@@ -176,7 +185,8 @@ def test_log_sum_exp_of_a_constant_critic_is_the_volume_of_the_box(
     toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace
 ) -> None:
     """For Q = c, log of the integral of exp(c) is c + A log 2: the mean over 3n importance weights, plus log 3n."""
-    config, rows = replace(PLAIN, samples=4000), draw(rows=3)
+    config = replace(PLAIN, samples=4000)
+    rows = draw(rows=3)
     state = start(config, toy, hand)
     with torch.no_grad():
         state.critic.linear[-1].weight.zero_()
@@ -194,7 +204,8 @@ def test_a_multiplier_belongs_to_a_seed(toy: Dataset, draw: Callable[..., Batch]
     assert torch.allclose(config.multiplier(state), before.exp())
     gap = torch.tensor([[6.0, 6.0], [1.0, 4.0]], dtype=torch.float64)
     descend(state.multiplier_optimizer, config.multiplier_loss, state, gap)
-    assert state.multiplier[0] > before[0] and state.multiplier[1] < before[1]
+    assert state.multiplier[0] > before[0]
+    assert state.multiplier[1] < before[1]
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -217,9 +228,11 @@ def test_log_prob_is_that_of_torchs_distribution_and_finite_at_the_edge(
     with torch.no_grad():
         actor.net.linear[-1].bias[..., :2] = 30.0  # float32 tanh is exactly one here
     action, log_prob = actor.sample_and_log_prob(obs.float(), Streams(SEEDS).normal(5, 5, 2))
-    assert (action == 1).all() and log_prob.isfinite().all()
+    assert (action == 1).all()
+    assert log_prob.isfinite().all()
     gradient = torch.autograd.grad(log_prob.sum(), actor.net.linear[-1].bias)[0]
-    assert gradient.isfinite().all() and gradient.abs().max() > 0
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
 
 
 def test_orthogonal_weights_are_as_in_corl(toy: Dataset) -> None:
@@ -232,7 +245,8 @@ def test_orthogonal_weights_are_as_in_corl(toy: Dataset) -> None:
     assert all((layer.bias == 0).all() for layer in state.critic.linear)
     edge = 0.01 * math.sqrt(6 / (16 + 4))
     biggest = state.actor.net.linear[-1].weight.abs().amax((1, 2))
-    assert (biggest <= edge).all() and (biggest > 0.9 * edge).all()
+    assert (biggest <= edge).all()
+    assert (biggest > 0.9 * edge).all()
     log_std = state.actor.moments(toy.train.obs[:9].float().expand(2, -1, -1))[1]
     assert (log_std + 1).abs().max() < 0.5
 
@@ -240,7 +254,9 @@ def test_orthogonal_weights_are_as_in_corl(toy: Dataset) -> None:
 def test_preset_dydiff_is_dydiffs_code() -> None:
     config = build_method("algorithms", "cql", {"preset": "dydiff"})
     assert (config.hidden, config.weights, config.epsilon) == ((256, 256), "normal", 1e-6)
-    assert config.actor_first and config.log_temperature_range == (-10.0, 0.5) and not config.scaled_log_std
+    assert config.actor_first
+    assert config.log_temperature_range == (-10.0, 0.5)
+    assert not config.scaled_log_std
     assert (config.weight, config.samples, config.actor_rate, config.lagrange_gap) == (10.0, 10, 3e-5, None)
 
 

@@ -32,15 +32,20 @@ class ByHand:
     """One seed of IQL: three networks, their optimisers, and the formulas of the paper."""
 
     def __init__(self, config: IQL, state: Any, seed: int, hand: SimpleNamespace) -> None:
-        self.config, self.hand = config, hand
+        self.config = config
+        self.hand = hand
         self.critics = [hand.weights(state.critic, (seed, i)) for i in (0, 1)]
         self.targets = [hand.weights(state.target_critic, (seed, i)) for i in (0, 1)]
-        self.value, self.actor = hand.weights(state.value, seed), hand.weights(state.actor.net, seed)
+        self.value = hand.weights(state.value, seed)
+        self.actor = hand.weights(state.actor.net, seed)
         self.log_std = [state.actor.free_log_std[seed].detach().numpy().copy()] if config.actor == "gaussian" else []
         self.adams = [hand.adam(3e-4) for _ in range(4)]
 
     def update(self, obs: Any, action: Any, reward: Any, next_obs: Any, ends: Any, real: int, rate: float) -> None:
-        config, forward, backward, size = self.config, self.hand.forward, self.hand.backward, len(obs)
+        config = self.config
+        forward = self.hand.forward
+        backward = self.hand.backward
+        size = len(obs)
         both = np.concatenate([obs, action], 1)
         value, value_trace = forward(self.value, obs)
         target = reward + 0.99 * np.where(ends, 0, forward(self.value, next_obs)[0][:, 0])
@@ -60,7 +65,8 @@ class ByHand:
             by_mean = weight * (mean - action) / variance / real
             by_log_std = (weight * (1 - (mean - action) ** 2 / variance) / real).sum(0, keepdims=True)
         else:
-            by_mean, by_log_std = weight * 2 * (mean - action) / real, None
+            by_mean = weight * 2 * (mean - action) / real
+            by_log_std = None
         actor_gradient = backward(self.actor, trace, by_mean * (1 - mean**2))[0]
         parts = [self.value, *self.critics, [*self.actor, *self.log_std]]
         gradients.append(actor_gradient + ([] if by_log_std is None else [by_log_std]))
@@ -96,7 +102,8 @@ def test_updates_are_those_of_an_independent_computation(
         config.update(state, rows, Streams(SEEDS))
         rate = 3e-4 * (1 if config.decay_updates is None else (1 + np.cos(np.pi * number / 4)) / 2)
         for seed in range(2):
-            obs, next_obs = hand.normal(toy, rows.obs[seed]), hand.normal(toy, rows.next_obs[seed])
+            obs = hand.normal(toy, rows.obs[seed])
+            next_obs = hand.normal(toy, rows.next_obs[seed])
             other = (rows.action[seed].numpy(), rows.reward[seed].numpy(), next_obs, rows.terminated[seed].numpy())
             expected[seed].update(obs, *other, real, rate)
     for seed, oracle in enumerate(expected):
@@ -128,7 +135,8 @@ def test_synthetic_actions_reach_the_policy_only_where_asked_to(
     rows = draw(real=3)
     changed = replace(rows, action=torch.cat([rows.action[:, :3], -rows.action[:, 3:]], 1))
     for regularise, same in (("all", False), ("real_only", True)):
-        config, after = replace(PLAIN, temperature=0.0, regularise=regularise), []
+        config = replace(PLAIN, temperature=0.0, regularise=regularise)
+        after = []
         for batch in (rows, changed):
             state = start(config, toy, hand)
             config.update(state, batch, Streams(SEEDS))
@@ -138,7 +146,8 @@ def test_synthetic_actions_reach_the_policy_only_where_asked_to(
 
 def test_the_best_constant_under_an_expectile_loss_is_the_expectile() -> None:
     """For 0.5 the mean; for 0.9 the point where nine times the shortfall equals the excess."""
-    values, at = torch.tensor([0.0, 1.0], dtype=torch.float64), torch.linspace(0, 1, 1001, dtype=torch.float64)
+    values = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    at = torch.linspace(0, 1, 1001, dtype=torch.float64)
     for expectile in (0.5, 0.7, 0.9):
         loss = expectile_loss(values[:, None] - at, expectile).mean(0)
         assert abs(at[loss.argmin()].item() - expectile) < 1e-9
@@ -147,8 +156,10 @@ def test_the_best_constant_under_an_expectile_loss_is_the_expectile() -> None:
 def test_log_prob_is_that_of_torchs_distribution(
     toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace
 ) -> None:
-    state, rows = start(PLAIN, toy, hand), draw()
-    mean, log_std = state.actor.act(rows.obs, None), state.actor.free_log_std
+    state = start(PLAIN, toy, hand)
+    rows = draw()
+    mean = state.actor.act(rows.obs, None)
+    log_std = state.actor.free_log_std
     expected = Independent(Normal(mean, log_std.exp().expand_as(mean)), 1)
     for action in (rows.action, torch.ones_like(rows.action)):
         assert torch.allclose(state.actor.log_prob(rows.obs, action), expected.log_prob(action))
@@ -172,7 +183,8 @@ def test_scaled_rewards_span_1000_between_the_worst_and_the_best_episode(toy: Da
 def test_rewards_are_scaled_wherever_they_come_from(
     toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace
 ) -> None:
-    scaled, after = replace(PLAIN, reward="return_range"), []
+    scaled = replace(PLAIN, reward="return_range")
+    after = []
     state = start(scaled, toy, hand)
     rows = draw(real=3)
     for config, own, batch in (

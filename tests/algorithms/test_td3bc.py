@@ -34,8 +34,10 @@ def batch(data: Dataset, number: int = 0, rows: int = 16) -> Batch:
 
 def start(config: TD3BC, data: Dataset) -> Any:
     """A state whose targets differ from the networks they follow."""
-    state, other = config.init(data, Streams(SEEDS)), config.init(data, Streams(SEEDS, "other"))
-    state.target_actor, state.target_critic = other.target_actor, other.target_critic
+    state = config.init(data, Streams(SEEDS))
+    other = config.init(data, Streams(SEEDS, "other"))
+    state.target_actor = other.target_actor
+    state.target_critic = other.target_critic
     return state
 
 
@@ -63,14 +65,16 @@ def target_by_hand(data: Dataset, state: Any, rows: Transitions, seed: int, disc
 
 
 def test_target_is_the_equation(data: Dataset) -> None:
-    state, rows = start(PLAIN, data), batch(data)
+    state = start(PLAIN, data)
+    rows = batch(data)
     target = PLAIN.target(state, rows, Streams(SEEDS))
     for seed in range(2):
         assert np.abs(target[seed].numpy() - target_by_hand(data, state, rows, seed)).max() < 1e-6
 
 
 def test_terminated_rows_do_not_bootstrap(data: Dataset) -> None:
-    state, rows = start(PLAIN, data), batch(data)
+    state = start(PLAIN, data)
+    rows = batch(data)
     target = PLAIN.target(state, rows, Streams(SEEDS))
     assert torch.equal(target[rows.terminated], rows.reward[rows.terminated])
     assert (target != rows.reward)[~rows.terminated].all()
@@ -78,7 +82,8 @@ def test_terminated_rows_do_not_bootstrap(data: Dataset) -> None:
 
 def test_target_noise_is_clipped_and_so_is_the_action(data: Dataset) -> None:
     rows = batch(data)
-    state, noisy = start(PLAIN, data), replace(PLAIN, target_noise=0.2, noise_clip=1e-30)
+    state = start(PLAIN, data)
+    noisy = replace(PLAIN, target_noise=0.2, noise_clip=1e-30)
     plain = PLAIN.target(state, rows, Streams(SEEDS))
     assert torch.allclose(noisy.target(state, rows, Streams(SEEDS)), plain, atol=1e-6)
     seen = []
@@ -87,7 +92,8 @@ def test_target_noise_is_clipped_and_so_is_the_action(data: Dataset) -> None:
     replace(PLAIN, target_noise=100.0, noise_clip=0.3).target(state, rows, Streams(SEEDS))
     replace(PLAIN, target_noise=100.0, noise_clip=9.0).target(state, rows, Streams(SEEDS))
     moved = (seen[0] - state.target_actor(rows.next_obs)).abs()
-    assert moved.max() <= 0.3 + 1e-6 and (moved > 0.29).float().mean() > 0.9
+    assert moved.max() <= 0.3 + 1e-6
+    assert (moved > 0.29).float().mean() > 0.9
     assert (seen[1].abs() == 1).float().mean() > 0.9
 
 
@@ -103,15 +109,19 @@ def actor_gradient(config: TD3BC, data: Dataset, factors: tuple[float, float]) -
 
 
 def test_lambda_belongs_to_a_seed_and_takes_the_scale_out_of_q(data: Dataset) -> None:
-    plain, scaled = actor_gradient(PLAIN, data, (1.0, 1.0)), actor_gradient(PLAIN, data, (1.0, 50.0))
+    plain = actor_gradient(PLAIN, data, (1.0, 1.0))
+    scaled = actor_gradient(PLAIN, data, (1.0, 50.0))
     assert len(plain) == 6
     for one, other in zip(plain, scaled, strict=True):
         assert torch.equal(one[0], other[0])
-        assert torch.allclose(one[1], other[1], rtol=1e-4, atol=1e-7) and one[1].abs().max() > 0
+        assert torch.allclose(one[1], other[1], rtol=1e-4, atol=1e-7)
+        assert one[1].abs().max() > 0
 
 
 def test_actor_and_targets_move_every_second_update(data: Dataset) -> None:
-    state, rng, moved = start(PLAIN, data), Streams(SEEDS, "update"), []
+    state = start(PLAIN, data)
+    rng = Streams(SEEDS, "update")
+    moved = []
     for number in range(4):
         parts = {part: getattr(state, part) for part in ("critic", "actor", "target_actor", "target_critic")}
         before = {name: deepcopy(part.state_dict()) for name, part in parts.items()}
@@ -150,14 +160,18 @@ class Adam:
     """Kingma and Ba 2015, algorithm 1."""
 
     def __init__(self) -> None:
-        self.steps, self.m, self.v = 0, [0.0] * 6, [0.0] * 6
+        self.steps = 0
+        self.m = [0.0] * 6
+        self.v = [0.0] * 6
 
     def step(self, parameters: list[np.ndarray], gradients: list[np.ndarray], rate: float) -> list[np.ndarray]:
         self.steps += 1
         after = []
         for i, (parameter, g) in enumerate(zip(parameters, gradients, strict=True)):
-            self.m[i], self.v[i] = 0.9 * self.m[i] + 0.1 * g, 0.999 * self.v[i] + 0.001 * g * g
-            m, v = self.m[i] / (1 - 0.9**self.steps), self.v[i] / (1 - 0.999**self.steps)
+            self.m[i] = 0.9 * self.m[i] + 0.1 * g
+            self.v[i] = 0.999 * self.v[i] + 0.001 * g * g
+            m = self.m[i] / (1 - 0.9**self.steps)
+            v = self.v[i] / (1 - 0.999**self.steps)
             after.append(parameter - rate * m / (np.sqrt(v) + 1e-8))
         return after
 
@@ -192,13 +206,18 @@ def test_updates_are_those_of_an_independent_computation(
 ) -> None:
     """Three whole updates: forward, backward, Adam and targets, in float64 by hand."""
     config = replace(PLAIN, policy_every=1, critic_weight=critic_weight, behaviour_weight=behaviour_weight)
-    state, reference, optimizers = start(config, data), start(config, data), {}
+    state = start(config, data)
+    reference = start(config, data)
+    optimizers = {}
     for number in range(3):
         rows = batch(data, number)
         config.update(state, rows, Streams(SEEDS))
         for seed in range(2):
-            size, obs, logged = 16, normal(data, rows.obs[seed]), rows.action[seed].double().numpy()
-            target, critics = target_by_hand(data, reference, rows, seed), {}
+            size = 16
+            obs = normal(data, rows.obs[seed])
+            logged = rows.action[seed].double().numpy()
+            target = target_by_hand(data, reference, rows, seed)
+            critics = {}
             for i in (0, 1):
                 q, inputs = mlp(reference.critic, (seed, i), np.concatenate([obs, logged], 1))
                 upstream = critic_weight * 2 * (q - target[:, None]) / size
@@ -220,14 +239,16 @@ def test_updates_are_those_of_an_independent_computation(
             reference.target_critic = followed(reference.target_critic, reference.critic, copies)
             reference.target_actor.net = followed(reference.target_actor.net, reference.actor.net, [seed])
     for part in ("critic", "actor", "target_critic", "target_actor"):
-        got, expected = getattr(state, part), getattr(reference, part)
+        got = getattr(state, part)
+        expected = getattr(reference, part)
         for one, other in zip(got.parameters(), expected.parameters(), strict=True):
             assert (one.double() - other).abs().max() < 1e-6, part
 
 
 def outcome(config: TD3BC, data: Dataset, updates: int = 6) -> list[torch.Tensor]:
     """Weights after some updates."""
-    state, rng = config.init(data, Streams(SEEDS)), Streams(SEEDS, "update")
+    state = config.init(data, Streams(SEEDS))
+    rng = Streams(SEEDS, "update")
     for number in range(updates):
         config.update(state, batch(data, number), rng)
     return [*state.actor.parameters(), *state.critic.parameters(), *state.target_critic.parameters()]
@@ -245,7 +266,8 @@ def outcome(config: TD3BC, data: Dataset, updates: int = 6) -> list[torch.Tensor
 )  # fmt: skip
 def test_changing_any_field_changes_the_result(data: Dataset, change: dict[str, Any]) -> None:
     base = TD3BC(hidden=(8, 8))
-    before, again = outcome(base, data), outcome(base, data)
+    before = outcome(base, data)
+    again = outcome(base, data)
     assert all(torch.equal(one, other) for one, other in zip(before, again, strict=True))
     after = outcome(replace(base, **change), data)
     assert any(
@@ -263,7 +285,8 @@ def test_preset_dydiff_is_dydiffs_code(data: Dataset) -> None:
     config = build_method("algorithms", "td3bc", {"preset": "dydiff", "hidden": [8, 8]})
     assert (config.target_noise, config.critic_weight, config.behaviour_weight) == (0.0, 0.5, 0.5)
     assert (config.alpha, config.discount, config.policy_every) == (2.5, 0.99, 2)
-    state, rows = config.init(data, Streams(SEEDS)), batch(data)
+    state = config.init(data, Streams(SEEDS))
+    rows = batch(data)
     assert all((layer.bias == 0).all() for layer in (*state.critic.linear, *state.actor.net.linear))
     expected = torch.from_numpy(normal(data, rows.obs, epsilon=1e-6)).float()
     assert torch.allclose(state.normaliser(rows.obs), expected, atol=1e-5)
@@ -273,7 +296,8 @@ def test_preset_dydiff_is_dydiffs_code(data: Dataset) -> None:
     assert not torch.equal(state.actor.act(obs, Streams(SEEDS, "a")), greedy)
     assert torch.equal(state.actor.act(obs, None), greedy)
     drawn = [config.target(state, rows, Streams(SEEDS, label)) for label in "aba"]
-    assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])  # the next action is a sample
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
 
 
 def test_halved_squares_halve_the_losses(data: Dataset) -> None:
@@ -288,7 +312,8 @@ def test_synthetic_actions_pull_the_actor_only_where_asked_to(data: Dataset) -> 
     rows = batch(data)
     other = replace(rows, action=torch.cat([rows.action[:, :12], -rows.action[:, 12:]], 1))
     for regularise, same in (("all", False), ("real_only", True)):
-        config, after = replace(PLAIN, regularise=regularise), []
+        config = replace(PLAIN, regularise=regularise)
+        after = []
         for one in (rows, other):
             state = start(config, data)
             descend(state.actor_optimizer, config.actor_loss, state, one, Streams(SEEDS))
@@ -301,7 +326,8 @@ def test_rows_that_do_not_say_where_they_come_from_are_real(data: Dataset) -> No
     whole = Transitions(**{name: value for name, value in vars(rows).items() if name != "real"})
     for regularise in ("all", "real_only"):
         assert behaviour_rows(whole, regularise) == slice(None)  # type: ignore[arg-type]
-    assert behaviour_rows(rows, "all") == slice(None) and behaviour_rows(rows, "real_only") == slice(12)
+    assert behaviour_rows(rows, "all") == slice(None)
+    assert behaviour_rows(rows, "real_only") == slice(12)
     with pytest.raises(ValueError, match="real_fraction above 0"):
         behaviour_rows(replace(rows, real=0), "real_only")
 

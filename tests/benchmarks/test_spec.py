@@ -115,7 +115,8 @@ def test_a_method_without_the_varied_field_runs_once(suite: str) -> None:
 def test_quoted_and_dotted_keys_vary_the_same(tmp_path: Path, suite: str) -> None:
     path = tmp_path / "quoted.toml"
     path.write_text(BASE.replace("updates = 40", 'updates = 40\nvary."ensemble.dynamics.width" = [8, 16]'))
-    quoted, dotted = cells(load_suite(str(path))), expand(suite, "vary.ensemble.dynamics.width=[8, 16]")
+    quoted = cells(load_suite(str(path)))
+    dotted = expand(suite, "vary.ensemble.dynamics.width=[8, 16]")
     assert [spec.cell_id for spec in quoted] == [spec.cell_id for spec in dotted]
     assert [spec.variant for spec in quoted] == ["default", "dynamics.width=8", "dynamics.width=16"]
     assert [spec.generator.config.dynamics.members for spec in quoted[1:]] == [4, 4]
@@ -161,7 +162,8 @@ def test_cells_follow_the_order_of_the_suite(suite: str) -> None:
 def test_cell_id_is_readable_and_a_folder(suite: str) -> None:
     words = expand(suite)[1].cell_id.split("--")
     assert words[:3] == ["toy-linear", "ensemble", "td3bc"]
-    assert len(words[3]) == 12 and set(words[3]) <= set("0123456789abcdef")
+    assert len(words[3]) == 12
+    assert set(words[3]) <= set("0123456789abcdef")
 
 
 def test_cell_id_ignores_seeds_labels_and_how_values_are_written(tmp_path: Path, suite: str) -> None:
@@ -239,7 +241,7 @@ def test_unknown_names_are_told_the_nearest_one(suite: str, override: str, messa
         ("dydiff.filter.share=1.5", r"dydiff\.filter\.share should be less than or equal to 1, got 1.5"),
         ("dydiff.iterations=-1", r"dydiff\.iterations should be greater than or equal to 0, got -1"),
         ("ensemble.dynamics.elites=5", r"ensemble\.dynamics elites must be at most members \(4\), got 5$"),
-        ("ensemble.dynamics.holdout=1", r"ensemble\.dynamics\.holdout should be less than 1, got 1"),
+        ("ensemble.dynamics.validation=1", r"ensemble\.dynamics\.validation should be less than 1, got 1"),
         ("td3bc.alpha=0", r"td3bc\.alpha should be greater than 0, got 0"),
         ("td3bc.alpha=inf", r"td3bc\.alpha should be a finite number, got inf"),
         ("td3bc.discount=1.1", r"td3bc\.discount should be less than or equal to 1, got 1.1"),
@@ -341,14 +343,17 @@ def test_malformed_toml_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_a_suite_extends_another_table_by_table(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('extends = "smoke"\nupdates = 7\ngenerators = ["mopo"]\n[mopo]\nrollouts = 3\n')
-    suite, parent = load_suite(str(tmp_path / "mine.toml")), load_suite("smoke")
-    assert suite.generators == ["mopo"] and suite.tasks == parent.tasks
+    suite = load_suite(str(tmp_path / "mine.toml"))
+    parent = load_suite("smoke")
+    assert suite.generators == ["mopo"]
+    assert suite.tasks == parent.tasks
     assert suite.settings == parent.settings.model_copy(update={"updates": 7})
     assert suite.methods["mopo"] == {"preset": "smoke", "rollouts": 3}
 
 
 def test_a_suite_cannot_extend_itself_or_nothing(tmp_path: Path) -> None:
-    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one = tmp_path / "one.toml"
+    two = tmp_path / "two.toml"
     one.write_text(f'extends = "{two}"\n')
     two.write_text(f'extends = "{one}"\n')
     with pytest.raises(SpecError, match="extends must name another suite that does not extend this one"):
@@ -374,6 +379,8 @@ def test_naming_one_field_of_a_table_leaves_its_others_as_they_are() -> None:
     varied = build_method("generators", "dydiff", {"filter": {"share": 0.1}})
     assert varied == replace(plain, filter=replace(plain.filter, share=0.1))
     faithful = build_method("generators", "dydiff", {"preset": "faithful", "filter": {"share": 0.1}})
-    assert faithful.filter.mode == "softmax_floor" and not faithful.filter.masked and faithful.filter.share == 0.1
+    assert faithful.filter.mode == "softmax_floor"
+    assert not faithful.filter.masked
+    assert faithful.filter.share == 0.1
     for spec in cells(load_suite("ablation/keep_fraction_eta")):
         assert spec.generator.name == "none" or spec.generator.config.filter.mode == "softmax"

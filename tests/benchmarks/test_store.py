@@ -35,12 +35,14 @@ def origin(*seeds: int) -> dict[str, Any]:
 
 
 def test_what_is_finished_is_not_missing_and_reads_back(store: ResultStore, spec: RunSpec) -> None:
-    assert store.missing(spec) == (0, 1) and store.cells() == []
+    assert store.missing(spec) == (0, 1)
+    assert store.cells() == []
     store.finish(spec, origin(0, 1), records(0, 1))
     (cell,) = store.cells()
     assert store.missing(spec) == ()
     assert (cell.cell_id, cell.variant, cell.done, cell.error) == (spec.cell_id, "default", (0, 1), None)
-    assert cell.spec == spec.describe() and cell.records == records(0, 1)
+    assert cell.spec == spec.describe()
+    assert cell.records == records(0, 1)
     assert cell.runs == [{**origin(0, 1), "status": "ok"}]
 
 
@@ -58,7 +60,8 @@ def test_later_seeds_leave_the_lines_of_earlier_ones_alone(store: ResultStore, s
     store.finish(more, origin(0, 7), records(0, 7, value=2.5))
     assert store.missing(more) == ()
     (cell,) = store.cells()
-    assert cell.done == (0, 1, 7) and [record for record in cell.records if record.seed == 1] == records(1)
+    assert cell.done == (0, 1, 7)
+    assert [record for record in cell.records if record.seed == 1] == records(1)
     assert [run["seeds"] for run in cell.runs] == [[1], [0, 7]]
     assert set(before) < set((store.root / spec.cell_id / "records.jsonl").read_text().splitlines())
 
@@ -67,14 +70,16 @@ def test_cells_do_not_mix(store: ResultStore, spec: RunSpec) -> None:
     other = replace(spec, settings=spec.settings.model_copy(update={"updates": 3}))
     store.finish(spec, origin(0), records(0))
     store.finish(other, origin(1), records(1))
-    assert store.missing(spec) == (1,) and store.missing(other) == (0,)
+    assert store.missing(spec) == (1,)
+    assert store.missing(other) == (0,)
     assert [cell.cell_id for cell in store.cells()] == sorted([spec.cell_id, other.cell_id])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), None])
 def test_what_is_not_finite_becomes_null(store: ResultStore, spec: RunSpec, value: float | None) -> None:
     store.finish(spec, origin(0), records(0, value=value))
-    assert "NaN" not in (text := (store.root / spec.cell_id / "records.jsonl").read_text()) and "Inf" not in text
+    assert "NaN" not in (text := (store.root / spec.cell_id / "records.jsonl").read_text())
+    assert "Inf" not in text
     assert [json.loads(line)["value"] for line in text.splitlines()] == [None, None]
     assert store.cells()[0].records == records(0, value=None)
 
@@ -89,10 +94,12 @@ def test_a_failure_is_kept_until_a_run_succeeds(store: ResultStore, spec: RunSpe
     store.fail(spec, {"seeds": [0, 1]}, "Traceback: no luck")
     (cell,) = store.cells()
     assert (cell.error, cell.done, cell.records) == ("Traceback: no luck", (), [])
-    assert [run["status"] for run in cell.runs] == ["failed"] and store.missing(spec) == (0, 1)
+    assert [run["status"] for run in cell.runs] == ["failed"]
+    assert store.missing(spec) == (0, 1)
     store.finish(spec, origin(0, 1), records(0, 1))
     (cell,) = store.cells()
-    assert cell.error is None and [run["status"] for run in cell.runs] == ["failed", "ok"]
+    assert cell.error is None
+    assert [run["status"] for run in cell.runs] == ["failed", "ok"]
     assert not (store.root / spec.cell_id / "error.txt").exists()
 
 
@@ -100,7 +107,9 @@ def test_a_failure_leaves_finished_seeds_alone(store: ResultStore, spec: RunSpec
     store.finish(spec, origin(0), records(0))
     store.fail(spec, {"seeds": [1]}, "Traceback")
     (cell,) = store.cells()
-    assert cell.done == (0,) and cell.records == records(0) and cell.error == "Traceback"
+    assert cell.done == (0,)
+    assert cell.records == records(0)
+    assert cell.error == "Traceback"
     assert store.missing(spec) == (1,)
 
 
@@ -122,14 +131,16 @@ def test_a_kill_before_done_runs_the_seeds_again(
     assert store.missing(spec) == (1,)
     assert store.cells()[0].records == records(0)  # what DONE does not vouch for does not count
     store.finish(spec, origin(1), records(1))
-    assert store.cells()[0].records == records(0, 1) and store.missing(spec) == ()
+    assert store.cells()[0].records == records(0, 1)
+    assert store.missing(spec) == ()
 
 
 def test_a_kill_before_the_first_done(store: ResultStore, spec: RunSpec) -> None:
     folder = store.root / spec.cell_id
     store.finish(spec, origin(0, 1), records(0, 1))
     (folder / "DONE").unlink()
-    assert store.missing(spec) == (0, 1) and store.cells()[0].records == []
+    assert store.missing(spec) == (0, 1)
+    assert store.cells()[0].records == []
     store.finish(spec, origin(0, 1), records(0, 1))
     assert store.cells()[0].records == records(0, 1)
 
@@ -245,7 +256,8 @@ def test_records_of_seeds_that_are_not_done_are_strays(store: ResultStore, spec:
     assert store.strays(spec.cell_id) == []
     with (store.root / spec.cell_id / "records.jsonl").open("a") as file:
         file.write(Record(4, 10, "return", 1.0).line() + "\n")
-    assert store.strays(spec.cell_id) == [Record(4, 10, "return", 1.0)] and store.cells()[0].records == records(0)
+    assert store.strays(spec.cell_id) == [Record(4, 10, "return", 1.0)]
+    assert store.cells()[0].records == records(0)
 
 
 def test_a_run_that_was_killed_before_done_is_no_run(store: ResultStore, spec: RunSpec) -> None:
@@ -266,4 +278,5 @@ def test_the_plan_is_what_was_asked_for_last(store: ResultStore, spec: RunSpec) 
     (cell,) = plan["cells"]
     assert (cell["cell_id"], cell["seeds"], cell["variant"]) == (spec.cell_id, [4], "updates=4")
     assert {key: cell[key] for key in spec.describe()} == spec.describe()
-    assert store.cells() == [] and store.missing(spec) == (0, 1)
+    assert store.cells() == []
+    assert store.missing(spec) == (0, 1)

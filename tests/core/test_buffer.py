@@ -53,7 +53,8 @@ def test_fractions_are_exact_and_real_rows_come_first(share: float, real: int) -
 
 
 def test_a_seed_without_synthetic_rows_gets_real_ones_and_the_others_do_not_notice() -> None:
-    buffer, alone = Buffer(2, 10, 2, 1, "cpu"), Buffer(1, 10, 2, 1, "cpu")
+    buffer = Buffer(2, 10, 2, 1, "cpu")
+    alone = Buffer(1, 10, 2, 1, "cpu")
     buffer.add(rows(2, 3, start=1000), torch.tensor([[True] * 3, [False] * 3]))
     alone.add(rows(1, 3, start=1000), torch.ones(1, 3, dtype=torch.bool))
     batch = Mixer(rows(100), buffer, 0.5, 64).batch(Streams((0, 1)))
@@ -82,7 +83,8 @@ def test_trajectories_become_rows_rollout_by_rollout() -> None:
     flat, valid = made.transitions()
     assert flat.obs[0, :, 0].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
     assert torch.equal(flat.next_obs, flat.obs + 1)
-    assert valid[1].tolist() == [True, True, False] * 3 and flat.terminated[1].tolist() == [False, False, True] * 3
+    assert valid[1].tolist() == [True, True, False] * 3
+    assert flat.terminated[1].tolist() == [False, False, True] * 3
 
 
 def test_a_reward_with_an_axis_too_many_is_refused() -> None:  # method sheet, test 10 (B16): [B, 1] would broadcast

@@ -39,7 +39,8 @@ def same(a: Any, b: Any) -> bool:
 def test_a_snapshot_comes_back_bit_for_bit(tmp_path: Path) -> None:
     Checkpoint(tmp_path, "mine").save(5, TREE)
     step, tree = Checkpoint(tmp_path, "mine").load() or (0, None)
-    assert step == 5 and same(TREE, tree)
+    assert step == 5
+    assert same(TREE, tree)
 
 
 def test_views_of_one_tensor_are_written_as_they_are_now(tmp_path: Path) -> None:
@@ -47,7 +48,8 @@ def test_views_of_one_tensor_are_written_as_they_are_now(tmp_path: Path) -> None
     Checkpoint(tmp_path).save(1, {"whole": whole, "half": whole[::2], "again": whole})
     whole += 1
     _, tree = Checkpoint(tmp_path).load() or (0, {})
-    assert tree["half"].tolist() == [0, 2] and tree["again"].tolist() == tree["whole"].tolist() == [0, 1, 2, 3]
+    assert tree["half"].tolist() == [0, 2]
+    assert tree["again"].tolist() == tree["whole"].tolist() == [0, 1, 2, 3]
 
 
 def test_the_last_two_are_kept(tmp_path: Path) -> None:
@@ -58,7 +60,8 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
         f"{step:012d}.{kind}" for step in (20, 300) for kind in ("json", "safetensors")
     ]
     checkpoint.clear()
-    assert checkpoint.load() is None and not tmp_path.exists()
+    assert checkpoint.load() is None
+    assert not tmp_path.exists()
 
 
 def tear(path: Path) -> None:
@@ -94,7 +97,8 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_is_used(
         Checkpoint(tmp_path).save(step, {"x": torch.full((3,), float(step))})
     damage(tmp_path / f"{2:012d}.{kind}")
     step, tree = Checkpoint(tmp_path).load() or (0, {})
-    assert step == 1 and tree["x"].tolist() == [1, 1, 1]
+    assert step == 1
+    assert tree["x"].tolist() == [1, 1, 1]
     if (kind, damage) != ("json", Path.unlink):
         assert f"{2:012d}" in capsys.readouterr().err
     assert not (tmp_path / "fired").exists()
@@ -109,7 +113,8 @@ def test_whatever_a_kill_interrupts_the_one_before_is_whole(
     moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before each call that reaches the disk: two files of four calls each, and the removal of two old ones."""
-    checkpoint, calls = Checkpoint(tmp_path), iter(range(moment, -1, -1))
+    checkpoint = Checkpoint(tmp_path)
+    calls = iter(range(moment, -1, -1))
     for step in (1, 2):
         checkpoint.save(step, {"x": torch.full((3,), float(step))})
 
@@ -127,7 +132,8 @@ def test_whatever_a_kill_interrupts_the_one_before_is_whole(
         with suppress(Killed):
             checkpoint.save(3, {"x": torch.full((3,), 3.0)})
     step, tree = Checkpoint(tmp_path).load() or (0, {})
-    assert step in (2, 3) and tree["x"].tolist() == [step] * 3
+    assert step in (2, 3)
+    assert tree["x"].tolist() == [step] * 3
 
 
 def test_a_snapshot_of_something_else_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,17 +223,22 @@ def test_the_first_signal_stops_and_the_next_ones_do_no_harm() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             steps.append(asked())
         pytest.fail("went on")
-    assert steps == [signal.SIGUSR1] and caught.value.exit_code == 75 and str(caught.value) == "SIGUSR1"
+    assert steps == [signal.SIGUSR1]
+    assert caught.value.exit_code == 75
+    assert str(caught.value) == "SIGUSR1"
     with pytest.raises(Stopped) as caught, listening():
         try:
             os.kill(os.getpid(), signal.SIGINT)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)  # while it is leaving
             steps.append(asked())
-    assert steps[1] == signal.SIGINT and caught.value.exit_code == 130 and asked() is None
+    assert steps[1] == signal.SIGINT
+    assert caught.value.exit_code == 130
+    assert asked() is None
 
 
 def test_the_card_is_json(tmp_path: Path) -> None:
     Checkpoint(tmp_path, "mine").save(5, TREE)
     card = json.loads((tmp_path / f"{5:012d}.json").read_text(encoding="utf-8"))
-    assert card["identity"] == "mine" and len(card["sha256"]) == 64
+    assert card["identity"] == "mine"
+    assert len(card["sha256"]) == 64

@@ -11,7 +11,8 @@ def test_failed_write_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="disk"), files.atomic(target) as part:
         part.write_text("half")
         raise RuntimeError("disk")
-    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_canonical_json_ignores_order_and_refuses_nan() -> None:
@@ -27,4 +28,5 @@ def test_sha256_of_known_text(tmp_path: Path) -> None:
 
 def test_cache_dir_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path / "here"))
-    assert files.cache_dir("a", "b") == tmp_path / "here" / "a" / "b" and (tmp_path / "here" / "a" / "b").is_dir()
+    assert files.cache_dir("a", "b") == tmp_path / "here" / "a" / "b"
+    assert (tmp_path / "here" / "a" / "b").is_dir()

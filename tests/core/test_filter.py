@@ -67,7 +67,8 @@ def test_keep_rates_of_bell_shaped_scores(mode: Mode, expected: list[float]) -> 
     assert ((rates - torch.tensor(expected)).abs() < 0.06).all()
     assert rates.mean().item() == pytest.approx(0.6, abs=0.002)
     if mode == "softmax_floor":  # practically no filter
-        assert rates[0] > 0.61 and ((rates[1:] - rates[1:].mean()).abs() < 0.02).all()
+        assert rates[0] > 0.61
+        assert ((rates[1:] - rates[1:].mean()).abs() < 0.02).all()
 
 
 def test_drawing_without_replacement_has_the_probabilities_of_the_softmax() -> None:
@@ -88,7 +89,8 @@ def test_seeds_do_not_touch(mode: Mode) -> None:
 
 
 def test_keep_rate_sorts_by_score() -> None:
-    score, kept = torch.tensor([[3.0, 1.0, 2.0, 0.0]]), torch.tensor([[True, False, True, True]])
+    score = torch.tensor([[3.0, 1.0, 2.0, 0.0]])
+    kept = torch.tensor([[True, False, True, True]])
     assert keep_rate(score, kept, bins=2).tolist() == [[1.0, 0.5]]
 
 

@@ -5,13 +5,15 @@ from core.random import Streams
 
 
 def test_a_seed_draws_the_same_numbers_whoever_is_beside_it() -> None:
-    together, alone = Streams((0, 1, 2)), Streams((1,))
+    together = Streams((0, 1, 2))
+    alone = Streams((1,))
     for draw in (lambda rng: rng.normal(3, 4), lambda rng: rng.uniform(5), lambda rng: rng.integers(7, 6)):
         assert torch.equal(draw(together)[1], draw(alone)[0])
 
 
 def test_a_fork_does_not_depend_on_what_was_drawn_before() -> None:
-    fresh, used = Streams((3,)), Streams((3,))
+    fresh = Streams((3,))
+    used = Streams((3,))
     used.normal(100)
     assert torch.equal(fresh.fork("a").normal(5), used.fork("a").normal(5))
 
@@ -36,7 +38,12 @@ def test_only_gives_what_that_seed_draws_alone() -> None:
 
 def test_ranges_and_moments() -> None:
     rng = Streams((0,))
-    uniform, integers, normal = rng.uniform(100_000), rng.integers(3, 10_000), rng.normal(100_000)
-    assert uniform.min() >= 0 and uniform.max() < 1 and abs(uniform.mean() - 0.5) < 0.005
+    uniform = rng.uniform(100_000)
+    integers = rng.integers(3, 10_000)
+    normal = rng.normal(100_000)
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.005
     assert integers.unique().tolist() == [0, 1, 2]
-    assert abs(normal.mean()) < 0.015 and abs(normal.std() - 1) < 0.01
+    assert abs(normal.mean()) < 0.015
+    assert abs(normal.std() - 1) < 0.01

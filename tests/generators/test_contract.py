@@ -87,7 +87,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, ...], P
 def fitted(request: pytest.FixtureRequest, task: Task, folders: dict[tuple[int, ...], Path]) -> Case:
     kind = registry.load("generators", request.param)
     preset = {"preset": "smoke"} if "smoke" in getattr(kind, "presets", {}) else {}
-    generator, (data, _) = build_method("generators", request.param, preset), task.dataset()
+    generator = build_method("generators", request.param, preset)
+    (data, _) = task.dataset()
 
     def fit(seeds: tuple[int, ...]) -> Fitted:
         rng = Streams(seeds)
@@ -109,17 +110,25 @@ def assert_same(left: Trajectories, right: Trajectories) -> None:
 
 
 def test_it_is_a_generator_and_learns_what_can_generate(fitted: Case) -> None:
-    assert isinstance(fitted.generator, Generator) and isinstance(fitted.fitted, Fitted)
-    length, refresh = fitted.generator.rollout_length, fitted.generator.refresh_every
-    assert fitted.generator.rollouts >= 0 and length >= 1 and (refresh is None or refresh >= 1)
+    assert isinstance(fitted.generator, Generator)
+    assert isinstance(fitted.fitted, Fitted)
+    length = fitted.generator.rollout_length
+    refresh = fitted.generator.refresh_every
+    assert fitted.generator.rollouts >= 0
+    assert length >= 1
+    assert refresh is None or refresh >= 1
 
 
 def test_shapes_types_and_start_states(fitted: Case) -> None:
-    made, start = fitted.generate(), fitted.starts(Streams(SEEDS))
-    rows, length = (ROWS if fitted.generator.rollouts else 0), fitted.generator.rollout_length
-    assert made.obs.shape == (3, rows, length + 1, 4) and made.action.shape == (3, rows, length, 2)
+    made = fitted.generate()
+    start = fitted.starts(Streams(SEEDS))
+    rows = ROWS if fitted.generator.rollouts else 0
+    length = fitted.generator.rollout_length
+    assert made.obs.shape == (3, rows, length + 1, 4)
+    assert made.action.shape == (3, rows, length, 2)
     assert made.reward.shape == made.terminated.shape == made.valid.shape == (3, rows, length)
-    assert made.terminated.dtype == made.valid.dtype == torch.bool and made.obs.dtype == made.reward.dtype
+    assert made.terminated.dtype == made.valid.dtype == torch.bool
+    assert made.obs.dtype == made.reward.dtype
     if getattr(fitted.generator, "keeps_start", True):
         assert torch.equal(made.obs[:, :, 0], start[:, :rows])
     else:
@@ -135,12 +144,14 @@ def test_everything_is_finite_and_actions_are_in_the_box(fitted: Case) -> None:
 
 def test_no_valid_step_after_an_invalid_or_a_terminated_one(fitted: Case) -> None:
     made = fitted.generate()
-    before, after = made.valid[..., :-1] & ~made.terminated[..., :-1], made.valid[..., 1:]
+    before = made.valid[..., :-1] & ~made.terminated[..., :-1]
+    after = made.valid[..., 1:]
     assert not (after & ~before).any()
     if fitted.generator.rollouts:
         assert made.valid.any()
         if not models_termination(fitted):
-            assert (made.terminated & made.valid).any() and not made.valid.all()
+            assert (made.terminated & made.valid).any()
+            assert not made.valid.all()
 
 
 def test_termination_follows_the_tasks_rule(fitted: Case, task: Task) -> None:
@@ -162,11 +173,13 @@ def test_seeds_differ(fitted: Case) -> None:
     same = fitted.starts(Streams((0,))).expand(3, -1, -1)
     made = fitted.fitted.generate(Pushing(0.0), same, fitted.generator.rollout_length, rng.fork("generate"))
     if fitted.generator.rollouts:
-        assert not torch.equal(made.obs[0], made.obs[1]) and not torch.equal(made.obs[1], made.obs[2])
+        assert not torch.equal(made.obs[0], made.obs[1])
+        assert not torch.equal(made.obs[1], made.obs[2])
 
 
 def test_a_seed_alone_gives_what_it_gives_among_others(fitted: Case) -> None:
-    rng, together = Streams((1,)), fitted.generate()
+    rng = Streams((1,))
+    together = fitted.generate()
     length = fitted.generator.rollout_length
     alone = fitted.alone.generate(Pushing(), fitted.starts(rng), length, rng.fork("generate"))
     assert_same(alone, together.map(lambda x: x[1:2]))
@@ -184,7 +197,8 @@ def test_nothing_it_is_given_is_changed(fitted: Case, task: Task) -> None:
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     rng = Streams(SEEDS)
     start = fitted.starts(rng)
-    before, (fresh, _) = start.clone(), task.dataset()
+    before = start.clone()
+    (fresh, _) = task.dataset()
     fitted.fitted.generate(Watched(), start, fitted.generator.rollout_length, rng.fork("generate"))
     assert torch.equal(start, before)
     assert all(torch.equal(value, copy) for value, copy in seen)
@@ -196,17 +210,21 @@ def test_nothing_it_is_given_is_changed(fitted: Case, task: Task) -> None:
 def test_the_length_asked_for_is_the_length_made(fitted: Case, length: int) -> None:
     rng = Streams(SEEDS)
     made = fitted.fitted.generate(Pushing(), fitted.starts(rng), length, rng.fork("generate"))
-    assert made.action.shape[2] == length and made.obs.shape[2] == length + 1
+    assert made.action.shape[2] == length
+    assert made.obs.shape[2] == length + 1
 
 
 def test_imagination_uses_the_given_actions(fitted: Case) -> None:
     if not isinstance(fitted.fitted, ActionConditioned):
         return
     rng = Streams(SEEDS)
-    start, action = 0.1 * fitted.starts(rng), 2 * rng.fork("actions").uniform(ROWS, 4, 2) - 1
+    start = 0.1 * fitted.starts(rng)
+    action = 2 * rng.fork("actions").uniform(ROWS, 4, 2) - 1
     given = action.clone()
     made = fitted.fitted.imagine(start, action, rng.fork("imagine"))
-    assert torch.equal(made.action, given) and torch.equal(action, given) and torch.equal(made.obs[:, :, 0], start)
+    assert torch.equal(made.action, given)
+    assert torch.equal(action, given)
+    assert torch.equal(made.obs[:, :, 0], start)
     assert made.obs.shape == (3, ROWS, 5, 4)
     assert_same(made, fitted.fitted.imagine(start, action, rng.fork("imagine")))
     other = action.clone()

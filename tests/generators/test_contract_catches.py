@@ -69,4 +69,5 @@ def test_a_broken_plug_in_is_caught(tmp_path: Path, name: str, caught: set[str])
     )
     failed = {line.split("::")[1].split("[")[0] for line in done.stdout.splitlines() if line.startswith("FAILED")}
     assert failed == caught, done.stdout
-    assert done.returncode == int(bool(caught)) and "passed" in done.stdout
+    assert done.returncode == int(bool(caught))
+    assert "passed" in done.stdout

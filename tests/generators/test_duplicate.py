@@ -38,19 +38,22 @@ def generate(task: Task, data: Dataset, rows: int, label: str = "", length: int 
 
 def test_every_row_is_there_before_one_is_there_again(task: Task, data: Dataset) -> None:
     rows, valid = generate(task, data, 2 * 450 + 100).transitions()
-    assert valid.all() and len(data.train.obs) == 450
-    known, seen = pack(data.train), pack(rows)
+    assert valid.all()
+    assert len(data.train.obs) == 450
+    known = pack(data.train)
+    seen = pack(rows)
     for seed in range(2):
         unique, count = seen[seed].unique(dim=0, return_counts=True)
-        assert torch.equal(unique, known.unique(dim=0)) and sorted(count.tolist()) == [2] * 350 + [3] * 100
-    assert not torch.equal(seen[0], seen[1]) and not torch.equal(
-        seen, pack(generate(task, data, 1000, "b").transitions()[0])
-    )
+        assert torch.equal(unique, known.unique(dim=0))
+        assert sorted(count.tolist()) == [2] * 350 + [3] * 100
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen, pack(generate(task, data, 1000, "b").transitions()[0]))
 
 
 def test_of_a_longer_rollout_one_step_counts(task: Task, data: Dataset) -> None:
     made = generate(task, data, 7, length=3)
-    assert made.valid.sum(-1).eq(1).all() and made.valid[..., 0].all()
+    assert made.valid.sum(-1).eq(1).all()
+    assert made.valid[..., 0].all()
 
 
 def test_scores_are_those_of_real_data_only() -> None:
@@ -61,6 +64,8 @@ def test_scores_are_those_of_real_data_only() -> None:
         (spec,) = cells(load_suite("smoke", (*overrides, f'generators=["{generator}"]', "evaluate_every=300")))
         records, _ = runner.run(spec, load_task(spec.task, spec.settings.data_options(None)), torch.device("cpu"))
         means[generator] = torch.tensor([x.value for x in records if x.metric == "normalized_score"])
-    none, copies = means["none"], means["duplicate"]
-    assert not torch.equal(none, copies) and none.mean() > 95
+    none = means["none"]
+    copies = means["duplicate"]
+    assert not torch.equal(none, copies)
+    assert none.mean() > 95
     assert (none - copies).mean().abs() < 3 * (none - copies).std() / len(none) ** 0.5

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from core.data import Dataset, Trajectories
 from core.random import Streams
 from core.registry import build_method
-from generators.base import Finish
+from generators.base import RolloutCompleter
 from generators.dydiff import DyDiff, _Fitted
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
@@ -81,9 +81,9 @@ def starts(data: Dataset, rows: int = 30) -> torch.Tensor:
     return data.train.obs[::50][:rows].expand(len(SEEDS), -1, -1)  # where episodes begin
 
 
-def never(task: Task, data: Dataset, models: ModelCache) -> Finish:
+def never(task: Task, data: Dataset, models: ModelCache) -> RolloutCompleter:
     reward = models.get(RewardConfig(hidden=(8,), max_updates=20, check_every=10), data)
-    return Finish.of(task, data, reward, "none")
+    return RolloutCompleter.of(task, data, reward, "none")
 
 
 def test_without_rounds_it_is_the_ensemble_bit_for_bit(task: Task, models: ModelCache) -> None:  # method sheet, test 3
@@ -95,10 +95,13 @@ def test_without_rounds_it_is_the_ensemble_bit_for_bit(task: Task, models: Model
         generator.fit(ended, data, models, Streams(SEEDS)).generate(Linear(), starts(data), 12, Streams(SEEDS))
         for generator in (mine, plain)
     )
-    assert torch.equal(made.valid, expected.valid) and torch.equal(made.terminated, expected.terminated)
-    assert not made.valid.all() and torch.equal(made.obs, expected.obs)
+    assert torch.equal(made.valid, expected.valid)
+    assert torch.equal(made.terminated, expected.terminated)
+    assert not made.valid.all()
+    assert torch.equal(made.obs, expected.obs)
     assert torch.equal(made.action[made.valid], expected.action[made.valid])
-    assert made.info["evaluations"].tolist() == [1.0, 1.0] and "residual/1" not in made.info
+    assert made.info["evaluations"].tolist() == [1.0, 1.0]
+    assert "residual/1" not in made.info
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3, 5])
@@ -118,7 +121,8 @@ def test_with_exact_dynamics_each_round_makes_one_more_step_true(task: Task, mod
 def test_relaxation_averages_states_and_never_the_start(task: Task, models: ModelCache) -> None:
     data, _ = task.dataset()
     fitted = _Fitted(smoke(iterations=1, relax=0.25), Wrong(), Exact(), None, never(task, data, models), None)
-    made, start = fitted.generate(Linear(), starts(data), 3, Streams(SEEDS)), starts(data)
+    made = fitted.generate(Linear(), starts(data), 3, Streams(SEEDS))
+    start = starts(data)
     action = Linear().act(start, None).unsqueeze(2).expand(-1, -1, 3, -1)
     drawn = SYSTEM.replay(start.double(), action).float()
     assert torch.equal(made.obs[:, :, 0], start)
@@ -134,7 +138,8 @@ def test_stored_actions_are_the_policys_and_a_last_pass_makes_states_fit_them(ta
         .generate(Linear(), 0.1 * starts(data), 7, Streams(SEEDS))
     )
     wanted = Linear().act(made.obs[:, :, :-1].flatten(1, 2), None).view_as(made.action)
-    assert torch.allclose(made.action, wanted, atol=1e-5) and (made.info["lag"] > 0).all()
+    assert torch.allclose(made.action, wanted, atol=1e-5)
+    assert (made.info["lag"] > 0).all()
     config = smoke(iterations=1, last="states", relax=0.0)
     fitted = _Fitted(config, Wrong(), Exact(), None, never(task, data, models), None)
     made = fitted.generate(Linear(), starts(data), 5, Streams(SEEDS))
@@ -161,7 +166,9 @@ def test_a_warm_start_with_hardly_any_noise_keeps_the_ensembles_states(task: Tas
         fitted = smoke(**fields).fit(task, data, models, Streams(SEEDS))
         return fitted.generate(Linear(), starts(data), 5, Streams(SEEDS, "generate")).obs
 
-    without, warm, cold = states(iterations=0), states(warm=True, **hardly), states(**hardly)
+    without = states(iterations=0)
+    warm = states(warm=True, **hardly)
+    cold = states(**hardly)
     assert (warm - without).abs().max() < 0.1 * (cold - without).abs().max()
 
 
@@ -185,10 +192,13 @@ def test_termination_is_tested_before_clipping_unless_asked(task: Task, models: 
     action = torch.zeros(2, 3, 3, 2)
 
     def finished(**fields: Any) -> Trajectories:
-        return Finish.of(ended, data, reward, "obs", **fields)(action, obs)
+        return RolloutCompleter.of(ended, data, reward, "obs", **fields)(action, obs)
 
-    before, after = finished(), finished(test_clipped=True)
-    assert before.terminated[:, :, 1].all() and not before.valid[:, :, 2].any() and not after.terminated.any()
+    before = finished()
+    after = finished(test_clipped=True)
+    assert before.terminated[:, :, 1].all()
+    assert not before.valid[:, :, 2].any()
+    assert not after.terminated.any()
     assert before.obs[..., 0].max() == data.train.obs[:, 0].max()
     assert before.info["clipped"].tolist() == pytest.approx([1 / 8] * 2)  # one of four entries in one of two steps
 
@@ -196,7 +206,8 @@ def test_termination_is_tested_before_clipping_unless_asked(task: Task, models: 
 def test_starts_can_be_kept_to_where_whole_windows_fit(task: Task, models: ModelCache) -> None:
     data, _ = task.dataset()
     rows = smoke(starts="inside", iterations=0).fit(task, data, models, Streams(SEEDS)).start_rows
-    assert rows is not None and (data.episode[rows + 6] == data.episode[rows]).all()
+    assert rows is not None
+    assert (data.episode[rows + 6] == data.episode[rows]).all()
     assert smoke(iterations=0).fit(task, data, models, Streams(SEEDS)).start_rows is None
 
 
@@ -209,9 +220,8 @@ def test_impossible_settings_are_refused() -> None:
     for name in ("oneshot", "trajectory", "pgd", "ar_diffusion"):
         for preset in type(build_method("generators", name, {})).presets:
             build_method("generators", name, {"preset": preset})
-    assert (
-        isinstance(Ensemble(), Ensemble) and build_method("generators", "oneshot", {}).model.objective == "regression"
-    )
+    assert isinstance(Ensemble(), Ensemble)
+    assert build_method("generators", "oneshot", {}).model.objective == "regression"
 
 
 @dataclass(frozen=True)

@@ -74,5 +74,6 @@ def test_unrolled_members_generate_for_a_seed_alone_what_they_do_among_others(
     together = generate(fit("ensemble", task, data, tmp_path / "together", **tuned), data)
     alone = generate(fit("ensemble", task, data, tmp_path / "alone", (1,), **tuned), data, (1,))
     plain = generate(fit("ensemble", task, data, tmp_path / "plain", (1,)), data, (1,))
-    assert torch.equal(together.obs[1:], alone.obs) and torch.equal(together.reward[1:], alone.reward)
+    assert torch.equal(together.obs[1:], alone.obs)
+    assert torch.equal(together.reward[1:], alone.reward)
     assert not torch.equal(plain.obs, alone.obs)

@@ -43,14 +43,17 @@ def test_the_schedule_is_the_released_one() -> None:
 
 
 def test_without_guidance_it_is_trajectory_number_for_number(task: Task, models: ModelCache) -> None:
-    plain, free = generate("trajectory", task, models), generate("pgd", task, models, coefficient=0.0)
-    assert torch.equal(plain.obs, free.obs) and torch.equal(plain.action, free.action)
+    plain = generate("trajectory", task, models)
+    free = generate("pgd", task, models, coefficient=0.0)
+    assert torch.equal(plain.obs, free.obs)
+    assert torch.equal(plain.action, free.action)
     assert not torch.equal(plain.action, generate("pgd", task, models).action)
 
 
 def test_the_stronger_the_guidance_the_nearer_to_the_policy(task: Task, models: ModelCache) -> None:
     distance = [(generate("pgd", task, models, coefficient=c).action - 0.9).abs().mean() for c in (0.0, 0.3, 1.0)]
-    assert distance == sorted(distance, reverse=True) and distance[-1] < 0.5 * distance[0]
+    assert distance == sorted(distance, reverse=True)
+    assert distance[-1] < 0.5 * distance[0]
 
 
 def test_a_model_without_start_begins_where_it_likes_and_stops_where_it_ends(task: Task, models: ModelCache) -> None:
@@ -58,9 +61,9 @@ def test_a_model_without_start_begins_where_it_likes_and_stops_where_it_ends(tas
     model = {**free, "rows": 6, "denoiser": {"dim": 8, "multipliers": [1]}, "updates": 20, "batch_size": 8}
     made = generate("pgd", task, models, length=9, model=model)
     data, _ = task.dataset()
-    assert made.obs.shape == (2, 40, 10, 4) and (made.obs[0, :, 0] != data.train.obs[:40]).all()
-    assert made.valid[:, :, :5].all() and not made.valid[:, :, 5:].any()
-    assert (
-        not build_method("generators", "pgd", {"model": free}).keeps_start
-        and build_method("generators", "pgd", {}).keeps_start
-    )
+    assert made.obs.shape == (2, 40, 10, 4)
+    assert (made.obs[0, :, 0] != data.train.obs[:40]).all()
+    assert made.valid[:, :, :5].all()
+    assert not made.valid[:, :, 5:].any()
+    assert not build_method("generators", "pgd", {"model": free}).keeps_start
+    assert build_method("generators", "pgd", {}).keeps_start

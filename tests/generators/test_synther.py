@@ -73,7 +73,8 @@ def test_generated_steps_obey_the_true_dynamics(rows: Transitions, task: Task, d
 def test_generated_rows_are_distributed_like_the_data(rows: Transitions, data: Dataset) -> None:
     """Standard errors of the means are 0.016 deviations; the sampler makes deviations 4 % too large."""
     for name in ("obs", "action", "next_obs"):
-        made, real = getattr(rows, name), getattr(data.train, name)
+        made = getattr(rows, name)
+        real = getattr(data.train, name)
         assert ((made.mean(0) - real.mean(0)).abs() < 0.12 * real.std(0)).all(), name
         assert ((made.std(0) / real.std(0) - 1).abs() < 0.1).all(), name
     joint = torch.cat([rows.obs, rows.action], -1).T.corrcoef()
@@ -143,13 +144,15 @@ def test_only_the_first_of_several_steps_is_valid() -> None:
     made = single_steps(rows, 3)
     assert made.valid.tolist() == [[[True, False, False]] * 2]
     assert made.terminated.tolist() == [[[True, False, False], [False] * 3]]
-    assert made.obs[0, 0, :, 0].tolist() == [0, 1, 1, 1] and made.reward.tolist() == [[[1, 0, 0]] * 2]
+    assert made.obs[0, 0, :, 0].tolist() == [0, 1, 1, 1]
+    assert made.reward.tolist() == [[[1, 0, 0]] * 2]
 
 
 def test_chunks_are_all_there(fitted: Any) -> None:
     chunked = replace(fitted, config=smoke(chunk=7))
     made = chunked.generate(UniformPolicy(2), torch.zeros(1, 20, 4), 1, Streams((0,), "generate"))
-    assert made.obs.shape == (1, 20, 2, 4) and len(made.obs[0, :, 0].unique(dim=0)) == 20
+    assert made.obs.shape == (1, 20, 2, 4)
+    assert len(made.obs[0, :, 0].unique(dim=0)) == 20
     again = chunked.generate(UniformPolicy(2), torch.zeros(1, 20, 4), 1, Streams((0,), "generate"))
     assert torch.equal(made.obs, again.obs)
 
@@ -157,10 +160,12 @@ def test_chunks_are_all_there(fitted: Any) -> None:
 def test_faithful_is_the_released_code() -> None:
     """methods.md G3: 255 evaluations, batch 256, Adam(0.9, 0.99) at 3e-4, clip 1, average 0.995 every 10 updates."""
     config: SynthER = build_method("generators", "synther", {"preset": "faithful"})
-    model, sampler = config.model, config.sampler
+    model = config.model
+    sampler = config.sampler
     assert (config.rollouts, config.chunk, config.rollout_length, config.refresh_every) == (5_000_000, 100_000, 1, None)
     assert sampler == Sampler(method="heun", steps=128, churn=80.0, churn_range=(0.05, 50.0), churn_noise=1.003)
-    assert sampler.evaluations == 255 and (sampler.sigma_min, sampler.sigma_max, sampler.rho) == (0.002, 80.0, 7.0)
+    assert sampler.evaluations == 255
+    assert (sampler.sigma_min, sampler.sigma_max, sampler.rho) == (0.002, 80.0, 7.0)
     assert (model.denoiser.width, model.denoiser.blocks, model.denoiser.embedding) == (2048, 6, 128)
     assert (model.next_obs, model.sigma_data, model.noise_mean, model.noise_std) == ("state", 1.0, -1.2, 1.2)
     assert (model.updates, model.batch_size, model.learning_rate, model.beta2) == (100_000, 256, 3e-4, 0.99)
@@ -174,10 +179,8 @@ def test_rows_are_standardised_but_for_the_flag_and_come_back(data: Dataset, nex
     rng = Streams((0, 1))
     model: TransitionDiffusion = ModelCache(rng, tmp_path).get(config, data)
     seen = model.units(model.rows(data.train).expand(2, -1, -1))
-    assert (
-        torch.allclose(seen[..., :-1].std(1), torch.ones(2, 11), atol=1e-3)
-        and seen[..., :-1].mean(1).abs().max() < 1e-3
-    )
+    assert torch.allclose(seen[..., :-1].std(1), torch.ones(2, 11), atol=1e-3)
+    assert seen[..., :-1].mean(1).abs().max() < 1e-3
     assert set(seen[..., -1].unique().tolist()) == {0.0, 1.0}
     recovered = model.transitions(model.units.inverse(seen[:, :3]))
     for name in ("obs", "action", "next_obs", "reward"):

@@ -22,7 +22,8 @@ def test_generated_hoppers_of_a_random_policy_fall(name: str) -> None:
         fields |= {"model": {"rows": 13, "learning_rate": 3e-3, "updates": 100}, "filter": {"mode": "none"}}
     if name == "dydiff":
         fields |= {"policy": "explore"}
-    rng, generator = Streams((0,)), build_method("generators", name, fields)
+    rng = Streams((0,))
+    generator = build_method("generators", name, fields)
     fitted = generator.fit(task, data, ModelCache(rng), rng)
     made = fitted.generate(UniformPolicy(3), start_states(data, 200, rng.fork("start")), 12, rng)
     ended = (made.terminated & made.valid).any(-1).float().mean()

@@ -31,7 +31,9 @@ def test_break_even_lies_between_half_the_horizon_and_the_discounts_own() -> Non
     assert break_even(1.0, 7) == pytest.approx(3.5)
     assert break_even(0.99, 10**4) == pytest.approx(1 / (1 - 0.99))
     below = [break_even(0.99, horizon) for horizon in (2, 20, 200, 2000)]
-    assert below[0] == 1 and below == sorted(below) and below[-1] < 100.01
+    assert below[0] == 1
+    assert below == sorted(below)
+    assert below[-1] < 100.01
 
 
 def test_formulas_without_a_horizon_are_the_limit_of_those_with_one() -> None:
@@ -65,7 +67,8 @@ def test_break_even_of_a_single_step_is_an_error() -> None:
 
 
 def test_measured_bounds_of_constant_errors_are_the_formulas() -> None:
-    steps, flat = 20, torch.ones(1, 20)
+    steps = 20
+    flat = torch.ones(1, 20)
     found = tv_bounds(-3 * flat, 0.01 * flat, 0.2 * flat, 0.9, 2.0)
     for horizon in range(1, steps + 1):
         at = 0, horizon - 1
@@ -78,10 +81,12 @@ def test_measured_bounds_of_constant_errors_are_the_formulas() -> None:
 def test_bounds_are_cut_to_the_trivial_one_and_estimates_below_zero_to_zero() -> None:
     flat = torch.ones(2, 30)
     found = tv_bounds(flat, flat, -0.1 * flat, 0.99, 1.5)
-    assert torch.equal(found.autoregressive, found.trivial) and (found.non_autoregressive == 0).all()
+    assert torch.equal(found.autoregressive, found.trivial)
+    assert (found.non_autoregressive == 0).all()
     one = torch.ones(2)
     far = wasserstein_bounds(flat, flat, 100 * flat, 2 * one, one, 0.99, 1.5)
-    assert torch.equal(far.non_autoregressive, far.trivial) and (far.autoregressive <= far.trivial).all()
+    assert torch.equal(far.non_autoregressive, far.trivial)
+    assert (far.autoregressive <= far.trivial).all()
 
 
 def test_bounds_hold_for_markov_chains_and_in_order() -> None:
@@ -91,12 +96,17 @@ def test_bounds_hold_for_markov_chains_and_in_order() -> None:
     def chain() -> torch.Tensor:
         return torch.rand(4, 6, 6, generator=rng, dtype=torch.float64).softmax(-1)
 
-    steps, gamma, r_max = 15, 0.95, 2.0
+    steps = 15
+    gamma = 0.95
+    r_max = 2.0
     true = chain()
     model = 0.97 * true + 0.03 * torch.eye(6, dtype=torch.float64).roll(1, 0)
     reward = r_max * (2 * torch.rand(4, 6, generator=rng, dtype=torch.float64) - 1)
     rho, other = (torch.eye(6, dtype=torch.float64)[:1].expand(4, 6) for _ in range(2))
-    eps_m, eps_d, gap, total = [], [], [], torch.zeros(4, dtype=torch.float64)
+    eps_m = []
+    eps_d = []
+    gap = []
+    total = torch.zeros(4, dtype=torch.float64)
     for step in range(steps):
         total = total + gamma**step * ((rho - other) * reward).sum(-1)
         gap.append(total)
@@ -105,7 +115,8 @@ def test_bounds_hold_for_markov_chains_and_in_order() -> None:
         eps_d.append((rho - other).abs().sum(-1) / 2)
     found = tv_bounds(*(torch.stack(x, -1) for x in (gap, eps_m, eps_d)), gamma, r_max)
     slack = 1e-12
-    assert (found.gap <= found.non_autoregressive + slack).all() and found.gap[:, -1].min() > 0
+    assert (found.gap <= found.non_autoregressive + slack).all()
+    assert found.gap[:, -1].min() > 0
     assert (found.non_autoregressive <= found.autoregressive + slack).all()
     assert (found.autoregressive <= found.trivial + slack).all()
     assert (found.autoregressive[:, 1:] < found.trivial[:, 1:]).all()
@@ -114,8 +125,12 @@ def test_bounds_hold_for_markov_chains_and_in_order() -> None:
 @pytest.mark.parametrize("growth", [0.8, 1.0, 1.3])
 def test_the_second_form_is_met_by_a_linear_system(growth: float) -> None:
     """s' = g s and s' = g s + b, r = -k s, from one start: every inequality of the proof is an equality."""
-    steps, push, slope, gamma = 12, 0.02, 0.5, 0.9
-    apart, curve = 0.0, []
+    steps = 12
+    push = 0.02
+    slope = 0.5
+    gamma = 0.9
+    apart = 0.0
+    curve = []
     for _ in range(steps):
         apart = growth * apart + push
         curve.append(apart)
@@ -134,7 +149,8 @@ def test_the_second_form_is_met_by_a_linear_system(growth: float) -> None:
 
 def test_constants_belong_to_their_seed() -> None:
     eps = torch.full((2, 6), 0.01)
-    growth, slope = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0])
+    growth = torch.tensor([1.0, 2.0])
+    slope = torch.tensor([3.0, 1.0])
     both = wasserstein_bounds(eps, eps, eps, growth, slope, 0.9, 1.0)
     one = wasserstein_bounds(eps[1:], eps[1:], eps[1:], growth[1:], slope[1:], 0.9, 1.0)
     assert torch.equal(both.autoregressive[1:], one.autoregressive)

@@ -16,7 +16,8 @@ from metrics.consistency import (
     smoothed_kl,
 )
 
-ROWS, WIDTH = 20_000, 3
+ROWS = 20_000
+WIDTH = 3
 ALL = torch.ones(2, ROWS, dtype=torch.bool)
 
 
@@ -25,7 +26,8 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_smoothed_kl_is_that_of_gaussians() -> None:
-    action, own = normal(2, 5, WIDTH), normal(2, 5, WIDTH, seed=1)
+    action = normal(2, 5, WIDTH)
+    own = normal(2, 5, WIDTH, seed=1)
     gauss = [Independent(Normal(x.double(), SMOOTHING), 1) for x in (action, own)]
     expected = kl_divergence(*gauss).mean(1)
     torch.testing.assert_close(smoothed_kl(action, own, ALL[:, :5]), expected, rtol=1e-6, atol=0)
@@ -48,7 +50,8 @@ def test_excess_cross_entropy_of_another_gaussian(shift: float, scale: float) ->
 
 def test_excess_cross_entropy_is_kl_plus_the_difference_of_entropies() -> None:
     """E_p[-log q] - H(q) = KL(p || q) + H(p) - H(q), here by torch.distributions."""
-    p, q = Normal(torch.tensor(0.3), torch.tensor(0.6)), Normal(torch.tensor(0.0), torch.tensor(1.0))
+    p = Normal(torch.tensor(0.3), torch.tensor(0.6))
+    q = Normal(torch.tensor(0.0), torch.tensor(1.0))
     expected = kl_divergence(p, q) + p.entropy() - q.entropy()
     noise = 0.3 + 0.6 * normal(1, ROWS, 1)
     assert excess_cross_entropy(noise, ALL[:1]).item() == pytest.approx(expected.item(), abs=0.02)
@@ -57,7 +60,8 @@ def test_excess_cross_entropy_is_kl_plus_the_difference_of_entropies() -> None:
 def test_excess_energy_of_samples_of_the_policy_itself_is_zero() -> None:
     """In one dimension E|x - x'| = 2 / sqrt(pi) for standard normals; the mean is at E|x| = sqrt(2 / pi)."""
     samples = normal(1, 64, 4000, 1)
-    own, far = normal(1, 4000, 1, seed=1), torch.full((1, 4000, 1), 50.0)
+    own = normal(1, 4000, 1, seed=1)
+    far = torch.full((1, 4000, 1), 50.0)
     some = ALL[:1, :4000]
     assert excess_energy(own, samples, some).item() == pytest.approx(0, abs=0.05)
     middle = excess_energy(torch.zeros_like(own), samples, some).item()
@@ -66,7 +70,8 @@ def test_excess_energy_of_samples_of_the_policy_itself_is_zero() -> None:
 
 
 def test_rows_that_do_not_count_change_nothing() -> None:
-    own, samples = normal(2, 6, WIDTH), normal(2, 8, 6, WIDTH, seed=2)
+    own = normal(2, 6, WIDTH)
+    samples = normal(2, 8, 6, WIDTH, seed=2)
     broken = own.clone()
     broken[:, 4:] = torch.nan
     valid = torch.tensor([True] * 4 + [False] * 2).expand(2, 6)
@@ -95,7 +100,8 @@ def test_neighbours_estimate_the_kl_of_gaussians(shift: float, scale: float) -> 
 
 def test_rows_that_occur_twice_are_no_neighbours_at_distance_zero() -> None:
     """A set in which every row stands eight times has no k-th neighbour to measure by; a few copies change little."""
-    rows, reference = normal(2, 2000, 2), normal(20_000, 2, seed=3)
+    rows = normal(2, 2000, 2)
+    reference = normal(20_000, 2, seed=3)
     few = torch.cat([rows[:, :1900], rows[:, :100]], 1)
     plain, copied = (knn_kl(x, reference, ALL[:, :2000]) for x in (rows, few))
     assert torch.allclose(plain, copied, atol=0.1)

@@ -25,8 +25,12 @@ def rollouts(seed: int) -> Trajectories:
     return Trajectories(normal(2, 40, 6, 3, seed=seed), normal(2, 40, 7, 4, seed=seed + 1), reward, ~valid, valid)
 
 
-MADE, OTHER, LIVED = rollouts(0), rollouts(10), rollouts(20)
-SCORES, ROWS, ALL = normal(6, 5, seed=5).double(), normal(2, 60, 4, seed=6), torch.ones(2, 60, dtype=torch.bool)
+MADE = rollouts(0)
+OTHER = rollouts(10)
+LIVED = rollouts(20)
+SCORES = normal(6, 5, seed=5).double()
+ROWS = normal(2, 60, 4, seed=6)
+ALL = torch.ones(2, 60, dtype=torch.bool)
 SCALE = torch.tensor([0.5, 1.0, 2.0, 0.1])
 METRICS: dict[str, Callable[[Callable[[Any], Any]], Any]] = {
     "compounding": lambda to: vars(

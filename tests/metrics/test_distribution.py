@@ -23,7 +23,8 @@ DISTANCES = [energy_distance, sliced]
 def sets(rows: int, steps: int, dims: int, seeds: tuple[int, ...] = (0, 1)) -> tuple[Tensor, Tensor, Tensor]:
     """Two standard normal sets and the mask that takes everything."""
     rng = Streams(seeds, "sets")
-    x, y = rng.fork("x").normal(rows, steps, dims), rng.fork("y").normal(rows, steps, dims)
+    x = rng.fork("x").normal(rows, steps, dims)
+    y = rng.fork("y").normal(rows, steps, dims)
     return x, y, torch.ones(len(seeds), rows, steps, dtype=torch.bool)
 
 
@@ -88,7 +89,8 @@ def test_the_order_of_the_rollouts_means_nothing(distance: Callable[..., Tensor]
     x, y, _ = sets(40, 3, 4)
     on_x, on_y = some((0, 1), 40, 3)
     order = torch.arange(40).flip(0)
-    there, back = (x, y, on_x, on_y), (y[:, order], x[:, order], on_y[:, order], on_x[:, order])
+    there = (x, y, on_x, on_y)
+    back = (y[:, order], x[:, order], on_y[:, order], on_x[:, order])
     assert torch.allclose(distance(*there, torch.ones(4)), distance(*back, torch.ones(4)), atol=1e-12)
 
 
@@ -98,7 +100,8 @@ def test_what_does_not_count_may_hold_anything(distance: Callable[..., Tensor]) 
     on = on.clone()
     on[:, 25:] = False
     few = distance(x[:, :25], y[:, :25], on[:, :25], on[:, :25], torch.ones(3))
-    x[:, 25:], y[:, 25:] = torch.nan, torch.inf
+    x[:, 25:] = torch.nan
+    y[:, 25:] = torch.inf
     assert torch.allclose(distance(x, y, on, on, torch.ones(3)), few, atol=1e-12)
 
 
@@ -152,18 +155,24 @@ def test_sliced_distance_of_gaussians() -> None:
 def test_sliced_distance_between_sets_of_different_size() -> None:
     """Every row of either set repeated until both have equally many."""
     x, y, on = sets(12, 1, 3)
-    on_x, on_y = on.clone(), on.clone()
-    on_x[:, 8:], on_y[:, 6:] = False, False
-    many_x, many_y = x[:, :8].repeat_interleave(3, 1), y[:, :6].repeat_interleave(4, 1)
+    on_x = on.clone()
+    on_y = on.clone()
+    on_x[:, 8:] = False
+    on_y[:, 6:] = False
+    many_x = x[:, :8].repeat_interleave(3, 1)
+    many_y = y[:, :6].repeat_interleave(4, 1)
     every = torch.ones(2, 24, 1, dtype=torch.bool)
-    found, expected = sliced(x, y, on_x, on_y, torch.ones(3)), sliced(many_x, many_y, every, every, torch.ones(3))
+    found = sliced(x, y, on_x, on_y, torch.ones(3))
+    expected = sliced(many_x, many_y, every, every, torch.ones(3))
     assert torch.allclose(found, expected, rtol=1e-9)
 
 
 def test_halves_are_every_other_rollout() -> None:
-    obs, valid = torch.arange(7.0).view(1, 7, 1, 1), torch.ones(1, 7, 1, dtype=torch.bool)
+    obs = torch.arange(7.0).view(1, 7, 1, 1)
+    valid = torch.ones(1, 7, 1, dtype=torch.bool)
     even, odd, on_even, on_odd = halves(obs, valid)
-    assert even.flatten().tolist() == [0, 2, 4] and odd.flatten().tolist() == [1, 3, 5]
+    assert even.flatten().tolist() == [0, 2, 4]
+    assert odd.flatten().tolist() == [1, 3, 5]
     assert on_even.shape == on_odd.shape == (1, 3, 1)
 
 
@@ -173,14 +182,16 @@ def test_a_classifier_that_cannot_tell_says_zero_on_average() -> None:
     alone, paired = (distinguishable(*rows, on, on) for rows in ((x, y), (start + 0.1 * x, start + 0.1 * y)))
     for found in (alone, paired):
         assert abs(found.mean()) < 4 * found.std() / 48**0.5
-    assert 0.05 < alone.std() < 0.15 and 0 < paired.std() < 0.05
+    assert 0.05 < alone.std() < 0.15
+    assert 0 < paired.std() < 0.05
 
 
 @pytest.mark.parametrize("shift", [1.0, 2.0])
 def test_a_classifier_comes_close_to_the_total_variation_of_gaussians(shift: float) -> None:
     """TV of N(0, 1) and N(m, 1) is 2 Phi(m/2) - 1."""
     x, y, on = sets(1000, 2, 2)
-    found, truth = distinguishable(x, y + torch.tensor([shift, 0.0]), on, on), 2 * norm.cdf(shift / 2) - 1
+    found = distinguishable(x, y + torch.tensor([shift, 0.0]), on, on)
+    truth = 2 * norm.cdf(shift / 2) - 1
     assert truth - 0.03 < found.mean() < truth + 0.01
 
 

@@ -15,7 +15,8 @@ from metrics.returns import ReturnGap, kept_and_dropped, rank_correlation, retur
 from tasks.sources.toy import LinearSystem
 
 SYSTEM = LinearSystem(noise=0.0)
-STEPS, ROWS = 12, 40
+STEPS = 12
+ROWS = 40
 PARTS = ("reward", "dynamics", "termination", "feedback", "unsplit")
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
@@ -45,7 +46,10 @@ def starts(*, seeds: tuple[int, ...] = (0, 1)) -> Tensor:
 
 
 def walk(step: Step, policy: Callable[[Tensor], Tensor], start: Tensor) -> Trajectories:
-    obs, action, reward, ended = [start], list[Tensor](), list[Tensor](), list[Tensor]()
+    obs = [start]
+    action = list[Tensor]()
+    reward = list[Tensor]()
+    ended = list[Tensor]()
     for _ in range(STEPS):
         action.append(policy(obs[-1]))
         after, paid, end = step(obs[-1], action[-1])
@@ -87,7 +91,8 @@ def test_the_exact_simulator_has_no_gap_and_no_parts(limit: float) -> None:
     world = World(limit)
     found = judged(world, walk(world.step, feedback, starts()), feedback)
     assert_only(found)
-    assert torch.equal(found.made, found.lived) and torch.allclose(found.replayed, found.lived)
+    assert torch.equal(found.made, found.lived)
+    assert torch.allclose(found.replayed, found.lived)
     assert found.used.tolist() == [1, 1]
 
 
@@ -103,7 +108,8 @@ def test_a_reward_that_is_too_high_is_a_matter_of_reward_alone() -> None:
 
 def test_wrong_states_under_deaf_actions_are_a_matter_of_dynamics_alone() -> None:
     """From rest without a push, the true cart stays at x and the generated one is at x + p t: r = 1 - x^2."""
-    world, shift = World(), 0.1
+    world = World()
+    shift = 0.1
 
     def drifting(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         after, reward, ended = world.step(state, action)
@@ -119,19 +125,23 @@ def test_wrong_states_under_deaf_actions_are_a_matter_of_dynamics_alone() -> Non
 def test_actions_of_another_policy_are_a_matter_of_feedback_alone() -> None:
     world = World()
     made = walk(world.step, idle, starts())
-    found, lived = judged(world, made, feedback), walk(world.step, feedback, starts())
+    found = judged(world, made, feedback)
+    lived = walk(world.step, feedback, starts())
     assert_only(found, feedback=(made.reward - lived.reward).mean(1).cumsum(-1))
 
 
 def test_steps_counted_after_the_true_end_are_a_matter_of_termination_alone() -> None:
-    made, world = walk(World().step, idle, starts()), World(limit=0.1)
-    found, lived = judged(world, made, idle), walk(world.step, idle, starts())
+    made = walk(World().step, idle, starts())
+    world = World(limit=0.1)
+    found = judged(world, made, idle)
+    lived = walk(world.step, idle, starts())
     assert 0 < lived.valid.double().mean() < 1
     assert_only(found, termination=(made.reward.where(~lived.valid, 0.0)).mean(1).cumsum(-1))
 
 
 def test_steps_missed_after_a_false_end_are_a_matter_of_termination_alone() -> None:
-    world, lived = World(), walk(World().step, idle, starts())
+    world = World()
+    lived = walk(World().step, idle, starts())
     made = walk(World(limit=0.1).step, idle, starts())
     expected = -lived.reward.where(~made.valid, 0.0).mean(1).cumsum(-1)
     assert_only(judged(world, made, idle), termination=expected)
@@ -143,7 +153,8 @@ def test_steps_missed_after_a_false_end_are_a_matter_of_termination_alone() -> N
 def test_an_end_that_the_replay_confirms_is_no_error_of_termination() -> None:
     """The policy that sees would have lived on: that is a matter of feedback."""
     world = World(limit=0.1)
-    made, lived = walk(world.step, idle, starts()), walk(world.step, feedback, starts())
+    made = walk(world.step, idle, starts())
+    lived = walk(world.step, feedback, starts())
     counted = [x.reward.where(x.valid, 0.0).mean(1).cumsum(-1) for x in (made, lived)]
     assert_only(judged(world, made, feedback), feedback=counted[0] - counted[1])
 
@@ -157,28 +168,33 @@ def test_where_no_true_step_can_start_reward_and_dynamics_stay_together() -> Non
 
     made = walk(wrong, idle, starts())
     known = torch.arange(ROWS)[:, None].expand(2, -1, STEPS) % 2 == 0
-    whole, part = judged(world, made, idle), judged(world, made, idle, known=known)
+    whole = judged(world, made, idle)
+    part = judged(world, made, idle, known=known)
     assert torch.allclose(part.unsplit + part.reward + part.dynamics, whole.reward + whole.dynamics)
-    assert torch.allclose(part.reward, whole.reward / 2) and (part.unsplit.abs() > 0.1).any()
+    assert torch.allclose(part.reward, whole.reward / 2)
+    assert (part.unsplit.abs() > 0.1).any()
 
 
 @pytest.mark.parametrize("discount", [1.0, 0.9])
 def test_parts_add_up_whatever_the_masks(discount: float) -> None:
     rng = Streams((0, 1), "any")
     made, replayed, lived = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
-    stepped, known = rng.normal(ROWS, STEPS), rng.uniform(ROWS, STEPS) < 0.7
+    stepped = rng.normal(ROWS, STEPS)
+    known = rng.uniform(ROWS, STEPS) < 0.7
     stepped[:, :3] = torch.nan  # the simulator gave up on the generated state
     found = return_gap(made, replayed, lived, stepped, known, discount)
     weight = discount ** torch.arange(STEPS).double()
     sums = [(weight * x.reward.double().where(x.valid, 0.0).mean(1)).cumsum(-1) for x in (made, lived)]
-    assert torch.allclose(found.made, sums[0]) and torch.allclose(found.lived, sums[1])
+    assert torch.allclose(found.made, sums[0])
+    assert torch.allclose(found.lived, sums[1])
     assert torch.allclose(total(found), found.gap, atol=1e-12, rtol=0)
     assert all(getattr(found, name).abs().sum() > 0 for name in PARTS)
 
 
 def rollouts(rng: Streams) -> Trajectories:
     """Rewards at every step, ends anywhere; the true simulator goes on past its end, so nothing is blanked."""
-    obs, ended = rng.normal(ROWS, STEPS + 1, 4), rng.uniform(ROWS, STEPS) < 0.15
+    obs = rng.normal(ROWS, STEPS + 1, 4)
+    ended = rng.uniform(ROWS, STEPS) < 0.15
     valid = ended.long().cumsum(-1) - ended.long() == 0
     return Trajectories(rng.normal(ROWS, STEPS, 2), obs, rng.normal(ROWS, STEPS), ended, valid)
 
@@ -186,7 +202,8 @@ def rollouts(rng: Streams) -> Trajectories:
 def test_what_does_not_count_may_hold_anything() -> None:
     rng = Streams((0, 1), "any")
     made, replayed, lived = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
-    stepped, known = rng.normal(ROWS, STEPS), torch.ones(2, ROWS, STEPS, dtype=torch.bool)
+    stepped = rng.normal(ROWS, STEPS)
+    known = torch.ones(2, ROWS, STEPS, dtype=torch.bool)
     clean = return_gap(made, replayed, lived, stepped, known)
     made.reward[~made.valid] = torch.nan
     lived.reward[~lived.valid] = torch.nan
@@ -197,22 +214,28 @@ def test_what_does_not_count_may_hold_anything() -> None:
 
 
 def test_rollouts_without_a_valid_step_or_a_true_reward_do_not_count() -> None:
-    world, start = World(), starts()
+    world = World()
+    start = starts()
     made = walk(world.step, idle, start)
     made.valid[:, :10] = False  # for instance filtered out
     kept = judged(world, made, feedback)
     alone = judged(world, made.map(lambda x: x[:, 10:]), feedback)
-    assert torch.allclose(kept.gap, alone.gap) and kept.used.tolist() == [1, 1]
+    assert torch.allclose(kept.gap, alone.gap)
+    assert kept.used.tolist() == [1, 1]
     made.action[:, 10:25, 3] = torch.nan  # the simulator gives up
-    part, rest = judged(world, made, feedback), judged(world, made.map(lambda x: x[:, 25:]), feedback)
-    assert torch.allclose(part.feedback, rest.feedback) and part.used.tolist() == [0.5, 0.5]
+    part = judged(world, made, feedback)
+    rest = judged(world, made.map(lambda x: x[:, 25:]), feedback)
+    assert torch.allclose(part.feedback, rest.feedback)
+    assert part.used.tolist() == [0.5, 0.5]
 
 
 def test_no_rollout_is_nan_not_zero() -> None:
     made = walk(World().step, idle, starts())
     made.valid[1] = False
     found = judged(World(), made, idle)
-    assert found.gap[0].isfinite().all() and found.gap[1].isnan().all() and total(found)[1].isnan().all()
+    assert found.gap[0].isfinite().all()
+    assert found.gap[1].isnan().all()
+    assert total(found)[1].isnan().all()
 
 
 def test_a_seed_is_alone_in_its_numbers() -> None:
@@ -232,12 +255,16 @@ def test_kept_and_dropped_rollouts() -> None:
     found = kept_and_dropped(made, true, kept, valid)
     assert [getattr(found, x.name).item() for x in fields(found)] == pytest.approx([4.5, 2.5, 2.0, 1.0, 0.4])
     none = kept_and_dropped(made, true, torch.ones_like(kept), valid)
-    assert none.true_dropped.isnan() and none.made_dropped.isnan() and none.true_kept.item() == 1.5
+    assert none.true_dropped.isnan()
+    assert none.made_dropped.isnan()
+    assert none.true_kept.item() == 1.5
 
 
 def test_rank_correlation_is_spearmans_with_ties_and_masks() -> None:
     rng = Streams((0, 1, 2))
-    x, y, valid = (3 * rng.normal(50)).round(), rng.normal(50), rng.uniform(50) < 0.8
+    x = (3 * rng.normal(50)).round()
+    y = rng.normal(50)
+    valid = rng.uniform(50) < 0.8
     y = (y + x).round()
     expected = [spearmanr(a[on], b[on]).statistic for a, b, on in zip(x, y, valid, strict=True)]
     assert rank_correlation(x, y, valid).tolist() == pytest.approx(expected)

@@ -8,7 +8,8 @@ def test_reference_returns_are_0_and_100() -> None:
 
 
 def test_return_counts_valid_steps_only() -> None:
-    reward, valid = torch.ones(1, 2, 4), torch.tensor([[[True] * 4, [True, True, False, False]]])
+    reward = torch.ones(1, 2, 4)
+    valid = torch.tensor([[[True] * 4, [True, True, False, False]]])
     assert episode_return(reward, valid).tolist() == [[4, 2]]
 
 

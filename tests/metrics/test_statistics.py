@@ -126,7 +126,8 @@ def collapsing(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def collapsing_iqm() -> float:
     """Of the distribution itself: its quartiles lie within the runs that do not collapse (to 1e-20)."""
-    low, high = norm.ppf(0.05 / 0.8), norm.ppf(0.55 / 0.8)
+    low = norm.ppf(0.05 / 0.8)
+    high = norm.ppf(0.55 / 0.8)
     return float(80 - 5 * (norm.pdf(high) - norm.pdf(low)) * 0.8 / 0.5)
 
 
@@ -172,7 +173,8 @@ def test_bootstrap_resamples_within_tasks() -> None:
 
 
 def test_bootstrap_randomness_is_its_argument() -> None:
-    scores, torch_state = normal(5, 4), torch.get_rng_state()
+    scores = normal(5, 4)
+    torch_state = torch.get_rng_state()
     first, again, other = (stratified_bootstrap(scores, iqm, 1000, seeded(seed)) for seed in (7, 7, 8))
     assert first == again
     assert first != other
@@ -215,7 +217,8 @@ def test_performance_profile() -> None:
     """By the definition, threshold by threshold; a score at the threshold is not above it."""
     thresholds = torch.tensor([-1.0, 0.0, 2.0, 10.0, 50.0, 200.0], dtype=torch.float64)
     assert performance_profile(SCORES, thresholds).tolist() == [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 0]
-    many, unordered = normal(4, 5, 3), thresholds.flip(0) / 100
+    many = normal(4, 5, 3)
+    unordered = thresholds.flip(0) / 100
     expected = (many.unsqueeze(-1) > unordered).double().mean((-3, -2))
     torch.testing.assert_close(performance_profile(many, unordered), expected, rtol=0, atol=1e-12)
 
@@ -294,7 +297,8 @@ def test_seeds_needed_is_the_first_number_with_enough_power() -> None:
 def test_power_is_that_of_the_noncentral_t() -> None:
     for effect in (0.1, 1.0, 3.0):
         for seeds in (2, 5, 20):
-            critical, shift = student.ppf(0.975, seeds - 1), effect * math.sqrt(seeds)
+            critical = student.ppf(0.975, seeds - 1)
+            shift = effect * math.sqrt(seeds)
             tails = nct.sf(critical, seeds - 1, shift) + nct.cdf(-critical, seeds - 1, shift)
             assert power(effect, 1.0, seeds, paired=True) == pytest.approx(tails, abs=1e-12)
 

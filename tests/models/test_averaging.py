@@ -23,19 +23,22 @@ def test_the_average_follows_quickly_at_first() -> None:
 
 def test_the_kept_weights_are_the_average_of_those_on_the_way() -> None:
     """Constant gradient: Adam moves by the learning rate, which only the cosine changes."""
-    model, way = Points(torch.zeros(1, 3)), []
+    model = Points(torch.zeros(1, 3))
+    way = []
 
     def loss() -> torch.Tensor:
         way.append(model.at.detach().clone())
         return -model.at.sum(-1)
 
     train_averaged(model, loss, draws=[], updates=6, learning_rate=0.1, max_norm=None, average_every=2)
-    expected, position = torch.zeros(1, 3), torch.zeros(1, 3)
+    expected = torch.zeros(1, 3)
+    position = torch.zeros(1, 3)
     for update in range(1, 7):
         position = position + 0.1 * cosine_decay(update - 1, 6)
         if update % 2 == 0:
             expected = expected.lerp(position, 1 - average_rate(update // 2, 0.995))
-    assert torch.allclose(model.at, expected, atol=1e-5) and torch.allclose(way[1], torch.full((1, 3), 0.1), atol=1e-5)
+    assert torch.allclose(model.at, expected, atol=1e-5)
+    assert torch.allclose(way[1], torch.full((1, 3), 0.1), atol=1e-5)
 
 
 def test_a_seed_is_trained_as_if_it_were_alone() -> None:

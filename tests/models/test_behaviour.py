@@ -11,7 +11,8 @@ from tasks.base import DataOptions, load_task
 
 def test_the_fitted_density_is_nearly_the_true_one(toy: Dataset) -> None:
     """Of smoothed actions of unseen episodes, in nats; the truth is a Gaussian around a linear function."""
-    config, rng = BehaviourConfig(smoothing=0.2, hidden=(64, 64), max_updates=800), Streams((0, 1))
+    config = BehaviourConfig(smoothing=0.2, hidden=(64, 64), max_updates=800)
+    rng = Streams((0, 1))
     model = config.init(4, 2, rng.fork("init"))
     config.fit(model, toy, rng.fork("fit"))
     truth = load_task("toy/linear", DataOptions(size=1000)).behaviour

@@ -66,10 +66,12 @@ def test_a_damaged_file_is_named_and_replaced(toy: Dataset, tmp_path: Path, caps
 
 
 def test_it_knows_what_its_models_once_cost_whoever_fitted_them(toy: Dataset, tmp_path: Path) -> None:
-    first, second = ModelCache(Streams((0, 1)), tmp_path), ModelCache(Streams((0, 1)), tmp_path)
+    first = ModelCache(Streams((0, 1)), tmp_path)
+    second = ModelCache(Streams((0, 1)), tmp_path)
     state(first, toy)
     state(second, toy)
-    assert first.used == second.used and len(first.used) == 2
+    assert first.used == second.used
+    assert len(first.used) == 2
     assert all(
         used["seconds"] > 0 and used["model"] == "models.dynamics.DynamicsConfig" for used in first.used.values()
     )
@@ -80,11 +82,13 @@ def test_what_a_model_was_built_on_is_named_with_it(toy: Dataset, tmp_path: Path
     config = TrajectoryDiffusionConfig(
         rows=4, updates=2, batch_size=4, corrects=dynamics, denoiser=UNetConfig(dim=8, multipliers=(1,))
     )
-    cache, again = ModelCache(Streams((0,)), tmp_path), ModelCache(Streams((0,)), tmp_path)
+    cache = ModelCache(Streams((0,)), tmp_path)
+    again = ModelCache(Streams((0,)), tmp_path)
     cache.get(config, toy)
     again.get(config, toy)
     kinds = {used["model"] for used in again.used.values()}
-    assert again.used == cache.used and kinds == {
+    assert again.used == cache.used
+    assert kinds == {
         "models.dynamics.DynamicsConfig",
         "models.diffusion.trajectory.TrajectoryDiffusionConfig",
     }
@@ -94,7 +98,8 @@ def test_a_model_without_its_card_is_fitted_again(toy: Dataset, tmp_path: Path) 
     before = state(ModelCache(Streams((0,)), tmp_path), toy)
     next(tmp_path.glob("*.json")).unlink()
     after = state(ModelCache(Streams((0,)), tmp_path), toy)
-    assert all(torch.equal(before[name], after[name]) for name in before) and list(tmp_path.glob("*.json"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert list(tmp_path.glob("*.json"))
 
 
 FITS = {
@@ -112,7 +117,8 @@ def test_a_fit_that_is_stopped_again_and_again_ends_where_it_would_have(
     name: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ModelCache(Streams((0, 1)), tmp_path / "a").get(FITS[name], toy).state_dict()
-    stops, torn = 0, None
+    stops = 0
+    torn = None
     while torn is None:
         left = iter(range(12, -1, -1))
         with monkeypatch.context() as patch:
@@ -136,6 +142,8 @@ def test_one_changed_byte_is_said_and_fitted_again(
     path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
     after = state(ModelCache(Streams((0,)), tmp_path), toy)
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and "is damaged" in said[0]
+    assert len(said) == 1
+    assert "is damaged" in said[0]
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert state(ModelCache(Streams((0,)), tmp_path), toy) and capsys.readouterr().err == ""
+    assert state(ModelCache(Streams((0,)), tmp_path), toy)
+    assert capsys.readouterr().err == ""

@@ -49,4 +49,6 @@ def test_compiled_fits_agree_to_rounding_without_a_break(kind: str) -> None:
     ran = subprocess.run([sys.executable, "-c", _FIT, kind], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     worst, breaks, graphs = ran.stdout.split()[-3:]
-    assert float(worst) < 1e-3 and int(breaks) == 0 and int(graphs) >= 1
+    assert float(worst) < 1e-3
+    assert int(breaks) == 0
+    assert int(graphs) >= 1

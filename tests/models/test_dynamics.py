@@ -21,13 +21,16 @@ def fitted(data: Dataset, config: DynamicsConfig = TINY, seeds: tuple[int, ...] 
 
 def test_log_variance_stays_inside_its_bounds_and_passes_gradients() -> None:
     raw = torch.linspace(-100, 100, 41)[:, None]
-    low, high = torch.full((1, 1), -10.0, requires_grad=True), torch.full((1, 1), 0.5, requires_grad=True)
+    low = torch.full((1, 1), -10.0, requires_grad=True)
+    high = torch.full((1, 1), 0.5, requires_grad=True)
     bounded = bounded_log_variance(raw, low, high)
     assert bounded.min() >= -10
     assert bounded.max() <= 0.5 + 1e-4  # the inner soft clamp overshoots by less than that
     bounded.sum().backward()
-    assert low.grad is not None and low.grad.item() > 1  # B5: bounds outside the optimiser never move
-    assert high.grad is not None and high.grad.item() > 1
+    assert low.grad is not None
+    assert low.grad.item() > 1
+    assert high.grad is not None
+    assert high.grad.item() > 1
 
 
 def test_nll_is_lowest_at_the_true_variance() -> None:
@@ -37,7 +40,8 @@ def test_nll_is_lowest_at_the_true_variance() -> None:
 
 
 def test_bounds_are_trained(toy: Dataset) -> None:
-    model, fresh = fitted(toy), TINY.init(4, 2, Streams((0,)).fork("init"))
+    model = fitted(toy)
+    fresh = TINY.init(4, 2, Streams((0,)).fork("init"))
     assert (model.max_log_variance < fresh.max_log_variance).all()
 
 
@@ -82,7 +86,8 @@ def test_every_row_is_drawn_from_one_elite(toy: Dataset) -> None:
         model.min_log_variance.fill_(-61)
         for layer in (model.net.linear[-1],):
             layer.bias[..., 5:] = -100
-    obs, action = toy.train.obs[None, :101], toy.train.action[None, :101]
+    obs = toy.train.obs[None, :101]
+    action = toy.train.action[None, :101]
     next_obs, reward = model.draw(obs, action, Streams((0,)))
     means = model.predict(obs, action)[0][0, model.elites[0]]
     drawn = torch.cat([next_obs - obs, reward[..., None]], -1)[0]
@@ -92,7 +97,9 @@ def test_every_row_is_drawn_from_one_elite(toy: Dataset) -> None:
 
 
 def test_without_sampling_a_row_is_the_mean_of_the_elite_that_would_be_sampled(toy: Dataset) -> None:
-    model, obs, action = fitted(toy), toy.train.obs[None, :101], toy.train.action[None, :101]
+    model = fitted(toy)
+    obs = toy.train.obs[None, :101]
+    action = toy.train.action[None, :101]
     mean, std = model.predict(obs, action)
     expected = obs + mean[0, model.elites[0], :, :4]
     still = model.draw(obs, action, Streams((0,)), sample=False)[0]
@@ -105,11 +112,14 @@ def test_without_sampling_a_row_is_the_mean_of_the_elite_that_would_be_sampled(t
 
 
 def test_the_mean_is_that_of_the_elites_and_of_a_seed_alone(toy: Dataset) -> None:
-    together, alone = fitted(toy, seeds=(0, 1)), fitted(toy, seeds=(1,))
-    obs, action = toy.train.obs[:70], toy.train.action[:70]
+    together = fitted(toy, seeds=(0, 1))
+    alone = fitted(toy, seeds=(1,))
+    obs = toy.train.obs[:70]
+    action = toy.train.action[:70]
     next_obs, reward = together.mean(obs.expand(2, -1, -1), action.expand(2, -1, -1))
     single = alone.mean(obs[None], action[None])
-    assert torch.equal(next_obs[1], single[0][0]) and torch.equal(reward[1], single[1][0])
+    assert torch.equal(next_obs[1], single[0][0])
+    assert torch.equal(reward[1], single[1][0])
     mean = alone.predict(obs[None], action[None])[0][0, alone.elites[0]].mean(0)
     assert torch.allclose(single[0][0], obs + mean[:, :4], atol=1e-6)
     assert torch.allclose(single[1][0], mean[:, 4], atol=1e-6)
@@ -123,7 +133,8 @@ UNROLLED = replace(TINY, max_updates=200, unroll=8, unroll_updates=200, unroll_b
 
 
 def test_the_unrolled_loss_of_one_step_is_the_plain_one(toy: Dataset) -> None:
-    model, rows = fitted(toy), toy.train.map(lambda x: x[:60].expand(1, 3, *x[:60].shape))
+    model = fitted(toy)
+    rows = toy.train.map(lambda x: x[:60].expand(1, 3, *x[:60].shape))
     path = torch.stack([rows.obs, rows.next_obs], -2)
     error = model.unrolled(rows.action[..., None, :], path, rows.reward[..., None], torch.ones(1, 3, 60, 1).bool())
     y = torch.cat([rows.next_obs - rows.obs, rows.reward[..., None]], -1)
@@ -132,12 +143,15 @@ def test_the_unrolled_loss_of_one_step_is_the_plain_one(toy: Dataset) -> None:
 
 
 def test_each_member_is_scored_along_its_own_path_until_the_episode_ends(toy: Dataset) -> None:
-    model, window = fitted(toy), Windows(toy, 5).at(torch.arange(30, 60)[None], Streams((0,)))
+    model = fitted(toy)
+    window = Windows(toy, 5).at(torch.arange(30, 60)[None], Streams((0,)))
     row = (torch.arange(30, 60)[:, None] + torch.arange(4)).clamp(max=len(toy.episode) - 1)
     reward = toy.train.reward[row][None]
     assert 0 < window.lived.float().mean() < 1
     four = [x[:, None].expand(-1, 3, *x.shape[1:]) for x in (window.action, window.obs, reward, window.lived)]
-    error, state, expected = model.unrolled(*four), four[1][:, :, :, 0], torch.zeros(1, 3, 30)
+    error = model.unrolled(*four)
+    state = four[1][:, :, :, 0]
+    expected = torch.zeros(1, 3, 30)
     for step in range(4):
         said = [model.predict(state[:, member], window.action[:, :, step]) for member in range(3)]
         mean, std = (torch.stack([x[i][:, member] for member, x in enumerate(said)], 1) for i in (0, 1))
@@ -157,11 +171,13 @@ def test_each_member_is_scored_along_its_own_path_until_the_episode_ends(toy: Da
 @pytest.mark.slow
 def test_tuning_lowers_the_error_after_many_steps_at_the_same_number_of_updates(toy: Dataset) -> None:
     task = load_task("toy/linear", DataOptions(size=4000))
-    action, start = toy.heldout.action[None, :, :8], toy.heldout.obs[None, :, 0]
+    action = toy.heldout.action[None, :, :8]
+    start = toy.heldout.obs[None, :, 0]
     truth = task.simulator.observe(task.simulator.replay(toy.heldout_state[:, 0], action[0])).float()
     errors = []
     for config in (replace(UNROLLED, unroll=1, max_updates=400, patience=100), UNROLLED):
-        model, state = fitted(toy, config), start
+        model = fitted(toy, config)
+        state = start
         for step in range(8):
             state, _ = model.mean(state, action[:, :, step])
         errors.append((state - truth[None, :, 8]).square().mean().sqrt().item())
@@ -170,7 +186,8 @@ def test_tuning_lowers_the_error_after_many_steps_at_the_same_number_of_updates(
 
 def test_seeds_are_tuned_as_if_they_were_alone(toy: Dataset) -> None:
     config = replace(UNROLLED, max_updates=20, unroll_updates=20)
-    together, alone = fitted(toy, config, (0, 1, 2)).state_dict(), fitted(toy, config, (1,)).state_dict()
+    together = fitted(toy, config, (0, 1, 2)).state_dict()
+    alone = fitted(toy, config, (1,)).state_dict()
     assert all(torch.equal(value[1:2], alone[name]) for name, value in together.items())
     plain = fitted(toy, replace(config, unroll=1), (1,)).state_dict()
     assert not torch.equal(plain["net.layers.0.weight"], alone["net.layers.0.weight"])
@@ -179,7 +196,8 @@ def test_seeds_are_tuned_as_if_they_were_alone(toy: Dataset) -> None:
 def test_draws_do_not_change_what_other_seeds_draw(toy: Dataset) -> None:
     model = fitted(toy, seeds=(0, 1))
     alone = fitted(toy, seeds=(1,))
-    obs, action = toy.train.obs[:64], toy.train.action[:64]
+    obs = toy.train.obs[:64]
+    action = toy.train.action[:64]
     together = model.draw(obs.expand(2, -1, -1), action.expand(2, -1, -1), Streams((0, 1)))
     single = alone.draw(obs[None], action[None], Streams((1,)))
     assert torch.equal(together[0][1], single[0][0])
@@ -187,8 +205,10 @@ def test_draws_do_not_change_what_other_seeds_draw(toy: Dataset) -> None:
 
 
 def test_a_rollout_stops_where_the_rule_says(toy: Dataset) -> None:
-    model, start = fitted(toy), toy.train.obs[None, :50]
-    noise, still = Streams((0,)), torch.zeros(1, 50, 2)
+    model = fitted(toy)
+    start = toy.train.obs[None, :50]
+    noise = Streams((0,))
+    still = torch.zeros(1, 50, 2)
     made = rollout(
         lambda obs, action: model.draw(obs, action, noise),
         lambda obs, step: still,
@@ -207,7 +227,9 @@ def test_a_rollout_stops_where_the_rule_says(toy: Dataset) -> None:
 
 
 def test_elites_picked_once_give_the_same_numbers(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, obs, action = fitted(toy), toy.train.obs[None, :33], toy.train.action[None, :33]
+    model = fitted(toy)
+    obs = toy.train.obs[None, :33]
+    action = toy.train.action[None, :33]
     elites = model.pick()
     anew = [*model.mean(obs, action), *model.draw(obs, action, Streams((0,)))]
     monkeypatch.setattr(EnsembleDynamics, "pick", lambda self: pytest.fail("picked again"))

@@ -18,7 +18,8 @@ def test_copies_are_independent_linear_layers() -> None:
 
 
 def test_shared_input_is_broadcast_over_copies() -> None:
-    layer, x = Linear((2, 3), 5, 4, Streams((0, 1))), torch.randn(2, 1, 7, 5)
+    layer = Linear((2, 3), 5, 4, Streams((0, 1)))
+    x = torch.randn(2, 1, 7, 5)
     assert torch.equal(layer(x), layer(x.expand(2, 3, 7, 5)))
 
 
@@ -49,14 +50,16 @@ def test_constant_column_keeps_its_unit() -> None:
 
 
 def test_ema_is_the_weighted_mean() -> None:
-    target, source = MLP((1,), [2, 2], Streams((0,))), MLP((1,), [2, 2], Streams((1,)))
+    target = MLP((1,), [2, 2], Streams((0,)))
+    source = MLP((1,), [2, 2], Streams((1,)))
     expected = 0.9 * target.linear[0].weight + 0.1 * source.linear[0].weight
     ema_(target, source, 0.1)
     assert torch.allclose(target.linear[0].weight, expected)
 
 
 def test_descend_moves_only_its_own_parameters() -> None:
-    actor, critic = MLP((1,), [2, 2], Streams((0,))), MLP((1,), [2, 1], Streams((1,)))
+    actor = MLP((1,), [2, 2], Streams((0,)))
+    critic = MLP((1,), [2, 1], Streams((1,)))
     before = critic.linear[0].weight.clone()
     optimizer = torch.optim.Adam(actor.parameters(), lr=0.1)
     descend(optimizer, lambda x: critic(actor(x)).mean((-1, -2)), torch.randn(1, 4, 2))
@@ -75,8 +78,10 @@ def test_descend_is_right_for_gradients_that_are_views() -> None:
 @pytest.mark.parametrize("shape", [(2, 1, 10), (2, 256, 256), (16,), (1,)])
 def test_adam_updates_a_seed_as_if_it_were_alone(shape: tuple[int, ...]) -> None:
     """torch's fused kernel alone fails this for (2, 1, 10) within a few hundred steps."""
-    start, steps = torch.randn(3, *shape), 300 if math.prod(shape) < 1000 else 20
-    together, alone = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start[1:2].clone())
+    start = torch.randn(3, *shape)
+    steps = 300 if math.prod(shape) < 1000 else 20
+    together = torch.nn.Parameter(start.clone())
+    alone = torch.nn.Parameter(start[1:2].clone())
     optimizers = adam([together], 1e-3), adam([alone], 1e-3)
     for _ in range(steps):
         together.grad = torch.randn_like(together)

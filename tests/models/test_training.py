@@ -36,7 +36,8 @@ def test_each_copy_keeps_the_weights_of_its_own_lowest_error() -> None:
 
 
 def test_a_seed_that_has_stopped_does_not_depend_on_one_that_goes_on() -> None:
-    alone, together = Points([0.0, 0.0]), Points([0.0, 0.0], [0.0, 0.0])
+    alone = Points([0.0, 0.0])
+    together = Points([0.0, 0.0], [0.0, 0.0])
     train(alone)
     train(together)
     assert torch.equal(alone.at[0], together.at[0])
@@ -71,8 +72,8 @@ def test_an_error_that_is_not_finite_is_named() -> None:
 
 
 def test_split_is_a_partition_per_seed() -> None:
-    train_rows, holdout = split_rows(100, 0.2, 15, Streams((0, 1)))
-    assert holdout.shape == (2, 15)
-    assert not torch.equal(holdout[0], holdout[1])
+    train_rows, validation = split_rows(100, 0.2, 15, Streams((0, 1)))
+    assert validation.shape == (2, 15)
+    assert not torch.equal(validation[0], validation[1])
     for seed in range(2):
-        assert sorted([*train_rows[seed].tolist(), *holdout[seed].tolist()]) == list(range(100))
+        assert sorted([*train_rows[seed].tolist(), *validation[seed].tolist()]) == list(range(100))

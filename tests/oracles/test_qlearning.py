@@ -22,9 +22,11 @@ pytestmark = [pytest.mark.oracle, pytest.mark.skipif(PYTHON is None, reason="ROL
 def random_rows(seed: int, size: int) -> Rows:
     """Terminals, timeouts, both at once, and an unfinished tail."""
     rng = np.random.default_rng(seed)
-    terminal, timeout = rng.random(size) < 0.03, rng.random(size) < 0.03
+    terminal = rng.random(size) < 0.03
+    timeout = rng.random(size) < 0.03
     both = rng.random(size) < 0.01
-    terminal, timeout = terminal | both, timeout | both
+    terminal = terminal | both
+    timeout = timeout | both
     terminal[-3:] = timeout[-3:] = False
     obs = rng.normal(size=(size, 3)).astype(np.float32)
     action = rng.uniform(-1, 1, (size, 2)).astype(np.float32)
@@ -33,7 +35,8 @@ def random_rows(seed: int, size: int) -> Rows:
 
 def example() -> Rows:
     """Twelve rows, a timeout at 4 and a terminal at 8."""
-    rows, index = random_rows(0, 12), np.arange(12)
+    rows = random_rows(0, 12)
+    index = np.arange(12)
     return replace(rows, terminal=index == 8, timeout=index == 4)
 
 
@@ -61,7 +64,8 @@ def test_qlearning_is_d4rls_row_for_row(folder: Path, name: str, terminate_on_en
     theirs = np.load(folder / f"{name}.npz")
     prefix = "terminate_on_end" if terminate_on_end else "default"
     for key, field in KEYS.items():
-        expected, found = theirs[f"{prefix}/{key}"], getattr(ours, field).numpy()
+        expected = theirs[f"{prefix}/{key}"]
+        found = getattr(ours, field).numpy()
         assert found.shape == expected.shape, key
         assert found.dtype == expected.dtype, key
         assert (found == expected).all(), key

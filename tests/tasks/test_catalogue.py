@@ -72,7 +72,8 @@ def test_a_sound_set_passes_with_a_report(path: Path) -> None:
     replay = report["replay"]
     assert (replay["rows"], replay["excluded"], replay["stuck"], replay["mismatches"]) == (400, 0, 0, 0)
     assert 0 < replay["next_obs"]["median"] < replay["next_obs"]["max"] < 10 * TOLERANCE
-    assert replay["next_obs_in_std"]["max"] < 10 * TOLERANCE and replay["reward"]["max"] < 10 * TOLERANCE
+    assert replay["next_obs_in_std"]["max"] < 10 * TOLERANCE
+    assert replay["reward"]["max"] < 10 * TOLERANCE
     rows = layout.read(path)
     starts, stops = layout.episodes(rows)
     finished = stops[rows.terminal[stops - 1]]
@@ -162,11 +163,13 @@ def test_a_fall_that_clipping_hides_is_judged_by_the_state() -> None:
     """Hopper falls at a velocity of 100 too; the observation says 10, and only a step from the state knows."""
     world = simulator("Hopper-v4")
     state = torch.zeros(1, 12, dtype=torch.float64)
-    state[:, 1], state[:, -1] = 1.25, -300.0
+    state[:, 1] = 1.25
+    state[:, -1] = -300.0
     action = torch.zeros(1, 3)
     after, reward, ended = world.step(state, action, None)
     obs, next_obs = (world.observe(x).float() for x in (state, after))
-    assert ended.all() and not world.terminated(obs, action, next_obs).any()
+    assert ended.all()
+    assert not world.terminated(obs, action, next_obs).any()
     flag = np.array([True])
     rows = Rows(
         obs.numpy(),
@@ -183,7 +186,8 @@ def test_a_fall_that_clipping_hides_is_judged_by_the_state() -> None:
 
 
 def test_without_stored_states_clipped_rows_are_excluded_from_the_replay(path: Path) -> None:
-    rows, world = layout.read(path), simulator("Hopper-v4")
+    rows = layout.read(path)
+    world = simulator("Hopper-v4")
     clipped = altered("obs", (3, 10), 10.0)(rows)
     report, wrong = replayed(replace(clipped, qpos=None, qvel=None), world)
     assert (report["rows"], report["excluded"]) == (399, 1)
@@ -219,7 +223,8 @@ def test_a_users_d4rl_file_is_only_reported_on(path: Path, tmp_path: Path) -> No
     report = json.loads(verify("d4rl/hopper-medium-v2", replace(SMALL, data_dir=tmp_path)))
     rule = "a terminal must satisfy the environment's termination rule"
     assert report["broken_rules"] == {rule: {"rows": 1, "first": row}}
-    assert report["replay"]["mismatches"] == 1 and report["replay"]["next_obs"]["max"] > 1e-3
+    assert report["replay"]["mismatches"] == 1
+    assert report["replay"]["next_obs"]["max"] > 1e-3
 
 
 @pytest.mark.usefixtures("path")

@@ -48,7 +48,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(download, "BACKOFF", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     rng = np.random.default_rng(0)
-    obs, end = rng.normal(size=(500, 11)).astype(np.float32), np.arange(500) % 100 == 99
+    obs = rng.normal(size=(500, 11)).astype(np.float32)
+    end = np.arange(500) % 100 == 99
     write(tmp_path / "good", Rows(obs, rng.uniform(-1, 1, (500, 3)).astype(np.float32), obs[:, 0], end, ~end & False))
     state = Server((tmp_path / "good").read_bytes())
 
@@ -152,7 +153,8 @@ def test_a_changed_file_without_a_network_is_an_error(server: Server, path: Path
 def test_what_is_fetched_again_must_be_what_it_was(server: Server, path: Path) -> None:
     fetch(server.url, path)
     path.unlink()
-    known, server.content = hashlib.sha256(server.content).hexdigest(), altered(server.content)
+    known = hashlib.sha256(server.content).hexdigest()
+    server.content = altered(server.content)
     with pytest.raises(DataError, match=f"must have sha256 {known}, got "):
         fetch(server.url, path)
     assert not path.exists()

@@ -68,7 +68,8 @@ def test_what_is_written_is_read(path: Path) -> None:
     write(path, rows)
     found = read(path)
     for field in fields(rows):
-        expected, value = getattr(rows, field.name), getattr(found, field.name)
+        expected = getattr(rows, field.name)
+        value = getattr(found, field.name)
         assert value.dtype == expected.dtype, field.name
         assert (value == expected).all(), field.name
 
@@ -82,7 +83,8 @@ def test_same_rows_same_bytes(path: Path) -> None:
 
 
 def test_odd_but_harmless_types_are_coerced(path: Path) -> None:
-    rows, arrays = example(), arrays_of(example())
+    rows = example()
+    arrays = arrays_of(example())
     arrays["observations"] = arrays["observations"].astype(">f8")
     arrays["actions"] = arrays["actions"].astype(np.float64)
     arrays["rewards"] = arrays["rewards"].astype(">f4")[:, None]
@@ -90,7 +92,8 @@ def test_odd_but_harmless_types_are_coerced(path: Path) -> None:
     arrays["timeouts"] = arrays["timeouts"].astype(np.int8)
     found = read(save(path, arrays))
     for name in ("obs", "action", "reward", "terminal", "timeout"):
-        value, expected = getattr(found, name), getattr(rows, name)
+        value = getattr(found, name)
+        expected = getattr(rows, name)
         assert value.dtype == expected.dtype, name
         assert value.dtype.isnative, name
         assert np.array_equal(value, expected), name
@@ -143,7 +146,8 @@ def test_truncated_file(path: Path, share: float) -> None:
 
 def test_flipped_bytes_never_pass_as_another_kind_of_error(path: Path) -> None:
     write(path, example())
-    content, rng = path.read_bytes(), np.random.default_rng(0)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
     for _ in range(60):
         damaged = bytearray(content)
         damaged[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
@@ -335,7 +339,8 @@ def test_padding_repeats_the_end_and_counts_for_nothing() -> None:
     rows = replace(rows, reward=np.ones(30, np.float32))
     held, card = build(rows, LinearSystem(), "digest", heldout=0.99, view="episodes")
     assert (card["heldout_episodes"], card["train_episodes"]) == (2, 1)  # one is always left to train on
-    lengths, longest = held.heldout.valid.sum(1), held.heldout.valid.shape[1]
+    lengths = held.heldout.valid.sum(1)
+    longest = held.heldout.valid.shape[1]
     assert sorted(lengths.tolist())[-1] == longest
     for episode, length in enumerate(lengths.tolist()):
         assert (held.heldout.obs[episode, length:] == held.heldout.obs[episode, length]).all()

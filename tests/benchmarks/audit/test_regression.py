@@ -51,7 +51,9 @@ def test_speed_and_memory_are_ratios() -> None:
     slow, large = (compare(found(), new) for new in (found(speed=1.5), found(memory=140.0)))
     assert [(v.cell, v.why) for v in slow if not v.passed] == [("sampler", "worse")]
     assert [(v.cell, v.why) for v in large if not v.passed] == [("largest", "worse")]
-    assert "1.5" in table(slow) and "3 numbers: " in table(slow) and "sampler" in table(slow)
+    assert "1.5" in table(slow)
+    assert "3 numbers: " in table(slow)
+    assert "sampler" in table(slow)
     assert "sampler" not in table(compare(found(), found()))
 
 
@@ -83,4 +85,5 @@ def test_the_command_keeps_a_baseline_passes_twice_and_notices_shuffled_actions(
     monkeypatch.setattr(ensemble._Fitted, "_rollout", shuffled)
     assert run_bench.main(command) == 1
     told = capsys.readouterr().out
-    assert "error at h" in told and "worse" in told
+    assert "error at h" in told
+    assert "worse" in told

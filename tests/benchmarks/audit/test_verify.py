@@ -83,7 +83,8 @@ def test_a_good_folder_passes_and_is_left_as_it_is(folder: Path, capsys: pytest.
 
 def test_cells_that_failed_or_go_on_are_no_fault(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nor is a folder without a plan and a report, nor one whose plan asks for more."""
-    store, (failed, going, *_) = ResultStore(folder), cells(load_suite("smoke", ('generators=["mopo","synther"]',)))
+    store = ResultStore(folder)
+    (failed, going, *_) = cells(load_suite("smoke", ('generators=["mopo","synther"]',)))
     store.fail(failed, origin(0, 1), "Traceback")
     (folder / going.cell_id / "checkpoint" / "0").mkdir(parents=True)
     (folder / going.cell_id / "checkpoint" / "0" / "weights").write_bytes(b"\0")
@@ -299,12 +300,14 @@ def test_every_fault_is_named_at_once(folder: Path, capsys: pytest.CaptureFixtur
 
 
 def test_what_must_not_be_opened_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell, opened = cell_of(folder), list[Path]()
+    cell = cell_of(folder)
+    opened = list[Path]()
     link(folder, cell)
     read = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda path, *rest, **more: opened.append(path) or read(path, *rest, **more))
     assert len(verify(folder)) == 1
-    assert opened and not [path for path in opened if cell in path.parents]
+    assert opened
+    assert not [path for path in opened if cell in path.parents]
 
 
 def test_rounding_of_another_machine_is_no_fault(folder: Path) -> None:
@@ -322,7 +325,8 @@ def test_what_is_no_results_folder_is_said(tmp_path: Path, capsys: pytest.Captur
     ):
         assert run_bench.main(["verify", str(tmp_path / name)]) == 1
         (line,) = capsys.readouterr().out.splitlines()
-        assert name in line and line.endswith(rule)
+        assert name in line
+        assert line.endswith(rule)
     (tmp_path / "empty" / "report").mkdir()
     (tmp_path / "empty" / "plan.json").write_text('{"suite": "smoke", "cells": []}')
     assert [fault.endswith("must hold cells, got none") for fault in verify(tmp_path / "empty")] == [True]

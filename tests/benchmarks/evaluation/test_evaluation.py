@@ -54,7 +54,9 @@ class Exact:
         return self._walk(start, length, lambda obs, step: policy.act(obs, rng).clamp(-1, 1))
 
     def _walk(self, start: torch.Tensor, length: int, act: Any) -> Trajectories:
-        obs, action, reward = [start], [], []
+        obs = [start]
+        action = []
+        reward = []
         for step in range(length):
             action.append(act(obs[-1], step))
             after, paid, _ = SYSTEM.step(obs[-1].double(), action[-1], None)
@@ -95,7 +97,8 @@ def curves(task: Task, data: Dataset, fitted: Any, settings: Settings = SETTINGS
 
 def grown(matrix: np.ndarray) -> list[np.ndarray]:
     """Covariances of a noise that enters at every step and is carried on by `matrix`."""
-    covariance, found = np.zeros((4, 4)), []
+    covariance = np.zeros((4, 4))
+    found = []
     for _ in range(HORIZON):
         covariance = matrix @ covariance @ matrix.T + SYSTEM.noise**2 * np.eye(4)
         found.append(covariance)
@@ -115,14 +118,17 @@ def test_the_return_of_a_linear_policy_is_the_closed_form(task: Task) -> None:
     values = dict(evaluate_policy(task, policy, episodes, Streams(SEEDS)))
     start = SYSTEM.reset(episodes, Streams(SEEDS).fork("reset"))
     expected = SYSTEM.expected_return(SYSTEM.optimal_gain, 0.0)
-    rng, total, state = Streams((9,)), torch.zeros(1, episodes, dtype=torch.float64), start[:1]
+    rng = Streams((9,))
+    total = torch.zeros(1, episodes, dtype=torch.float64)
+    state = start[:1]
     for _ in range(task.horizon):
         state, reward, _ = SYSTEM.step(state, policy.act(state, None), rng)
         total += reward
     error = float(total.std()) / episodes**0.5
     assert 0 < error < 0.05
     assert (abs(values["return"] - expected) < 4 * error).all()
-    assert (values["normalized_score"] - 100).abs().max() < 1 and values["return"][0] != values["return"][1]
+    assert (values["normalized_score"] - 100).abs().max() < 1
+    assert values["return"][0] != values["return"][1]
 
 
 def test_start_states_are_the_same_at_every_evaluation_and_none_of_the_scores_without_a_range(task: Task) -> None:
@@ -134,7 +140,8 @@ def test_start_states_are_the_same_at_every_evaluation_and_none_of_the_scores_wi
 def test_rollouts_start_at_states_of_the_training_data(data: Dataset) -> None:
     starts = start_states(data, 500, Streams(SEEDS))
     known = {tuple(row) for row in data.train.obs.tolist()}
-    assert starts.shape == (2, 500, 4) and {tuple(row) for row in starts.flatten(0, 1).tolist()} <= known
+    assert starts.shape == (2, 500, 4)
+    assert {tuple(row) for row in starts.flatten(0, 1).tolist()} <= known
     assert abs(float((starts.mean((0, 1)) - data.obs_mean).abs().max())) < 0.05
     assert not torch.equal(starts[0], starts[1])
 
@@ -143,10 +150,12 @@ def test_an_exact_model_has_no_open_loop_error_and_closed_loop_only_noise(task: 
     found = curves(task, data, Told())
     for name in ("policy/mean", "policy/median", "logged/mean", "logged/median"):
         assert found[f"compounding/{name}"].max() < 1e-5
-    (a, b), gain = SYSTEM.matrices, Gain().gain
+    (a, b) = SYSTEM.matrices
+    gain = Gain().gain
     expected = [typical(covariance)[0] for covariance in grown(a - b @ gain)]
     assert np.allclose(found["compounding/policy/closed"], expected, rtol=0.1)
-    assert (found["compounding/policy/alive"] == 1).all() and (found["compounding/starts_excluded"] == 0).all()
+    assert (found["compounding/policy/alive"] == 1).all()
+    assert (found["compounding/starts_excluded"] == 0).all()
 
 
 def test_the_floor_of_logged_data_is_the_process_noise(task: Task, data: Dataset) -> None:
@@ -159,7 +168,9 @@ def test_the_floor_of_logged_data_is_the_process_noise(task: Task, data: Dataset
 
 def test_a_constant_bias_grows_as_the_system_carries_it(task: Task, data: Dataset) -> None:
     push = np.array([0.01, 0.0, -0.02, 0.03])
-    found, error, expected = curves(task, data, Told(tuple(push))), np.zeros(4), []
+    found = curves(task, data, Told(tuple(push)))
+    error = np.zeros(4)
+    expected = []
     for _ in range(HORIZON):
         error = SYSTEM.matrices[0] @ error + push
         expected.append(float(np.sqrt((error**2).mean())))
@@ -168,7 +179,8 @@ def test_a_constant_bias_grows_as_the_system_carries_it(task: Task, data: Datase
 
 
 def test_errors_are_in_deviations_of_the_data_and_still_dimensions_do_not_count(task: Task, data: Dataset) -> None:
-    push, scale = np.array([0.01, 0.0, -0.02, 0.03]), np.array([0.5, 0.0, 2.0, 0.1])
+    push = np.array([0.01, 0.0, -0.02, 0.03])
+    scale = np.array([0.5, 0.0, 2.0, 0.1])
     scaled = replace(data, obs_std=torch.from_numpy(scale).float())
     found = curves(task, scaled, Exact(tuple(push)))
     first = np.sqrt(((push / np.where(scale > 0, scale, 1))[scale > 0] ** 2).mean())
@@ -186,7 +198,8 @@ def test_standing_still_is_the_distance_the_true_system_goes(task: Task, data: D
 
 def test_the_chaos_floor_of_a_linear_system_is_a_rounding(task: Task, data: Dataset) -> None:
     chaos = curves(task, data, Exact())["compounding/policy/chaos"]
-    assert (chaos > 0).all() and chaos.max() < 1e-6
+    assert (chaos > 0).all()
+    assert chaos.max() < 1e-6
 
 
 def test_local_inconsistency_is_the_error_of_one_step_wherever_the_model_has_gone(task: Task, data: Dataset) -> None:
@@ -207,7 +220,8 @@ def test_known_noise_gives_its_closed_form_open_loop_and_locally(task: Task, dat
             noise[:, :, 0] = 0
             return replace(made, obs=made.obs + noise)
 
-    found, a = curves(task, data, Noisy()), SYSTEM.matrices[0]
+    found = curves(task, data, Noisy())
+    a = SYSTEM.matrices[0]
     median, mean = typical(sigma**2 * np.eye(4))
     assert np.allclose(found["compounding/policy/median"], median, rtol=0.06)
     assert np.allclose(found["compounding/policy/mean"], mean, rtol=0.06)
@@ -243,14 +257,18 @@ def test_the_simulator_itself_is_at_the_floor_and_shuffled_actions_are_last() ->
         return np.array([values[f"compounding/policy/median/{step}"].item() for step in range(1, 9)])
 
     exact, shuffled, still = (error(fitted) for fitted in (Itself(), Itself(shuffled=True), Still()))
-    assert exact.max() < 1e-3 and exact[0] < 1e-5
-    assert (shuffled > 100 * exact).all() and (still > 100 * exact).all() and shuffled[-1] > 0.1
+    assert exact.max() < 1e-3
+    assert exact[0] < 1e-5
+    assert (shuffled > 100 * exact).all()
+    assert (still > 100 * exact).all()
+    assert shuffled[-1] > 0.1
 
 
 def test_errors_beyond_the_data_are_cut_to_its_diameter(task: Task, data: Dataset) -> None:
     found = curves(task, data, Told((1000.0,) * 4))
     span = (data.train.obs.amax(0) - data.train.obs.amin(0)).square().mean().sqrt().item()
-    assert np.allclose(found["compounding/policy/mean"], span) and (found["compounding/policy/capped"] == 1).all()
+    assert np.allclose(found["compounding/policy/mean"], span)
+    assert (found["compounding/policy/capped"] == 1).all()
     assert (curves(task, data, Told())["compounding/policy/capped"] == 0).all()
 
 
@@ -310,7 +328,8 @@ def test_starts_whose_state_is_not_known_are_counted_and_left_alone(task: Task, 
 def test_no_rows_without_an_exact_start(task: Task, data: Dataset) -> None:
     blind = replace(data, heldout_exact=torch.zeros_like(data.heldout_exact))
     found = curves(task, blind, Told())
-    assert set(found) == {"compounding/starts_excluded"} and (found["compounding/starts_excluded"] == 1).all()
+    assert set(found) == {"compounding/starts_excluded"}
+    assert (found["compounding/starts_excluded"] == 1).all()
 
 
 def test_an_episode_that_the_simulator_gives_up_leaves_its_seed_without_a_return(task: Task) -> None:
@@ -331,7 +350,8 @@ def test_an_episode_that_the_simulator_gives_up_leaves_its_seed_without_a_return
     sick = replace(task, simulator=Unstable(SYSTEM), horizon=1)
     one, two = dict(evaluate_policy(sick, Gain(), 3, Streams(SEEDS)))["return"]
     healthy = dict(evaluate_policy(replace(task, horizon=1), Gain(), 3, Streams(SEEDS)))["return"]
-    assert one == healthy[0] and two.isnan()
+    assert one == healthy[0]
+    assert two.isnan()
     assert Record(1, 5, "return", float(two)).line() == '{"seed": 1, "step": 5, "metric": "return", "value": null}'
 
 
@@ -341,7 +361,8 @@ def test_a_seed_alone_gets_the_same_values(task: Task, data: Dataset) -> None:
         fidelity = evaluate_rollouts(task, data, Told((0.01,) * 4), Gain(), settings, Streams(seeds))
         return dict(fidelity) | dict(evaluate_policy(task, Gain(), 3, Streams(seeds)))
 
-    together, alone = values((0, 1, 2)), values((1,))
+    together = values((0, 1, 2))
+    alone = values((1,))
     assert together.keys() == alone.keys()
     assert all(torch.equal(together[name][1:2], alone[name]) for name in alone)
 
@@ -350,25 +371,32 @@ def test_an_exact_generator_promises_what_the_policy_lives(task: Task, data: Dat
     found = curves(task, data, Told())
     for part in ("reward", "dynamics", "termination", "unsplit"):
         assert np.abs(found[f"returns/{part}"]).max() < 1e-4, part
-    assert np.abs(found["returns/gap"]).max() < 0.05 and (found["returns/used"] == 1).all()
+    assert np.abs(found["returns/gap"]).max() < 0.05
+    assert (found["returns/used"] == 1).all()
     assert (found["distance/wasserstein"] < found["distance/wasserstein_floor"]).all()  # the same starts on both sides
-    assert (found["bound/autoregressive"] < 1e-3).all() and (found["bound/amplification"] < 1.05).all()
-    assert "values/ratio" not in found and not any(name.startswith("filter") for name in found)
+    assert (found["bound/autoregressive"] < 1e-3).all()
+    assert (found["bound/amplification"] < 1.05).all()
+    assert "values/ratio" not in found
+    assert not any(name.startswith("filter") for name in found)
 
 
 def test_every_fault_shows_where_it_belongs(task: Task, data: Dataset) -> None:
-    biased, short = curves(task, data, Told((0.05,) * 4)), curves(task, data, Told(life=4))
-    assert np.abs(biased["returns/dynamics"][:, -1]).min() > 0.05 and np.abs(biased["returns/termination"]).max() < 1e-6
+    biased = curves(task, data, Told((0.05,) * 4))
+    short = curves(task, data, Told(life=4))
+    assert np.abs(biased["returns/dynamics"][:, -1]).min() > 0.05
+    assert np.abs(biased["returns/termination"]).max() < 1e-6
     assert (biased["bound/gap"] <= biased["bound/autoregressive"]).all()
     assert (biased["distance/wasserstein"][:, -1] > 2 * biased["distance/wasserstein_floor"][:, -1]).all()
-    assert np.abs(short["returns/dynamics"]).max() < 1e-4 and (short["returns/termination"][:, -1] < -1).all()
+    assert np.abs(short["returns/dynamics"]).max() < 1e-4
+    assert (short["returns/termination"][:, -1] < -1).all()
     for found in (biased, short):
         parts = sum(found[f"returns/{part}"] for part in ("reward", "dynamics", "termination", "feedback", "unsplit"))
         assert np.allclose(parts, found["returns/gap"], atol=1e-6)
 
 
 def test_filter_and_critic_are_judged_where_there_are_any(task: Task, data: Dataset) -> None:
-    settings, shared = Settings(fidelity_starts=200, fidelity_horizon=5), {"keep": Filter(mode="hardmax", share=0.5)}
+    settings = Settings(fidelity_starts=200, fidelity_horizon=5)
+    shared = {"keep": Filter(mode="hardmax", share=0.5)}
 
     def values(scale: float) -> dict[str, torch.Tensor]:
         def critic(obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
@@ -385,7 +413,8 @@ def test_filter_and_critic_are_judged_where_there_are_any(task: Task, data: Data
 
 def test_a_shifted_action_costs_what_the_formulas_say(task: Task, data: Dataset) -> None:
     """The toy's behaviour policy is known, so the surprise about a shift by delta is delta^2 / (2 (std^2 + .2^2))."""
-    known, shift = task.behaviour, 0.1
+    known = task.behaviour
+    shift = 0.1
     assert isinstance(known, LinearPolicy)
 
     @dataclass(frozen=True)

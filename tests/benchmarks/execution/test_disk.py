@@ -47,7 +47,8 @@ def test_a_full_disk_is_said_and_what_is_there_stays_whole(disk: Path, tmp_path:
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(100 * 2**10))
     full = run(disk / "out")
-    assert full.returncode == 1 and "No space left on device" in full.stderr
+    assert full.returncode == 1
+    assert "No space left on device" in full.stderr
     assert "Traceback" not in full.stderr
     assert all(cell.done in ((), (0, 1)) for cell in ResultStore(disk / "out").cells())
     assert not list(disk.rglob("*.part"))
@@ -62,8 +63,10 @@ def test_a_full_disk_is_said_and_what_is_there_stays_whole(disk: Path, tmp_path:
 def test_a_disk_that_is_read_only_is_said_before_anything_is_started(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     refused = run(disk / "out")
-    assert refused.returncode == 2 and "--out must be a folder that can be written to" in refused.stderr
-    assert "Read-only file system" in refused.stderr and "seeds" not in refused.stderr
+    assert refused.returncode == 2
+    assert "--out must be a folder that can be written to" in refused.stderr
+    assert "Read-only file system" in refused.stderr
+    assert "seeds" not in refused.stderr
 
 
 @pytest.mark.slow
@@ -90,7 +93,9 @@ def test_a_place_that_cannot_be_is_said(
     Path("file").touch()
     assert run_bench.main([*COMMAND, "--out", out]) in (1, 2)
     said = capsys.readouterr().err
-    assert "error: " in said and out in said and "seeds" not in said
+    assert "error: " in said
+    assert out in said
+    assert "seeds" not in said
 
 
 @pytest.mark.slow

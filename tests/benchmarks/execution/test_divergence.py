@@ -5,17 +5,18 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms.base import Parts
-from benchmarks.execution.divergence import Watch
+from algorithms.base import StateDictMixin
+from benchmarks.execution.divergence import DivergenceMonitor
 
 
-class State(Parts):
+class State(StateDictMixin):
     """Two tensors with a seed axis, one without, and one that appears later."""
 
     policy: Any = None
 
     def __init__(self) -> None:
-        self.weight, self.step = torch.arange(6.0).view(3, 2), torch.tensor(7.0)
+        self.weight = torch.arange(6.0).view(3, 2)
+        self.step = torch.tensor(7.0)
         self.later: dict[int, dict[str, torch.Tensor]] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -24,7 +25,7 @@ class State(Parts):
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_a_loss_that_is_not_finite_names_the_seed(bad: float) -> None:
-    watch = Watch(State(), (4, 5, 6))
+    watch = DivergenceMonitor(State(), (4, 5, 6))
     fine = torch.tensor([1.0, 2.0, 1e30])
     assert watch.look({"critic": fine}) == {}
     assert watch.look({"q": fine, "critic": torch.tensor([1.0, bad, 1.0]), "actor": torch.full((3,), bad)}) == {
@@ -35,27 +36,30 @@ def test_a_loss_that_is_not_finite_names_the_seed(bad: float) -> None:
 
 
 def test_it_is_named_once() -> None:
-    watch = Watch(State(), (4, 5, 6))
+    watch = DivergenceMonitor(State(), (4, 5, 6))
     loss = {"critic": torch.tensor([1.0, torch.nan, 1.0])}
-    assert [watch.look(loss), watch.look(loss)] == [{5: "critic"}, {}] and watch.diverged == {5: "critic"}
+    assert [watch.look(loss), watch.look(loss)] == [{5: "critic"}, {}]
+    assert watch.diverged == {5: "critic"}
 
 
 def test_a_network_that_is_not_finite_is_noticed_even_if_no_loss_is() -> None:
     state = State()
-    watch = Watch(state, (4, 5, 6))
+    watch = DivergenceMonitor(state, (4, 5, 6))
     state.weight[2, 1] = torch.nan
     assert watch.look({"critic": torch.ones(3)}) == {6: "weight"}
 
 
 def test_a_diverged_seed_is_frozen_where_it_last_was_finite_and_the_others_are_not() -> None:
     state = State()
-    watch = Watch(state, (4, 5, 6))
+    watch = DivergenceMonitor(state, (4, 5, 6))
     state.weight += 1
     watch.look({})
     state.weight += 1
-    state.weight[1], state.later[0] = torch.nan, {"exp_avg": torch.tensor([1.0, torch.nan, 1.0])}
+    state.weight[1] = torch.nan
+    state.later[0] = {"exp_avg": torch.tensor([1.0, torch.nan, 1.0])}
     assert watch.look({}) == {5: "weight"}
-    assert state.weight.tolist() == [[2, 3], [3, 4], [6, 7]] and state.step == 7
+    assert state.weight.tolist() == [[2, 3], [3, 4], [6, 7]]
+    assert state.step == 7
     assert state.later[0]["exp_avg"].tolist() == [1, 0, 1]
     state.weight += 1  # what training does to it afterwards does not last
     watch.look({})
@@ -67,4 +71,4 @@ def test_a_state_without_tensors_will_do() -> None:
         def state_dict(self) -> dict[str, Any]:
             return {}
 
-    assert Watch(Empty(), (0,)).look({}) == {}
+    assert DivergenceMonitor(Empty(), (0,)).look({}) == {}

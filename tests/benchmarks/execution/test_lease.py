@@ -38,9 +38,12 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     with held(path) as mine:
         assert mine.held()
         second = acquire(path)
-        assert isinstance(second, Owner) and second.pid == os.getpid() and str(os.getpid()) in str(second)
+        assert isinstance(second, Owner)
+        assert second.pid == os.getpid()
+        assert str(os.getpid()) in str(second)
         assert holder(path) == (second, True)
-    assert not path.exists() and holder(path) is None
+    assert not path.exists()
+    assert holder(path) is None
     with held(path):
         pass
     assert list(path.parent.iterdir()) == []
@@ -60,7 +63,9 @@ def test_a_dead_process_of_this_machine_is_followed_at_once(tmp_path: Path, caps
     dead = subprocess.Popen([sys.executable, "-c", f"{imports}; acquire(Path({str(path)!r})); os._exit(9)"])
     assert dead.wait() == 9
     found = holder(path)
-    assert found is not None and found[0].pid == dead.pid and not found[1]
+    assert found is not None
+    assert found[0].pid == dead.pid
+    assert not found[1]
     with held(path):
         assert owner(path).pid == os.getpid()
     assert f"taken over from process {dead.pid}" in capsys.readouterr().err
@@ -111,14 +116,16 @@ def test_only_one_buries(tmp_path: Path) -> None:
     grave.touch()
     assert acquire(path) == other
     os.utime(grave, (0, 0))
-    assert acquire(path) == other and not grave.exists()
+    assert acquire(path) == other
+    assert not grave.exists()
     with held(path):
         pass
 
 
 def test_many_at_once(tmp_path: Path) -> None:
     """Eight processes, each adds one to a number while it holds a lease that was left behind: nothing is lost."""
-    path, number = tmp_path / "LEASE", tmp_path / "number"
+    path = tmp_path / "LEASE"
+    number = tmp_path / "number"
     number.write_text("0", encoding="utf-8")
     left_behind(path, 0, born="long ago")
     code = f"""

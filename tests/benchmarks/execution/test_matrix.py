@@ -124,7 +124,9 @@ def test_what_a_generator_makes_that_is_not_finite_is_not_learned_from(tmp_path:
     failed, store = run(suite(f'generators=["{generator}"]', "fidelity_starts=1"), tmp_path)
     (cell,) = store.cells()
     share = {record.seed: record.value for record in cell.records if record.metric == "generate/not_finite"}
-    assert failed == 0 and cell.error is None and cell.done == (0, 1)
+    assert failed == 0
+    assert cell.error is None
+    assert cell.done == (0, 1)
     assert share == pytest.approx({0: 1 / 3, 1: 1.0})
     rows = {record.seed: record.value for record in cell.records if record.metric == "cost/generated_rows"}
     assert rows == {0: 8.0, 1: 8.0}  # a mean over seeds: 16 and 0
@@ -133,10 +135,14 @@ def test_what_a_generator_makes_that_is_not_finite_is_not_learned_from(tmp_path:
 def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, plug_in: str) -> None:
     failed, store = run(suite(f'generators=["{plug_in}", "none"]'), tmp_path)
     found = {cell.spec["generator"]["name"]: cell for cell in store.cells()}
-    assert failed == 1 and set(found) == {plug_in, "none"}
-    broken, fine = found[plug_in], found["none"]
-    assert broken.error is not None and broken.error.startswith("Traceback")
-    assert "ArithmeticError: the model fell over" in broken.error and "in fit" in broken.error
+    assert failed == 1
+    assert set(found) == {plug_in, "none"}
+    broken = found[plug_in]
+    fine = found["none"]
+    assert broken.error is not None
+    assert broken.error.startswith("Traceback")
+    assert "ArithmeticError: the model fell over" in broken.error
+    assert "in fit" in broken.error
     assert (broken.done, broken.records, broken.runs[-1]["status"]) == ((), [], "failed")
     assert (fine.done, fine.error, fine.runs[-1]["status"]) == ((0, 1), None, "ok")
 
@@ -148,14 +154,17 @@ def test_a_failing_cell_is_tried_again_the_others_are_not(
     run(specs, tmp_path)
     tried = []
     monkeypatch.setattr(runner, "run", lambda spec, *others: tried.append(spec.generator.name) or never())
-    assert run(specs, tmp_path)[0] == 1 and tried == [plug_in]
+    assert run(specs, tmp_path)[0] == 1
+    assert tried == [plug_in]
 
 
 def test_data_that_cannot_be_had_is_a_failure_of_its_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = suite('generators=["none"]', "vary.dataset_rows=[1, 1000]")
     failed, store = run(specs, tmp_path)
     errors = {cell.spec["settings"]["dataset_rows"]: cell.error for cell in store.cells()}
-    assert failed == 1 and errors[1000] is None and DataError.__name__ in str(errors[1])
+    assert failed == 1
+    assert errors[1000] is None
+    assert DataError.__name__ in str(errors[1])
 
 
 @pytest.mark.parametrize(("generator", "noticed"), [("none", 6), ("ensemble", 4)])
@@ -167,8 +176,11 @@ def test_a_seed_that_diverges_is_recorded_and_the_others_are_as_they_would_be_wi
     overrides = (f'generators=["{generator}"]', f'algorithms=["{algorithm}"]', "updates=9", "ensemble.refresh_every=2")
     failed, store = run(suite(*overrides, "seeds=[0, 1, 2]"), tmp_path / "three")
     _, alone = run(suite(*overrides, "seeds=[0, 2]"), tmp_path / "two")
-    (cell,), (healthy,) = store.cells(), alone.cells()
-    assert failed == 1 and cell.done == (0, 1, 2) and cell.error is None
+    (cell,) = store.cells()
+    (healthy,) = alone.cells()
+    assert failed == 1
+    assert cell.done == (0, 1, 2)
+    assert cell.error is None
     assert without_cost([record for record in cell.records if record.seed != 1]) == without_cost(healthy.records)
     sick = [record for record in cell.records if record.seed == 1]
     assert sick[-1] == Record(1, noticed, "diverged/actor", None)
@@ -183,7 +195,8 @@ def test_a_cell_ends_when_its_last_seed_has_diverged_and_is_not_run_again(
     specs = suite('generators=["ensemble"]', f'algorithms=["{algorithm}"]', "updates=300", "seeds=[1]")
     failed, store = run(specs, tmp_path)
     (cell,) = store.cells()
-    assert failed == 1 and [record for record in cell.records if record.step > 6] == []
+    assert failed == 1
+    assert [record for record in cell.records if record.step > 6] == []
     monkeypatch.setattr(runner, "run", never)
     assert run(specs, tmp_path)[0] == 0
     store.plan("smoke", specs)
@@ -193,7 +206,8 @@ def test_a_cell_ends_when_its_last_seed_has_diverged_and_is_not_run_again(
 def test_what_is_generated_and_simulated_for_a_diverged_seed_is_finite(
     tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, asked = runner.evaluate_policy, list[torch.Tensor]()
+    real = runner.evaluate_policy
+    asked = list[torch.Tensor]()
 
     def watched(task: Any, policy: Any, episodes: int, rng: Streams) -> Any:
         asked.append(policy.act(torch.ones(3, 5, 4), None))
@@ -202,9 +216,12 @@ def test_what_is_generated_and_simulated_for_a_diverged_seed_is_finite(
     monkeypatch.setattr(runner, "evaluate_policy", watched)
     algorithm = plug_in.replace("Broken", "Exploding")
     run(suite('generators=["none"]', f'algorithms=["{algorithm}"]', "updates=12", "seeds=[0, 1, 2]"), tmp_path)
-    assert len(asked) == 4 and all(action.isfinite().all() for action in asked)
-    frozen, going = [action[1] for action in asked], [action[0] for action in asked]
-    assert all(torch.equal(action, frozen[0]) for action in frozen[1:]) and not torch.equal(going[0], going[1])
+    assert len(asked) == 4
+    assert all(action.isfinite().all() for action in asked)
+    frozen = [action[1] for action in asked]
+    going = [action[0] for action in asked]
+    assert all(torch.equal(action, frozen[0]) for action in frozen[1:])
+    assert not torch.equal(going[0], going[1])
 
 
 def test_an_interrupt_stops_everything_and_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,14 +246,17 @@ def test_a_second_run_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_seeds_added_later_run_alone_and_are_what_they_would_have_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran, real = [], runner.run
+    ran = []
+    real = runner.run
     monkeypatch.setattr(runner, "run", lambda spec, *others: ran.append(spec.seeds) or real(spec, *others))
     _, later = run(suite('generators=["none"]', "seeds=[0, 2]"), tmp_path / "later")
     run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "later")
     _, once = run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "once")
     assert ran == [(0, 2), (1,), (0, 1, 2)]
-    (one,), (other,) = later.cells(), once.cells()
-    assert one.done == (0, 1, 2) and without_cost(one.records) == without_cost(other.records)
+    (one,) = later.cells()
+    (other,) = once.cells()
+    assert one.done == (0, 1, 2)
+    assert without_cost(one.records) == without_cost(other.records)
 
 
 def test_the_same_command_twice_gives_the_same_bytes_however_many_cells_run_at_once(
@@ -248,24 +268,32 @@ def test_the_same_command_twice_gives_the_same_bytes_however_many_cells_run_at_o
         specs = suite()
         failed, store = run(specs, tmp_path / name, jobs)
         store.plan("smoke", specs)
-        assert failed == 0 and report(store) == []
+        assert failed == 0
+        assert report(store) == []
         texts.append({file: (store.root / "report" / file).read_bytes() for file in ("scores.csv", "compounding.csv")})
     assert texts[0] == texts[1]
-    assert texts[0]["scores.csv"].count(b"\n") > 4 and texts[0]["compounding.csv"].count(b"\n") > 4
+    assert texts[0]["scores.csv"].count(b"\n") > 4
+    assert texts[0]["compounding.csv"].count(b"\n") > 4
 
 
 def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path) -> None:
     _, store = run(suite('generators=["ensemble"]'), tmp_path)
     (cell,) = store.cells()
     (origin,) = cell.runs
-    assert origin["seeds"] == [0, 1] and origin["status"] == "ok" and origin["versions"]["torch"] == torch.__version__
-    assert origin["physics"] == LinearSystem().physics and len(origin["dataset_sha256"]) == 64
-    assert origin["dataset"]["rows"] == 1000 and origin["seconds"] > 0 and origin["started"].endswith("+00:00")
+    assert origin["seeds"] == [0, 1]
+    assert origin["status"] == "ok"
+    assert origin["versions"]["torch"] == torch.__version__
+    assert origin["physics"] == LinearSystem().physics
+    assert len(origin["dataset_sha256"]) == 64
+    assert origin["dataset"]["rows"] == 1000
+    assert origin["seconds"] > 0
+    assert origin["started"].endswith("+00:00")
     metrics = {(record.step, record.metric) for record in cell.records}
     assert {(3, "return"), (6, "return"), (6, "normalized_score"), (3, "train/critic")} <= metrics
     assert {(6, "compounding/policy/mean/1"), (6, "compounding/logged/mean/3")} <= metrics
     costs = {record.metric: record.value for record in cell.records if record.metric.startswith("cost/")}
-    assert costs["cost/generated_rows"] == 8 * 5 and all(value is not None and value > 0 for value in costs.values())
+    assert costs["cost/generated_rows"] == 8 * 5
+    assert all(value is not None and value > 0 for value in costs.values())
 
 
 @pytest.mark.parametrize("overrides", [(), ("real_fraction=0.0", "buffer_rows=50", "shared_models=true")])
@@ -295,4 +323,5 @@ def test_a_seed_alone_gives_the_records_it_gives_among_others(generator: str) ->
     alone, _ = runner.run(replace(spec, seeds=(1,)), task, CPU)
     mine = [record for record in together if record.seed == 1]
     assert without_cost(mine) == without_cost(alone)
-    assert len(without_cost(alone)) > 10 and json.loads(alone[0].line())["seed"] == 1
+    assert len(without_cost(alone)) > 10
+    assert json.loads(alone[0].line())["seed"] == 1

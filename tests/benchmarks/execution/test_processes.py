@@ -49,7 +49,8 @@ def specs(*overrides: str) -> list[RunSpec]:
 
 
 def test_numbers_do_not_depend_on_how_many_run_at_once(tmp_path: Path) -> None:
-    stores, wanted = (ResultStore(tmp_path / "one"), ResultStore(tmp_path / "two")), specs('generators=["none","mopo"]')
+    stores = (ResultStore(tmp_path / "one"), ResultStore(tmp_path / "two"))
+    wanted = specs('generators=["none","mopo"]')
     for jobs, store in enumerate(stores, 1):
         assert matrix.run_missing(wanted, store, CPU, None, matrix.local(jobs)) == 0
     one, two = (
@@ -88,10 +89,14 @@ def test_a_cell_that_another_process_has_is_asked_for_again_later() -> None:
         matrix.Job(spec.generator.name, spec, Path(), CPU, None) for spec in specs('generators=["none","ensemble"]')
     ]
     queue = matrix._Waiting(jobs)
-    held, free = queue.pop([]), queue.pop([])
-    assert held is jobs[0] and free is jobs[1] and not queue
+    held = queue.pop([])
+    free = queue.pop([])
+    assert held is jobs[0]
+    assert free is jobs[1]
+    assert not queue
     queue.again(held)
-    assert queue and queue.pop([]) is None
+    assert queue
+    assert queue.pop([]) is None
     queue._held[held.label] -= matrix._RETRY
     assert queue.pop([]) is held
 
@@ -101,7 +106,9 @@ def test_cells_start_as_far_as_memory_has_room(
     free: float, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One always does; a second needs what the largest before it took, or 1.5 GiB."""
-    alive, most, start = [0], [0], matrix._context().Process.start
+    alive = [0]
+    most = [0]
+    start = matrix._context().Process.start
 
     def counted(process: Any) -> None:
         alive[0] += 1

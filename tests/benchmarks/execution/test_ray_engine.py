@@ -82,7 +82,8 @@ def test_a_node_that_dies_midway_costs_time_only(cluster: tuple[Any, Any], monke
     watcher.start()
     assert run("torn", "--engine", "ray", "--address", nodes.address) == 0
     watcher.join(10)
-    assert killed and killed[0] < 6
+    assert killed
+    assert killed[0] < 6
     monkeypatch.setenv("ROLLOUTBENCH_CACHE", str(Path("cache-whole").absolute()))
     assert run("whole", "--jobs", "2") == 0
     assert tables("torn") == tables("whole")
@@ -98,5 +99,7 @@ def test_a_cell_that_fails_is_recorded(tmp_path: Path, monkeypatch: pytest.Monke
     methods = ["--set", plug_ins, 'algorithms=["bc"]', "updates=20", "evaluate_every=20"]
     assert run_bench.main([*SUITE, "--out", "out", "--engine", "ray", "--jobs", "2", *methods]) == 1
     errors = sorted(path.read_text(encoding="utf-8").splitlines()[-1] for path in Path("out").glob("*/error.txt"))
-    assert len(errors) == 2 and "fell over" in errors[0] and "Ray gave the cell up" in "".join(errors)
+    assert len(errors) == 2
+    assert "fell over" in errors[0]
+    assert "Ray gave the cell up" in "".join(errors)
     assert len(list(Path("out").glob("*/DONE"))) == 1

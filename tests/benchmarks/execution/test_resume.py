@@ -75,7 +75,8 @@ def test_every_method_goes_on_as_if_nothing_had_happened(
             stop_at(moment, patch)
             run(wanted, tmp_path / "checkpoint")
     resumed = numbers(run(wanted, tmp_path / "checkpoint"))
-    assert len(whole) >= 18 and resumed == whole
+    assert len(whole) >= 18
+    assert resumed == whole
 
 
 def test_what_was_trained_to_the_end_is_only_judged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +130,11 @@ def tables(out: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_a_matrix_that_is_killed_again_and_again(tmp_path: Path) -> None:
     """Twelve cells, all processes at once, at fifty random moments: the tables are those of a quiet run."""
-    generators, kills = ["none", "ensemble", "synther", "dydiff"], 50
-    quiet, killed, moments = tmp_path / "quiet", tmp_path / "killed", random.Random(0)
+    generators = ["none", "ensemble", "synther", "dydiff"]
+    kills = 50
+    quiet = tmp_path / "quiet"
+    killed = tmp_path / "killed"
+    moments = random.Random(0)
 
     def start(out: Path) -> subprocess.Popen[bytes]:
         return launch(out, generators, "--jobs", "2", ROLLOUTBENCH_CACHE=str(tmp_path / f"cache of {out.name}"))
@@ -149,25 +153,30 @@ def test_a_matrix_that_is_killed_again_and_again(tmp_path: Path) -> None:
             kills -= 1
     assert start(killed).wait() == 0
     assert len(list(killed.glob("*/DONE"))) == 3 * len(generators)
-    assert tables(quiet).keys() >= {"scores.csv", "compounding.csv"} and tables(killed) == tables(quiet)
-    assert not list(killed.glob("*/checkpoint")) and not list(killed.glob("*/LEASE*"))
+    assert tables(quiet).keys() >= {"scores.csv", "compounding.csv"}
+    assert tables(killed) == tables(quiet)
+    assert not list(killed.glob("*/checkpoint"))
+    assert not list(killed.glob("*/LEASE*"))
 
 
 @pytest.mark.slow
 def test_two_launchers_share_the_work(tmp_path: Path) -> None:
     """Every cell is run once, and both end with the whole table."""
-    out, cache = tmp_path / "out", str(tmp_path / "cache")
+    out = tmp_path / "out"
+    cache = str(tmp_path / "cache")
     both = [launch(out, ["ensemble"], "--jobs", "1", ROLLOUTBENCH_CACHE=cache) for _ in range(2)]
     said = [process.communicate(timeout=300)[1].decode() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum(text.count(": done in ") for text in said) == 3
     cells_ = ResultStore(out).cells()
-    assert len(cells_) == 3 and all(len(cell.runs) == 1 and cell.done == (0, 1) for cell in cells_)
+    assert len(cells_) == 3
+    assert all(len(cell.runs) == 1 and cell.done == (0, 1) for cell in cells_)
 
 
 def test_what_came_too_late_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a process slept, another has taken its cell over."""
-    store, wanted = ResultStore(tmp_path), spec("none", "bc")
+    store = ResultStore(tmp_path)
+    wanted = spec("none", "bc")
     real = runner.run
 
     def asleep(*arguments: Any) -> Any:
@@ -178,7 +187,8 @@ def test_what_came_too_late_is_not_written(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(runner, "run", asleep)
     assert matrix.Job("late", wanted, tmp_path, CPU, None).run() is matrix.Outcome.HELD
-    assert store.cells() == [] and store.lease(wanted.cell_id).exists()
+    assert store.cells() == []
+    assert store.lease(wanted.cell_id).exists()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +199,8 @@ def test_a_signal_saves_what_is_running(number: int, code: int, jobs: str, tmp_p
     process = launch(tmp_path / "out", ["none"], "--jobs", jobs, ROLLOUTBENCH_CHECKPOINT_SECONDS="600")
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out").glob("*/LEASE")):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.5)
     for _ in range(2):
@@ -197,4 +208,5 @@ def test_a_signal_saves_what_is_running(number: int, code: int, jobs: str, tmp_p
     _, said = process.communicate(timeout=60)
     assert process.returncode == code, said.decode()
     assert b"the same command goes on from there" in said
-    assert not list((tmp_path / "out").glob("*/LEASE")) and not list((tmp_path / "out").glob("*/error.txt"))
+    assert not list((tmp_path / "out").glob("*/LEASE"))
+    assert not list((tmp_path / "out").glob("*/error.txt"))

@@ -77,13 +77,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, start: Callable[[], Recording] | None) -> list[list[str]]:
     """The two cells of the suite, observed by what `start` makes; their records, costs apart."""
-    specs, store = cells(load_suite("smoke", TINY)), ResultStore(folder)
+    specs = cells(load_suite("smoke", TINY))
+    store = ResultStore(folder)
     if start is not None:
         monkeypatch.setitem(trackers.TRACKERS, "tensorboard", lambda spec, place: start())
     tracker = None if start is None else "tensorboard"
     assert matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local(1), tracker) == 0
     found = store.cells()
-    assert len(found) == 2 and all(cell.done == (0, 1) for cell in found)
+    assert len(found) == 2
+    assert all(cell.done == (0, 1) for cell in found)
     return [[record.line() for record in cell.records if not record.metric.startswith("cost/")] for cell in found]
 
 
@@ -98,7 +100,8 @@ def test_numbers_are_the_same_and_the_tracker_is_told_all_of_them(
 
     plain = run(monkeypatch, tmp_path / "plain", None)
     assert run(monkeypatch, tmp_path / "tracked", start) == plain
-    assert len(seen) == 2 and all(tracker.closed for tracker in seen)
+    assert len(seen) == 2
+    assert all(tracker.closed for tracker in seen)
     assert "given up" not in capsys.readouterr().err
     for cell, tracker in zip(cells(load_suite("smoke", TINY)), seen, strict=True):
         steps = [step for step, _ in tracker.logged]
@@ -109,7 +112,8 @@ def test_numbers_are_the_same_and_the_tracker_is_told_all_of_them(
             if value is not None:
                 assert told[step, f"seed{seed}/{metric}"] == value, metric
         one, two = (told[6, f"seed{seed}/return"] for seed in (0, 1))
-        assert one != two and told[6, "return"] == pytest.approx((one + two) / 2)
+        assert one != two
+        assert told[6, "return"] == pytest.approx((one + two) / 2)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +134,10 @@ def test_a_tracker_that_fails_is_given_up_with_one_line_per_cell(
     plain = run(monkeypatch, tmp_path / "plain", None)
     assert run(monkeypatch, tmp_path / "tracked", start) == plain
     lines = [line for line in capsys.readouterr().err.splitlines() if "given up" in line]
-    assert len(lines) == 2 and all(line.endswith(problem) and "tracker tensorboard" in line for line in lines)
-    assert lines[0].startswith("[1/2] toy/linear none") and lines[1].startswith("[2/2] toy/linear ensemble")
+    assert len(lines) == 2
+    assert all(line.endswith(problem) and "tracker tensorboard" in line for line in lines)
+    assert lines[0].startswith("[1/2] toy/linear none")
+    assert lines[1].startswith("[2/2] toy/linear ensemble")
 
 
 def test_a_tracker_that_hangs_is_given_up_at_the_end_of_the_cell(
@@ -144,7 +150,8 @@ def test_a_tracker_that_hangs_is_given_up_at_the_end_of_the_cell(
     plain = run(monkeypatch, tmp_path / "plain", None)
     assert run(monkeypatch, tmp_path / "tracked", lambda: Hanging(never)) == plain
     lines = [line for line in capsys.readouterr().err.splitlines() if "given up" in line]
-    assert len(lines) == 2 and all("it has not closed within 0.2 s" in line for line in lines)
+    assert len(lines) == 2
+    assert all("it has not closed within 0.2 s" in line for line in lines)
 
 
 def test_a_tracker_that_falls_behind_delays_nobody(
@@ -217,7 +224,8 @@ def test_wandb_gets_name_configuration_and_numbers(
     arguments, *rest = calls
     assert (arguments["project"], arguments["name"]) == ("rolloutbench", first().cell_id)
     assert (arguments["dir"], arguments["mode"]) == (str(tmp_path / "tracker"), mode)
-    assert arguments["config"]["task"] == "toy/linear" and arguments["config"]["seeds"] == [0, 1]
+    assert arguments["config"]["task"] == "toy/linear"
+    assert arguments["config"]["seeds"] == [0, 1]
     assert rest == [(3, {"return": 2.0, "seed0/return": 2.0}), "finished"]
 
 
@@ -269,7 +277,10 @@ def test_the_command_hands_the_tracker_on(tmp_path: Path, monkeypatch: pytest.Mo
     command = ["run", "smoke", "--set", *TINY[1:], 'generators=["none"]', "--jobs", "1", "--out", "out"]
     assert run_bench.main([*command, "--tracker", "wandb"]) == 0
     ((cell_id, place, tracker),) = seen
-    assert cell_id == first().cell_id and place == Path("out/tracker") and tracker.closed and tracker.logged
+    assert cell_id == first().cell_id
+    assert place == Path("out/tracker")
+    assert tracker.closed
+    assert tracker.logged
 
 
 def test_an_unknown_tracker_is_told_the_nearest_one() -> None:

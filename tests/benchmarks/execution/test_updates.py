@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms.base import Steps
+from algorithms.base import StepwiseAlgorithm
 from benchmarks.execution.updates import Stepper, cuda_graph, pays
 from core import registry
 from core.buffer import Buffer, Mixer
@@ -29,7 +29,8 @@ def data() -> Dataset:
 
 def made(name: str, data: Dataset, device: str = "cpu", **fields: Any) -> tuple[Any, ...]:
     """(algorithm, state, mixer, batches, noise, buffer), always from the same seeds."""
-    algorithm, rng = build_method("algorithms", name, {"hidden": [16, 16], **fields}), Streams(SEEDS, device=device)
+    algorithm = build_method("algorithms", name, {"hidden": [16, 16], **fields})
+    rng = Streams(SEEDS, device=device)
     data = data.to(torch.device(device))
     buffer = Buffer(len(SEEDS), 50, 4, 2, device)
     mixer = Mixer(data.train, buffer, 0.5, 32)
@@ -49,7 +50,8 @@ class Recorded:
     """Stands for a graph: what is captured runs only when it is replayed, and answers in the same tensors."""
 
     def __init__(self) -> None:
-        self.captured, self.replayed = 0, 0
+        self.captured = 0
+        self.replayed = 0
 
     def __call__(self, work: Callable[[], dict[str, torch.Tensor]], generators: list[torch.Generator]) -> Any:
         assert len(generators) == 2 * len(SEEDS)
@@ -69,10 +71,12 @@ class Recorded:
 def test_replayed_updates_are_those_that_would_have_run(name: str, data: Dataset) -> None:
     """Branches of the algorithm, learning rates that fall, rows that come in between: all as without graphs."""
     fields = {"dql": {"ema_start": 4, "decay_updates": 30}, "iql": {"decay_updates": 30}}.get(name, {})
-    results, recorded = [], Recorded()
+    results = []
+    recorded = Recorded()
     for capture in (None, recorded):
         *parts, buffer = made(name, data, **fields)
-        update, mixer = Stepper(*parts, capture=capture), parts[2]
+        update = Stepper(*parts, capture=capture)
+        mixer = parts[2]
         losses = []
         for number in range(24):
             if number == 8:
@@ -85,15 +89,18 @@ def test_replayed_updates_are_those_that_would_have_run(name: str, data: Dataset
     assert all(one[key].equal(two[key]) for one, two in zip(plain, replayed, strict=True) for key in two)
     assert [one.keys() for one in plain] == [two.keys() for two in replayed]
     assert all(a.equal(b) for a, b in zip(weights, same, strict=True))
-    assert recorded.captured >= 2 and recorded.replayed > 8
+    assert recorded.captured >= 2
+    assert recorded.replayed > 8
 
 
 def test_an_update_that_cannot_be_captured_runs_as_it_is(data: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(*given: Any) -> Any:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    (*one, _), (*two, _) = made("td3bc", data), made("td3bc", data)
-    plain, refused = Stepper(*one), Stepper(*two, capture=refuse)
+    (*one, _) = made("td3bc", data)
+    (*two, _) = made("td3bc", data)
+    plain = Stepper(*one)
+    refused = Stepper(*two, capture=refuse)
     for _ in range(9):
         assert plain()["critic"].equal(refused()["critic"])
     assert capsys.readouterr().err.count("cannot be captured: operation not permitted") == 1
@@ -103,13 +110,15 @@ def test_an_algorithm_with_an_update_only_is_never_captured(data: Dataset) -> No
     algorithm, *parts, _ = made("bc", data)
 
     class Plain:
-        batch_size, update = algorithm.batch_size, staticmethod(algorithm.update)
+        batch_size = algorithm.batch_size
+        update = staticmethod(algorithm.update)
 
     recorded = Recorded()
     update = Stepper(Plain(), *parts, capture=recorded)
     for _ in range(6):
         update()
-    assert recorded.captured == 0 and isinstance(algorithm, Steps)
+    assert recorded.captured == 0
+    assert isinstance(algorithm, StepwiseAlgorithm)
 
 
 @pytest.mark.parametrize("name", registry.available("algorithms"))
@@ -123,7 +132,8 @@ def test_a_step_changes_nothing_but_tensors(name: str, data: Dataset) -> None:
         return [*numbers, *(group["lr"] for each in groups for group in each)]
 
     for _ in range(4):
-        due, before = algorithm.schedule(state), counted()
+        due = algorithm.schedule(state)
+        before = counted()
         algorithm.step(state, mixer.batch(batches), noise, due)
         assert counted() == before
 
@@ -131,7 +141,8 @@ def test_a_step_changes_nothing_but_tensors(name: str, data: Dataset) -> None:
 def test_compiling_is_chosen_by_measured_cost() -> None:
     assert not pays("td3bc", 10**9, "never", CPU)
     assert pays("bc", 1, "always", CPU)
-    assert pays("td3bc", 10**6, "auto", CPU) and not pays("td3bc", 100, "auto", CPU)
+    assert pays("td3bc", 10**6, "auto", CPU)
+    assert not pays("td3bc", 100, "auto", CPU)
     assert not pays("DynamicsConfig", 10**9, "auto", CPU), "nobody knows how many updates it will make"
     assert not pays("td3bc", 10**9, "always", torch.device("cuda")), "graphs are replayed there"
 
@@ -168,7 +179,9 @@ def test_compiled_updates_agree_to_rounding_without_a_break(name: str) -> None:
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     worst, breaks, graphs = found.stdout.split()[-3:]
-    assert float(worst) < 1e-4 and int(breaks) == 0 and int(graphs) >= 1
+    assert float(worst) < 1e-4
+    assert int(breaks) == 0
+    assert int(graphs) >= 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

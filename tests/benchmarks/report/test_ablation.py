@@ -18,7 +18,8 @@ from benchmarks.suite import cells, load_suite
 def fill(folder: Path, vary: str, score: dict[int, float], seeds: int = 5) -> ResultStore:
     """The cells of a suite, with scores by number of rounds; `none` has 10."""
     (folder / "suite.toml").write_text(f'extends = "smoke"\ngenerators = ["none", "dydiff"]\n[vary]\n{vary}\n')
-    store, specs = ResultStore(folder / "out"), cells(load_suite(str(folder / "suite.toml"), seeds=seeds))
+    store = ResultStore(folder / "out")
+    specs = cells(load_suite(str(folder / "suite.toml"), seeds=seeds))
     store.plan("ablation", specs)
     for spec in specs:
         store.finish(spec, {"seeds": list(spec.seeds), "status": "ok"}, [*_records(spec, score)])
@@ -45,7 +46,8 @@ def test_one_field_makes_a_curve(tmp_path: Path) -> None:
     store = fill(tmp_path, '"dydiff.iterations" = [10, 0, 1]', {0: 10.0, 1: 20.0, 10: 2.0})
     results = collect(store)
     (group,) = ablations(results)
-    assert group.fields == ("iterations",) and list(group.cells) == [(0,), (1,), (10,)]
+    assert group.fields == ("iterations",)
+    assert list(group.cells) == [(0,), (1,), (10,)]
     table = ablation(results, finals(results)).set_index("values")
     assert table["fields"].unique().tolist() == ["iterations"]
     assert table["mean"].tolist() == [12.0, 22.0, 4.0]
@@ -60,14 +62,17 @@ def test_two_fields_make_a_heat_map_and_what_follows_from_another_field_is_none(
     rounds = {0: 10.0, 1: 20.0}
     square = fill(tmp_path, '"dydiff.iterations" = [0, 1]\n"dydiff.filter.share" = [0.25, 0.5, 1.0]', rounds)
     (group,) = ablations(collect(square))
-    assert group.fields == ("filter.share", "iterations") and len(group.cells) == 6
-    assert group.axis(0) == [0.25, 0.5, 1.0] and group.axis(1) == [0, 1]
+    assert group.fields == ("filter.share", "iterations")
+    assert len(group.cells) == 6
+    assert group.axis(0) == [0.25, 0.5, 1.0]
+    assert group.axis(1) == [0, 1]
     assert report(square) == []
     assert {path.name for path in (square.root / "report").glob("*.png")} >= {"heat.png", "scores.png"}
     (tmp_path / "length").mkdir()
     length = "dydiff = [{rollouts = 60, rollout_length = 2}, {rollouts = 30, rollout_length = 4}]"
     (group,) = ablations(collect(fill(tmp_path / "length", length, {1: 1.0, 2: 1.0})))
-    assert group.fields == ("rollout_length",) and list(group.cells) == [(2,), (4,)]
+    assert group.fields == ("rollout_length",)
+    assert list(group.cells) == [(2,), (4,)]
 
 
 def test_settings_can_be_varied_for_all(tmp_path: Path) -> None:

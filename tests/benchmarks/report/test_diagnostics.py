@@ -45,10 +45,12 @@ SICK = {
 def test_a_signature_is_seen_in_the_sick_and_not_in_the_healthy_or_the_unknown(signature: Signature) -> None:
     change, number = SICK[signature.name]
     sick = pd.Series(HEALTHY | change)
-    assert signature.number(sick) == pytest.approx(number) and signature.seen(number)
+    assert signature.number(sick) == pytest.approx(number)
+    assert signature.seen(number)
     assert not signature.seen(signature.number(pd.Series(HEALTHY)))
     unknown = signature.number(pd.Series({"return": 1.0}))
-    assert math.isnan(unknown) and not signature.seen(unknown)
+    assert math.isnan(unknown)
+    assert not signature.seen(unknown)
 
 
 def test_the_table_names_cell_number_and_sentence(tmp_path: Path) -> None:

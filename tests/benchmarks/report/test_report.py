@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pydantic.dataclasses import dataclass
 
 from benchmarks.report import render, report, score_text
 from benchmarks.report.aggregates import aggregate
@@ -20,18 +19,18 @@ from benchmarks.report.scores import comparisons, estimates, finals, resolution
 from benchmarks.report.tables import Entry, Table, detail_table, score_table, values
 from benchmarks.spec import Method, RunSpec, Settings
 from benchmarks.store import Record, ResultStore
-from core.config import STRICT
+from core.config import configuration
 
 HOSTILE = '<script>alert("x")</script>, =cmd|\\input{/etc/passwd} $x$ `#'
 HOME = "/home/somebody/project"
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class Nothing:
     """A method without fields."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@configuration
 class Iterated:
     iterations: int = 4
 
@@ -245,8 +244,10 @@ def test_nothing_escapes(store: ResultStore) -> None:
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "\r@"])
 def test_no_text_is_a_formula_in_a_spreadsheet_and_numbers_stay_numbers(start: str) -> None:
-    text, numbers = render.to_csv(pd.DataFrame({"text": [f"{start}1+1"], "number": [-1.5]})).split("\n", 1)[1], "-1.5\n"
-    assert text.lstrip('"').startswith(f"'{start}1+1") and text.endswith(numbers)
+    text = render.to_csv(pd.DataFrame({"text": [f"{start}1+1"], "number": [-1.5]})).split("\n", 1)[1]
+    numbers = "-1.5\n"
+    assert text.lstrip('"').startswith(f"'{start}1+1")
+    assert text.endswith(numbers)
 
 
 def test_no_text_steers_a_terminal_or_fakes_a_row() -> None:
@@ -254,7 +255,8 @@ def test_no_text_steers_a_terminal_or_fakes_a_row() -> None:
     table = Table("scores", "Scores", "caption", [hostile], [[Entry(hostile)]])
     for write in (render.to_text, render.to_markdown, render.to_latex):
         text = write(table)
-        assert not set(text) & set("\x1b\r\x9b") and "cleared\n" not in text, write
+        assert not set(text) & set("\x1b\r\x9b"), write
+        assert "cleared\n" not in text, write
 
 
 def test_page_is_whole_and_alone(reported: tuple[Path, list[str]]) -> None:
@@ -326,7 +328,8 @@ def test_several_tasks_are_aggregated_on_common_seeds(store: ResultStore) -> Non
 
 def test_figures_over_all_tasks(tmp_path: Path) -> None:
     """mopo beats none on every run of one task and on half of the pairs of the other; one task has no such figures."""
-    store, tasks = ResultStore(tmp_path), ("toy/linear", "local/hopper-medium")
+    store = ResultStore(tmp_path)
+    tasks = ("toy/linear", "local/hopper-medium")
     specs = {(task, name): spec(task, name, 5) for task in tasks for name in ("none", "mopo")}
     for (task, name), each in specs.items():
         level = 100.0 if (task, name) == ("toy/linear", "mopo") else 0.0
@@ -337,7 +340,9 @@ def test_figures_over_all_tasks(tmp_path: Path) -> None:
     (value,) = drawn["improvement"].axes[0].collections
     assert value.get_segments()[0][:, 0] == pytest.approx([0.75, 0.75])
     none, mopo = (line.get_ydata() for line in drawn["profiles"].axes[0].lines)
-    assert (none[0], mopo[0]) == (0.8, 0.9) and max(mopo - none) == 0.5 and min(mopo - none) == 0
+    assert (none[0], mopo[0]) == (0.8, 0.9)
+    assert max(mopo - none) == 0.5
+    assert min(mopo - none) == 0
     assert "aggregate" not in dict(figures(collect(fill(tmp_path / "one"))))
 
 
@@ -388,7 +393,8 @@ def test_an_evaluation_without_a_return_leaves_no_score_and_is_named(tmp_path: P
 @pytest.mark.parametrize(("noticed", "score"), [(100, 0.0), (300, 0.0), (400, 11.0)])
 def test_a_diverged_seed_counts_with_zero_from_there_on(tmp_path: Path, noticed: int, score: float) -> None:
     """Evaluated after 100, 200, 300 and 400 updates: the rule takes the last two."""
-    store, cell = ResultStore(tmp_path), spec("toy/linear", "mopo", 3)
+    store = ResultStore(tmp_path)
+    cell = spec("toy/linear", "mopo", 3)
     cell = replace(cell, settings=Settings(updates=400, evaluate_every=100))
     store.plan("smoke", [cell])
     made = [record._replace(step=record.step + 100) for record in evaluations(3, 0.0)]
@@ -396,7 +402,8 @@ def test_a_diverged_seed_counts_with_zero_from_there_on(tmp_path: Path, noticed:
     store.finish(cell, {}, [*made, Record(2, noticed, "diverged/critic", None)])
     assert report(store) == [f"diverged: toy/linear / mopo / bc, seed 2: critic is not finite at update {noticed}"]
     final = finals(collect(store)).set_index("seed")
-    assert final["final"].tolist() == [25, 26, score] and final["last"].tolist() == [30, 31, 0]
+    assert final["final"].tolist() == [25, 26, score]
+    assert final["last"].tolist() == [30, 31, 0]
     assert "(n=3, 1 diverged)" in score_text(store)
     assert "diverged: training stopped being finite" in (tmp_path / "report" / "scores.md").read_text()
     (row,) = [row for row in rows(tmp_path / "report" / "scores.csv") if row["status"] == "diverged"]
@@ -411,7 +418,8 @@ def test_a_folder_in_which_everything_diverged_at_once_can_be_reported(tmp_path:
 
 
 def test_where_returns_have_no_reference_a_diverged_seed_has_no_score(tmp_path: Path) -> None:
-    store, cell = ResultStore(tmp_path), spec("toy/linear", "mopo", 2)
+    store = ResultStore(tmp_path)
+    cell = spec("toy/linear", "mopo", 2)
     made = [record for record in evaluations(2, 0.0, scored=False) if record.seed == 0]
     store.finish(cell, {}, [*made, Record(1, 100, "diverged/critic", None)])
     assert report(store) == ["diverged: toy/linear / mopo / bc, seed 1: critic is not finite at update 100"]

@@ -29,7 +29,8 @@ def test_every_axis_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.Mo
         assert [point[axis.setting] for point in points] == list(axis.quick)
         assert all(point["seconds"] > 0 and point["peak_mib"] > 0 for point in points)
     save(draw(scaling.figure, found), tmp_path, "scaling")
-    assert (tmp_path / "scaling.png").stat().st_size > 20_000 and (tmp_path / "scaling.svg").exists()
+    assert (tmp_path / "scaling.png").stat().st_size > 20_000
+    assert (tmp_path / "scaling.svg").exists()
     found["axes"].pop("jobs")
     draw(scaling.figure, found)
 
@@ -60,7 +61,8 @@ def test_profile_counts_every_second_once() -> None:
     found = profile_cell.profile("smoke", overrides, "cpu")
     assert found["shares"].keys() == {*profile_cell.WORK, *profile_cell.OVERHEAD}
     assert sum(found["shares"].values()) == pytest.approx(1)
-    assert min(found["seconds"].values()) > 0 and found["start_seconds"] > 0
+    assert min(found["seconds"].values()) > 0
+    assert found["start_seconds"] > 0
     assert found["seconds"].keys() >= {"data", "update", "evaluate", "batches", "other"}
     assert all(found["shares"][name] > 0.05 for name in found["overhead_above_limit"])
 

@@ -88,7 +88,8 @@ def test_a_peer_is_loaded_with_stubs_that_are_gone_afterwards(corl: Path, monkey
     module = peers.load(corl, ["d4rl", "gym", "pyrallis", "wandb"])
     assert sys.modules == before
     assert module.SEEN == ["d4rl", "gym", "pyrallis", "wandb"]
-    assert module.train(None) == "decorated" and isinstance(module.Wrapper, type)
+    assert module.train(None) == "decorated"
+    assert isinstance(module.Wrapper, type)
     assert module.gym.make("Hopper").anything is not None
 
 
@@ -100,7 +101,8 @@ def test_a_package_is_loaded_with_the_submodules_that_were_asked_for(tmp_path: P
     (tmp_path / "kit/three.py").write_text("import no_such_module_anywhere\n")
     before = dict(sys.modules)
     kit = peers.load(tmp_path / "kit/__init__.py", ["kit.stubbed"], ["one"])
-    assert kit.one.number == 2 and sys.modules == before
+    assert kit.one.number == 2
+    assert sys.modules == before
     with pytest.raises(peers.NotThereError, match="not there: needs no_such_module_anywhere"):
         peers.load(tmp_path / "kit/__init__.py", submodules=["three"])
     with pytest.raises(peers.NotThereError, match=r"not there: needs four\.py"):
@@ -111,7 +113,8 @@ def test_a_package_is_loaded_with_the_submodules_that_were_asked_for(tmp_path: P
 def test_peers_are_found_by_folder_and_known_by_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert peers.folder(None) is None
     monkeypatch.setenv("ROLLOUTBENCH_PEERS", str(tmp_path))
-    assert peers.folder(None) == tmp_path and peers.folder(Path("other")) == Path("other")
+    assert peers.folder(None) == tmp_path
+    assert peers.folder(Path("other")) == Path("other")
     for missing in (None, tmp_path):
         with pytest.raises(peers.NotThereError, match=r"^not there$"):
             peers.checkout(missing, "CORL")
@@ -154,7 +157,8 @@ def test_ratios_are_taken_within_a_round(monkeypatch: pytest.MonkeyPatch) -> Non
     assert turns.ratio_text(found, "b", "c", {"c": "not there: needs c"}) == "not there: needs c"
     assert turns.ratio_text(found, "d", "a", {}) == "not measured"
     table = turns.turns_table(found, {"c": "not there: needs c"})
-    assert "not there: needs c" in table and "x a" in table
+    assert "not there: needs c" in table
+    assert "x a" in table
 
 
 def test_losses_are_compiled_in_the_turns_that_say_so_only() -> None:
@@ -162,8 +166,10 @@ def test_losses_are_compiled_in_the_turns_that_say_so_only() -> None:
     both = turns.also_compiled({"ours": turns.Turn(lambda: seen.append(compiled._on), 3)})
     for turn in both.values():
         turn.call()
-    assert list(both) == ["ours", "ours, compiled"] and both["ours, compiled"].work == 3
-    assert seen == [False, True] and not compiled._on
+    assert list(both) == ["ours", "ours, compiled"]
+    assert both["ours, compiled"].work == 3
+    assert seen == [False, True]
+    assert not compiled._on
 
 
 def test_every_comparison_runs_without_peers(
@@ -181,7 +187,8 @@ def test_every_comparison_runs_without_peers(
     assert torch.get_num_threads() == threads
     found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in names}
     for name, who in {"updates": "CORL", "ensemble": "OfflineRL-Kit", "unet": "DyDiff"}.items():
-        assert found[name]["peers"][who] is None and found[name]["not_there"][who] == "not there"
+        assert found[name]["peers"][who] is None
+        assert found[name]["not_there"][who] == "not there"
         for measured in found[name]["measured"].values():
             assert measured["rates"][who] is None
             assert all(rates["median"] > 0 for own, rates in measured["rates"].items() if own.startswith("ours"))
@@ -189,8 +196,10 @@ def test_every_comparison_runs_without_peers(
     page = (tmp_path / "README.md").read_text()
     assert page in capsys.readouterr().out
     left_out = 5 + len(perf.COMPARISONS) - len(names)  # what is compiled is not quick, either
-    assert page.count("not there") == 7 and page.count("not measured") == left_out
-    assert ">= 2.2x" in page and "[updates.json](updates.json)" in page
+    assert page.count("not there") == 7
+    assert page.count("not measured") == left_out
+    assert ">= 2.2x" in page
+    assert "[updates.json](updates.json)" in page
 
 
 def test_a_comparison_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +220,7 @@ def test_a_comparison_that_fails_does_not_stop_the_others(tmp_path: Path, monkey
 
 
 def test_the_table_is_that_of_the_files_beside_it() -> None:
-    assert (ROOT / "results/perf/README.md").read_text() == perf.table(ROOT / "results/perf")
+    assert (ROOT / "results/speed/README.md").read_text() == perf.table(ROOT / "results/speed")
 
 
 def test_sizes_are_those_of_the_models_that_we_use() -> None:
@@ -221,7 +230,8 @@ def test_sizes_are_those_of_the_models_that_we_use() -> None:
     assert found["sizes"]["ours"]["flops"] == found["flops_of_ours_as_we_count_them"]
     data = inputs.hopper_sized(2_500)
     assert data.episode.bincount().tolist() == [1000, 1000, 500]
-    assert ensemble.FULL.keys() == ensemble.QUICK.keys() and updates.FULL.keys() == updates.QUICK.keys()
+    assert ensemble.FULL.keys() == ensemble.QUICK.keys()
+    assert updates.FULL.keys() == updates.QUICK.keys()
 
 
 def test_replay_is_compared_on_equal_states(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +260,8 @@ def test_every_hot_path_is_timed_beside_the_reference(tmp_path: Path) -> None:
     assert {"generate dydiff", "update td3bc", "update dql", "bootstrap", "replay"} <= paths.keys()
     assert {f"update {name}" for name in registry.available("algorithms")} <= paths.keys()
     ratios = hotpaths.measure(repeats=1)
-    assert ratios.keys() == paths.keys() and min(ratios.values()) > 0
+    assert ratios.keys() == paths.keys()
+    assert min(ratios.values()) > 0
 
 
 def test_errors_of_samplers_are_compared_seed_by_seed() -> None:
@@ -264,11 +275,13 @@ def test_errors_of_samplers_are_compared_seed_by_seed() -> None:
                 rows.append({**cell, "seed": seed, "step": 9, "metric": metric, "value": value})
     found = solvers.compare(Results("", (), pd.DataFrame(rows)))
     by_name = {(row["setting"], row["actions"]): row for row in found}
-    assert len(found) == 6 and by_name[solvers.OURS, "policy"]["error"] == pytest.approx(2 * 1.05 * 2)
+    assert len(found) == 6
+    assert by_name[solvers.OURS, "policy"]["error"] == pytest.approx(2 * 1.05 * 2)
     assert by_name["dpm++ 2", "logged"]["ratio"] == pytest.approx(1.2)
     assert by_name["dpm++ 2", "logged"]["fewer_flops"] == pytest.approx(10)
     default, cheapest = solvers.figures({"rows": found})
-    assert default.measured == "error 1.05x at most, 2.0x fewer FLOP" and solvers.OURS in cheapest.figure
+    assert default.measured == "error 1.05x at most, 2.0x fewer FLOP"
+    assert solvers.OURS in cheapest.figure
     draw(solvers.figure, pd.DataFrame(found))
 
 
@@ -278,5 +291,7 @@ def test_compiling_is_timed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.speed.compiling", "--quick", "--out", str(out)]
     subprocess.run(command, cwd=ROOT, check=True)
     (row,) = json.loads(out.read_text())["rows"]
-    assert row["name"] == "bc" and row["plain_ms"] > 0 and row["compiling_s"] > 0
+    assert row["name"] == "bc"
+    assert row["plain_ms"] > 0
+    assert row["compiling_s"] > 0
     assert (row["pays_from"] is None) == (row["compiled_ms"] >= row["plain_ms"])

@@ -28,7 +28,8 @@ def parameters(module: nn.Module) -> int:
 
 @pytest.mark.parametrize(("kernel", "stride"), [(5, 1), (3, 2), (1, 1)])
 def test_convolution_is_torchs(kernel: int, stride: int) -> None:
-    layer, x = Conv1d((2,), 3, 4, Streams((0, 1)), kernel=kernel, stride=stride), torch.randn(2, 6, 10, 3)
+    layer = Conv1d((2,), 3, 4, Streams((0, 1)), kernel=kernel, stride=stride)
+    x = torch.randn(2, 6, 10, 3)
     for seed in range(2):
         weight = layer.linear.weight[seed].view(kernel, 3, 4).permute(2, 1, 0)
         bias = layer.linear.bias[seed, 0]
@@ -38,7 +39,8 @@ def test_convolution_is_torchs(kernel: int, stride: int) -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_causal_convolution_sees_no_later_row(stride: int) -> None:
-    layer, x = Conv1d((1,), 3, 4, Streams((0,)), kernel=3, stride=stride, causal=True), torch.randn(1, 1, 8, 3)
+    layer = Conv1d((1,), 3, 4, Streams((0,)), kernel=3, stride=stride, causal=True)
+    x = torch.randn(1, 1, 8, 3)
     other = x.clone()
     other[:, :, 5:] += 1
     same = (layer(x) == layer(other)).all(-1)[0, 0]
@@ -47,7 +49,8 @@ def test_causal_convolution_sees_no_later_row(stride: int) -> None:
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_stretching_is_torchs_transposed_convolution(causal: bool) -> None:
-    layer, x = _Stretch((2,), 3, Streams((0, 1)), causal=causal), torch.randn(2, 5, 7, 3)
+    layer = _Stretch((2,), 3, Streams((0, 1)), causal=causal)
+    x = torch.randn(2, 5, 7, 3)
     with torch.no_grad():
         layer.spread.bias.zero_()
     for seed in range(2):
@@ -58,19 +61,24 @@ def test_stretching_is_torchs_transposed_convolution(causal: bool) -> None:
 
 
 def test_layer_norm_is_torchs_with_weights_per_copy() -> None:
-    layer, x = LayerNorm((2,), 6, Streams((0, 1))), torch.randn(2, 5, 6)
+    layer = LayerNorm((2,), 6, Streams((0, 1)))
+    x = torch.randn(2, 5, 6)
     with torch.no_grad():
-        layer.weight[1], layer.bias[1] = 2, 3
+        layer.weight[1] = 2
+        layer.bias[1] = 3
     plain = nn.functional.layer_norm(x, (6,))
-    assert torch.allclose(layer(x)[0], plain[0]) and torch.allclose(layer(x)[1], 2 * plain[1] + 3)
+    assert torch.allclose(layer(x)[0], plain[0])
+    assert torch.allclose(layer(x)[1], 2 * plain[1] + 3)
 
 
 def test_noise_features_are_fixed_and_resolve_the_levels() -> None:
     features = NoiseFeatures(8, Streams((0, 1)))
     levels = torch.linspace(-1.55, 1.1, 100).expand(2, -1)
     seen = features(levels)
-    assert seen.shape == (2, 100, 17) and torch.equal(seen[..., 0], levels)
-    assert not list(features.parameters()) and not torch.equal(seen[0], seen[1])
+    assert seen.shape == (2, 100, 17)
+    assert torch.equal(seen[..., 0], levels)
+    assert not list(features.parameters())
+    assert not torch.equal(seen[0], seen[1])
     assert (seen.diff(dim=1).norm(dim=-1) > 0.02).all()
 
 
@@ -120,7 +128,8 @@ def test_flops_are_those_that_torch_counts(config: UNetConfig, rows: int) -> Non
 def test_any_number_of_rows(rows: int, conditions: int) -> None:
     net = UNetConfig(dim=4).init(3, conditions, Streams((0, 1)))
     made = net(torch.randn(2, 6, rows, 3), torch.randn(2, 6), torch.randn(2, 6, rows, conditions))
-    assert made.shape == (2, 6, rows, 3) and made.isfinite().all()
+    assert made.shape == (2, 6, rows, 3)
+    assert made.isfinite().all()
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -145,16 +154,21 @@ def test_every_row_sees_every_condition_of_the_window_unless_causal() -> None:
     net = UNetConfig().init(3, 1, Streams((0,)))
     condition = torch.zeros(1, 1, 32, 1, requires_grad=True)
     net(torch.randn(1, 1, 32, 3), torch.randn(1, 1), condition)[0, 0, 0].sum().backward()
-    assert condition.grad is not None and (condition.grad != 0).all()
+    assert condition.grad is not None
+    assert (condition.grad != 0).all()
 
 
 def test_condition_channels_are_values_mask_first_row_and_ramp() -> None:
-    known, mask = torch.randn(2, 3, 4, 2), torch.zeros(1, 1, 4, 2, dtype=torch.bool)
+    known = torch.randn(2, 3, 4, 2)
+    mask = torch.zeros(1, 1, 4, 2, dtype=torch.bool)
     mask[..., 0, 0] = mask[..., 1] = True
     shown, given, first, ramp = condition_channels(known, mask).split([2, 2, 2, 1], -1)
-    assert torch.equal(shown[..., 1], known[..., 1]) and torch.equal(shown[..., 0, :], known[..., 0, :])
-    assert (shown[..., 1:, 0] == 0).all() and torch.equal(given.bool(), mask.expand_as(known))
-    assert (first == known[..., :1, :]).all() and torch.equal(ramp[0, 0, :, 0] * 32, torch.arange(4.0))
+    assert torch.equal(shown[..., 1], known[..., 1])
+    assert torch.equal(shown[..., 0, :], known[..., 0, :])
+    assert (shown[..., 1:, 0] == 0).all()
+    assert torch.equal(given.bool(), mask.expand_as(known))
+    assert (first == known[..., :1, :]).all()
+    assert torch.equal(ramp[0, 0, :, 0] * 32, torch.arange(4.0))
     hidden = torch.where(mask, known, torch.nan)
     assert torch.equal(condition_channels(hidden, mask), condition_channels(known, mask))
 
@@ -171,17 +185,22 @@ def test_seeds_together_are_seeds_alone(network: str) -> None:
             return (net(x, *rest) - x).square().flatten(1).mean(1)
 
         if network == "mlp":
-            net, shape = ResidualMLPConfig(width=24, blocks=2, embedding=16).init(3, rng.fork("init")), (9, 3)
+            net = ResidualMLPConfig(width=24, blocks=2, embedding=16).init(3, rng.fork("init"))
+            shape = (9, 3)
         else:
-            net, shape = TINY.init(3, 2, rng.fork("init")), (9, 6, 3)
-        optimizer, data = adam(net.parameters(), 1e-2), rng.fork("data")
+            net = TINY.init(3, 2, rng.fork("init"))
+            shape = (9, 6, 3)
+        optimizer = adam(net.parameters(), 1e-2)
+        data = rng.fork("data")
         for _ in range(30):
-            x, level = data.normal(*shape), data.normal(9)
+            x = data.normal(*shape)
+            level = data.normal(9)
             given = () if network == "mlp" else (data.normal(9, 6, 2),)
             descend(optimizer, error, net, x, level, *given, max_norm=0.5)
         return dict(net.state_dict()) | {"made": net(x, level, *given)}
 
-    together, alone = train((0, 1, 2)), train((1,))
+    together = train((0, 1, 2))
+    alone = train((1,))
     for name, value in alone.items():
         assert torch.equal(together[name][1:2], value), name
     assert not torch.equal(together["made"][0], together["made"][1])

@@ -37,8 +37,11 @@ def unit(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 def test_schedule_goes_from_highest_to_lowest_to_zero() -> None:
     levels = schedule(34)
-    assert levels[0] == pytest.approx(80) and levels[-2] == pytest.approx(0.002) and levels[-1] == 0
-    assert len(levels) == 35 and levels == sorted(levels, reverse=True)
+    assert levels[0] == pytest.approx(80)
+    assert levels[-2] == pytest.approx(0.002)
+    assert levels[-1] == 0
+    assert len(levels) == 35
+    assert levels == sorted(levels, reverse=True)
     assert schedule(128)[64] == pytest.approx(2.43, abs=0.01)  # facts/methods.md, GTA's starting level
     assert schedule(3, 1.0, 9.0, rho=1.0) == pytest.approx([9, 5, 1, 0])
     assert schedule(1) == pytest.approx([80, 0])
@@ -61,7 +64,8 @@ def test_loss_weight_makes_every_noise_level_count_alike() -> None:
 
 def test_the_best_network_for_unit_data_is_zero() -> None:
     """D(x) = x / (1 + sigma^2) is the skip path alone."""
-    x, sigma = torch.randn(1, 5, 3), torch.rand(1, 5) + 0.1
+    x = torch.randn(1, 5, 3)
+    sigma = torch.rand(1, 5) + 0.1
     assert torch.allclose(precondition(lambda x, c: 0 * x, x, sigma, 1.0), unit(x, sigma))
 
 
@@ -72,21 +76,25 @@ def test_the_network_sees_unit_variance_and_the_noise_feature() -> None:
         seen.extend([x, feature])
         return torch.ones_like(x)
 
-    x, sigma = torch.randn(2, 3, 4), torch.tensor([[0.5, 1.0, 80.0]] * 2)
+    x = torch.randn(2, 3, 4)
+    sigma = torch.tensor([[0.5, 1.0, 80.0]] * 2)
     made = precondition(network, x, sigma, 0.5)
     assert torch.allclose(seen[0], x / (sigma**2 + 0.25).sqrt()[..., None])
-    assert torch.allclose(seen[1], sigma.log() / 4) and torch.equal(seen[1], noise_feature(sigma))
+    assert torch.allclose(seen[1], sigma.log() / 4)
+    assert torch.equal(seen[1], noise_feature(sigma))
     skip, out, _ = scalings(sigma, 0.5)
     assert torch.allclose(made, skip[..., None] * x + out[..., None])
 
 
 def test_training_noise_is_log_normal() -> None:
     sigma = training_sigma(100_000, Streams((0, 1)), mean=-0.5, std=1.6).log()
-    assert (sigma.mean(1) + 0.5).abs().max() < 0.02 and (sigma.std(1) - 1.6).abs().max() < 0.02
+    assert (sigma.mean(1) + 0.5).abs().max() < 0.02
+    assert (sigma.std(1) - 1.6).abs().max() < 0.02
 
 
 def test_loss_is_the_weighted_mean_of_unmasked_entries() -> None:
-    clean, sigma = torch.zeros(2, 2, 2), torch.tensor([[1.0, 2.0], [1.0, 1.0]])
+    clean = torch.zeros(2, 2, 2)
+    sigma = torch.tensor([[1.0, 2.0], [1.0, 1.0]])
     denoised = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [1.0, 1.0]]])
     full = denoising_loss(denoised, clean, sigma, 1.0)
     assert torch.allclose(full, torch.tensor([(2 * 5 + 5 / 4 * 25) / 4, 2.0]))  # weights: 2 and 5/4
@@ -100,7 +108,8 @@ def test_loss_is_the_weighted_mean_of_unmasked_entries() -> None:
 
 def propagated(sampler: Sampler) -> float:
     """Standard deviation that Heun's rule itself gives on N(0, 1) data: every step is linear, plus fresh noise."""
-    variance, levels = sampler.sigma_max**2, schedule(sampler.steps)
+    variance = sampler.sigma_max**2
+    levels = schedule(sampler.steps)
     low, high = sampler.churn_range
     for sigma, after in pairwise(levels):
         raised = sigma * (1 + (min(sampler.churn / sampler.steps, sqrt(2) - 1) if low <= sigma <= high else 0))
@@ -118,7 +127,8 @@ def test_unit_data_gives_what_the_rule_promises(steps: int, churn: float) -> Non
     """The sampler is the rule, to 0.5 %: a slip in the Euler step (B18), the noise or the churned range would show."""
     sampler = Sampler(method="heun", steps=steps, churn=churn)
     made = sampler.sample(unit, Streams((0,)).normal(100_000, 1), Streams((1,)))
-    assert abs(made.std().item() / propagated(sampler) - 1) < 0.005 and abs(made.mean().item()) < 0.02
+    assert abs(made.std().item() / propagated(sampler) - 1) < 0.005
+    assert abs(made.mean().item()) < 0.02
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
@@ -129,12 +139,14 @@ def test_unit_data_gives_unit_variance(sampler: Sampler) -> None:
     128: discretisation, not a slip, as `propagated` shows. The slip of B18 gives 6 % at 128.
     """
     made = sampler.sample(unit, Streams((0,)).normal(200_000, 1), Streams((1,)))
-    assert abs(made.std().item() - 1) < 0.02 and abs(made.mean().item()) < 0.02
+    assert abs(made.std().item() - 1) < 0.02
+    assert abs(made.mean().item()) < 0.02
 
 
 def test_the_euler_step_starts_from_the_churned_point() -> None:
     """B18. One step with churn from 2 to 1, by hand: x^ = x + noise, then x^ + (1 - sigma^) (x^ - D(x^)) / sigma^."""
-    latent, rng = torch.ones(1, 4, 1), Streams((0,))
+    latent = torch.ones(1, 4, 1)
+    rng = Streams((0,))
     gamma = min(0.3 / 2, sqrt(2) - 1)
     raised = 2 * (1 + gamma)
     churned = 2 * latent + sqrt(raised**2 - 4) * 1.003 * rng.fork("churn/0").normal(4, 1)
@@ -150,7 +162,8 @@ def linear_gaussian() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean and covariance of (s_1, s_2) given s_0 and two actions, and the noiseless path: the toy's own equations."""
     system = LinearSystem(noise=0.3)
     a, b = (torch.from_numpy(matrix).float() for matrix in system.matrices)
-    start, actions = torch.tensor([0.5, -0.2, 0.3, 0.1]), torch.tensor([[0.7, -0.4], [-0.9, 0.6]])
+    start = torch.tensor([0.5, -0.2, 0.3, 0.1])
+    actions = torch.tensor([[0.7, -0.4], [-0.9, 0.6]])
     first = a @ start + b @ actions[0]
     mean = torch.cat([first, a @ first + b @ actions[1]])
     noise = 0.09 * torch.eye(4)
@@ -173,12 +186,14 @@ def conditional(mean: torch.Tensor, covariance: torch.Tensor) -> Callable[..., t
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_conditional_mean_and_covariance_of_a_linear_gaussian_path(sampler: Sampler) -> None:
     """methods.md test 4. Tolerance: 4 standard errors of the draws, plus 2 % of a deviation for the solver."""
-    rows, (mean, covariance, known) = 30_000, linear_gaussian()
+    rows = 30_000
+    (mean, covariance, known) = linear_gaussian()
     latent = Streams((0,)).normal(rows, 16)
     impose = lambda x: torch.cat([x[..., :8], known.expand_as(x[..., 8:])], -1)  # noqa: E731
     made = sampler.sample(conditional(mean, covariance), latent, Streams((1,)), impose)
     assert torch.equal(made[..., 8:], known.expand(1, rows, 8))
-    free, std = made[0, :, :8], covariance.diagonal().sqrt()
+    free = made[0, :, :8]
+    std = covariance.diagonal().sqrt()
     assert ((free.mean(0) - mean).abs() < (4 / rows**0.5 + 0.02) * std).all()
     scale = std[:, None] * std
     assert ((free.T.cov() - covariance).abs() < (4 * (2 / rows) ** 0.5 + 0.04) * scale).all()
@@ -187,7 +202,8 @@ def test_conditional_mean_and_covariance_of_a_linear_gaussian_path(sampler: Samp
 @pytest.mark.parametrize("recondition", [True, False])
 def test_known_entries_are_clean_in_every_evaluation_unless_churn_may_touch_them(recondition: bool) -> None:
     """B1: without putting conditions back after churn, one evaluation per churned step sees them noised."""
-    known, seen = torch.tensor([3.0, -1.0]), []
+    known = torch.tensor([3.0, -1.0])
+    seen = []
 
     def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         seen.append(bool((x[..., 1:] == known).all()))
@@ -211,7 +227,8 @@ def test_evaluations_are_reported_exactly(sampler: Sampler) -> None:
         return unit(x, sigma)
 
     made = sampler.sample(denoise, torch.randn(2, 3, 4), Streams((0, 1)))
-    assert len(calls) == sampler.evaluations and made.shape == (2, 3, 4)
+    assert len(calls) == sampler.evaluations
+    assert made.shape == (2, 3, 4)
     assert all(sigma.shape == (2, 3) and (sigma == sigma[0, 0]).all() for sigma in calls)
 
 
@@ -227,7 +244,8 @@ def test_the_multistep_solver_is_of_second_order() -> None:
             Streams((0,)),
         )
         errors.append(abs(x.item() - exact / (1 + 0.1**2)))  # the last evaluation shrinks once more
-    assert 3 < errors[0] / errors[1] < 5.5 and 3 < errors[1] / errors[2] < 5.5
+    assert 3 < errors[0] / errors[1] < 5.5
+    assert 3 < errors[1] / errors[2] < 5.5
 
 
 @pytest.mark.parametrize("sampler", [Sampler(steps=20, sigma_max=2.0), Sampler(method="heun", steps=20, sigma_max=2.0)])
@@ -250,7 +268,8 @@ def test_lower_precision_is_the_networks_alone() -> None:
     full, half, tensor = (
         Sampler(precision=p).sample(network, latent, Streams((0,))) for p in ("float32", "bf16", "tf32")
     )
-    assert full.dtype == half.dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest"
+    assert full.dtype == half.dtype == torch.float32
+    assert torch.get_float32_matmul_precision() == "highest"
     assert 1e-4 < (half - full).norm() / full.norm() < 2e-2
     assert (tensor - full).norm() / full.norm() < 2e-3
 

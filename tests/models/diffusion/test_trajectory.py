@@ -56,17 +56,23 @@ def fitted(config: TrajectoryDiffusionConfig, data: Dataset, seeds: tuple[int, .
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_starts_and_given_actions_come_back_unchanged(toy: Dataset, kind: str) -> None:  # method sheet, tests 1 and 2
-    config, rng = KINDS[kind], Streams((0, 1))
+    config = KINDS[kind]
+    rng = Streams((0, 1))
     model, ensemble = fitted(config, toy)
-    start, action = toy.train.obs[:10].expand(2, -1, -1), 2 * rng.uniform(10, 3, 2) - 1
+    start = toy.train.obs[:10].expand(2, -1, -1)
+    action = 2 * rng.uniform(10, 3, 2) - 1
     known = action if config.given == "start_and_actions" else None
     before = start.clone(), action.clone()
     obs, made = model.sample(start, known, 3, SAMPLER, rng, ensemble=ensemble)
-    assert obs.shape == (2, 10, 4, 4) and made.shape == (2, 10, 3, 2) and obs.isfinite().all()
-    assert torch.equal(start, before[0]) and torch.equal(action, before[1])
+    assert obs.shape == (2, 10, 4, 4)
+    assert made.shape == (2, 10, 3, 2)
+    assert obs.isfinite().all()
+    assert torch.equal(start, before[0])
+    assert torch.equal(action, before[1])
     assert torch.equal(obs[:, :, 0], start) == (config.given != "nothing")
     if known is None:
-        assert (made.abs() <= 1).all() and (made[0] != made[1]).any()
+        assert (made.abs() <= 1).all()
+        assert (made[0] != made[1]).any()
     else:
         assert torch.equal(made, action)
 
@@ -76,7 +82,8 @@ def test_seeds_together_equal_seeds_alone(toy: Dataset, kind: str) -> None:
     config = KINDS[kind]
     model, ensemble = fitted(config, toy, (0, 1, 2))
     alone, other = fitted(config, toy, (1,))
-    start, known = toy.train.obs[:5].expand(3, -1, -1), None
+    start = toy.train.obs[:5].expand(3, -1, -1)
+    known = None
     if config.given == "start_and_actions":
         known = toy.train.action[:15].view(5, 3, 2).expand(3, -1, -1, -1)
     together = model.sample(start, known, 3, SAMPLER, Streams((0, 1, 2)), ensemble=ensemble)
@@ -89,11 +96,13 @@ def test_seeds_together_equal_seeds_alone(toy: Dataset, kind: str) -> None:
 def test_what_lies_in_absent_rows_does_not_matter(toy: Dataset, kind: str) -> None:
     model, _ = fitted(KINDS[kind], toy)
     rng = Streams((0, 1))
-    start, action = rng.normal(7, 4), rng.normal(7, 5, 2)
+    start = rng.normal(7, 4)
+    action = rng.normal(7, 5, 2)
     present = torch.arange(6).expand(2, 7, -1) < 4
     wild = action.clone()
     wild[:, :, 3:] = 100.0
-    sigma, x = torch.ones(2, 7), rng.normal(7, 6, model.features)
+    sigma = torch.ones(2, 7)
+    x = rng.normal(7, 6, model.features)
     other = x.clone()
     other[:, :, 4:] = -50.0
     plain = model.denoise(x, sigma, model.given(start, action, present))
@@ -123,21 +132,27 @@ def test_in_a_causal_network_states_do_not_know_later_actions(toy: Dataset) -> N
 
 def test_long_trajectories_go_on_from_the_end_of_the_last_block(toy: Dataset) -> None:
     model, _ = fitted(KINDS["given actions"], toy)
-    rng, start = Streams((0, 1)), toy.train.obs[:4].expand(2, -1, -1)
+    rng = Streams((0, 1))
+    start = toy.train.obs[:4].expand(2, -1, -1)
     action = 2 * rng.uniform(4, 12, 2) - 1
     obs, _ = model.sample(start, action, 12, SAMPLER, rng)
     first, _ = model.sample(start, action[:, :, :5], 5, SAMPLER, rng)
-    assert obs.shape == (2, 4, 13, 4) and torch.equal(obs[:, :, :6], first)
-    assert model.blocks(12) == 3 and model.blocks(5) == 1
+    assert obs.shape == (2, 4, 13, 4)
+    assert torch.equal(obs[:, :, :6], first)
+    assert model.blocks(12) == 3
+    assert model.blocks(5) == 1
     cost = model.cost(Sampler(steps=4), 3, 12)
-    assert cost["evaluations"] == 1.0 and cost["flops"] == NET.flops(6, 3 * 6 + 2, 6)
+    assert cost["evaluations"] == 1.0
+    assert cost["flops"] == NET.flops(6, 3 * 6 + 2, 6)
 
 
 def test_little_memory_changes_no_rollout(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = fitted(KINDS["given actions"], toy)
-    start, action = toy.train.obs[:10].expand(2, -1, -1), 2 * Streams((0, 1)).uniform(10, 5, 2) - 1
+    start = toy.train.obs[:10].expand(2, -1, -1)
+    action = 2 * Streams((0, 1)).uniform(10, 5, 2) - 1
     whole, _ = model.sample(start, action, 5, SAMPLER, Streams((0, 1)))
-    one, rows = NET.memory(6), []
+    one = NET.memory(6)
+    rows = []
     monkeypatch.setattr("models.diffusion.trajectory._MEMORY", 2 * 3 * one)
     denoise = TrajectoryDiffusion.denoise
     monkeypatch.setattr(
@@ -151,10 +166,12 @@ def test_little_memory_changes_no_rollout(toy: Dataset, monkeypatch: pytest.Monk
 def test_states_and_rows_are_each_others_inverse(toy: Dataset) -> None:
     model, _ = fitted(KINDS["given actions"], toy)
     rng = Streams((0, 1))
-    obs, action = rng.normal(3, 6, 4), rng.normal(3, 5, 2)
+    obs = rng.normal(3, 6, 4)
+    action = rng.normal(3, 5, 2)
     given = model.given(obs[:, :, 0], action, torch.ones(2, 3, 6, dtype=torch.bool))
     back = model._decode(model._encode(obs, action, given), given)
-    assert torch.allclose(back[0], obs, atol=1e-5) and torch.allclose(back[1], action, atol=1e-5)
+    assert torch.allclose(back[0], obs, atol=1e-5)
+    assert torch.allclose(back[1], action, atol=1e-5)
     assert torch.equal(given.impose(given.rows), given.rows)
     assert given.mask[0, 0].tolist() == [[True] * 6] + [[False] * 4 + [True] * 2] * 5
 
@@ -177,11 +194,15 @@ def test_with_the_exact_denoiser_samples_have_the_exact_conditional_law(sampler:
     The mean: that of the exact flow from N(0, 80^2) instead of N(m, 80^2 + law), four standard errors (20 entries). The
     covariance: four standard errors, and the 2 % by which the samplers widen it at these steps.
     """
-    system, steps, count = LinearSystem(noise=0.1), 5, 20_000
+    system = LinearSystem(noise=0.1)
+    steps = 5
+    count = 20_000
     from_start, from_actions, covariance = (torch.from_numpy(x) for x in exact_conditional(system, steps))
     rng = Streams((0,))
-    start, action = 0.1 * rng.normal(4).double()[0], 0.1 * rng.normal(steps * 2).double()[0]
-    mean, scale = from_start @ start + from_actions @ action, covariance.diagonal().sqrt()
+    start = 0.1 * rng.normal(4).double()[0]
+    action = 0.1 * rng.normal(steps * 2).double()[0]
+    mean = from_start @ start + from_actions @ action
+    scale = covariance.diagonal().sqrt()
     law = covariance / scale[:, None] / scale
 
     def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -205,9 +226,12 @@ def test_a_trained_model_finds_the_exact_conditional_mean(kind: type[TrajectoryD
         toy,
         (0,),
     )
-    rows, steps, system = 200, 5, LinearSystem()
+    rows = 200
+    steps = 5
+    system = LinearSystem()
     held = toy.heldout
-    start, action = held.obs[:, 3].repeat(rows // len(held.obs) + 1, 1)[:rows], held.action[:, 3 : 3 + steps]
+    start = held.obs[:, 3].repeat(rows // len(held.obs) + 1, 1)[:rows]
+    action = held.action[:, 3 : 3 + steps]
     action = action.repeat(rows // len(action) + 1, 1, 1)[:rows]
     from_start, from_actions, _ = (torch.from_numpy(x) for x in exact_conditional(system, steps))
     mean = start.double() @ from_start.T + action.double().flatten(1) @ from_actions.T

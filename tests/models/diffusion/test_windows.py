@@ -33,26 +33,32 @@ def flat(x: torch.Tensor) -> list[float]:
 
 def test_a_window_inside_an_episode_is_what_was_lived(small: Dataset) -> None:
     window = at(small, 1, 3)
-    assert flat(window.obs) == [1, 2, 3] and flat(window.action) == pytest.approx([0.1, 0.2])
-    assert window.lived.all() and window.present.all()
+    assert flat(window.obs) == [1, 2, 3]
+    assert flat(window.action) == pytest.approx([0.1, 0.2])
+    assert window.lived.all()
+    assert window.present.all()
 
 
 def test_a_terminal_state_is_absorbing(small: Dataset) -> None:
     window = at(small, 2, 6)
-    assert flat(window.obs) == [2, 3, 103, 103, 103, 103] and window.present.all()
+    assert flat(window.obs) == [2, 3, 103, 103, 103, 103]
+    assert window.present.all()
     assert flat(window.lived) == [True, True, False, False, False]
     assert flat(window.action)[:2] == pytest.approx([0.2, 0.3])
 
 
 def test_what_follows_a_timeout_is_absent_but_the_state_it_led_to_is_there(small: Dataset) -> None:
     window = at(small, 5, 6)
-    assert flat(window.obs)[:3] == [5, 6, 106] and flat(window.lived) == [True, True, False, False, False]
+    assert flat(window.obs)[:3] == [5, 6, 106]
+    assert flat(window.lived) == [True, True, False, False, False]
     assert flat(window.present) == [True, True, True, False, False, False]
 
 
 def test_the_very_last_row_starts_a_window_too(small: Dataset) -> None:
     window = at(small, 7, 3)
-    assert flat(window.obs) == [7, 107, 107] and flat(window.lived) == [True, False] and window.present.all()
+    assert flat(window.obs) == [7, 107, 107]
+    assert flat(window.lived) == [True, False]
+    assert window.present.all()
 
 
 def test_actions_after_the_end_are_those_of_any_row_alike(small: Dataset) -> None:
@@ -68,8 +74,10 @@ def test_windows_inside_have_no_step_that_was_not_lived(small: Dataset, rows: in
     windows = Windows(small, rows, inside=True)
     assert windows.starts.tolist() == starts
     window = windows.draw(100, Streams((0, 1)))
-    assert window.obs.shape == (2, 100, rows, 1) and window.action.shape == (2, 100, rows - 1, 1)
-    assert window.lived.all() and window.present.all()
+    assert window.obs.shape == (2, 100, rows, 1)
+    assert window.action.shape == (2, 100, rows - 1, 1)
+    assert window.lived.all()
+    assert window.present.all()
 
 
 def test_rows_beyond_the_longest_episode_are_an_error_only_inside(small: Dataset) -> None:
@@ -85,7 +93,8 @@ def test_every_row_is_drawn_equally_often(small: Dataset) -> None:
 
 def test_a_seed_draws_alone_what_it_draws_among_others(toy: Dataset) -> None:
     windows = Windows(toy, 20)
-    together, alone = windows.draw(64, Streams((0, 1, 2))), windows.draw(64, Streams((1,)))
+    together = windows.draw(64, Streams((0, 1, 2)))
+    alone = windows.draw(64, Streams((1,)))
     for name, value in vars(alone).items():
         assert torch.equal(value[0], getattr(together, name)[1]), name
     assert not torch.equal(together.obs[0], together.obs[1])
@@ -102,4 +111,5 @@ def test_every_step_that_was_lived_is_a_training_row(toy: Dataset) -> None:
         assert torch.equal(window.obs[0, lived, step + 1], toy.train.next_obs[row])
         same = toy.episode[(start[0] + step).clamp(max=len(toy.episode) - 1)] == toy.episode
         assert torch.equal(lived, same & (start[0] + step < len(toy.episode)))
-    assert not window.present.all() and window.present[..., :2].all()  # the toy's episodes end by timeout only
+    assert not window.present.all()
+    assert window.present[..., :2].all()

@@ -41,7 +41,8 @@ def test_same_seed_gives_the_same_arrays(level: Level) -> None:
 @pytest.mark.parametrize("level", ["random", "medium"])
 def test_smaller_set_is_a_prefix(level: Level) -> None:
     """Within a wave of episodes and beyond it: random needs several for 6000 rows."""
-    small, large = made("hopper", level, 1500), made("hopper", level, 6000)
+    small = made("hopper", level, 1500)
+    large = made("hopper", level, 6000)
     for field in fields(Rows):
         np.testing.assert_array_equal(getattr(small, field.name), getattr(large, field.name)[:1500])
 
@@ -51,15 +52,19 @@ def test_smaller_set_is_a_prefix(level: Level) -> None:
     [("hopper", "medium", 6000), ("walker2d", "random", 2000), ("halfcheetah", "random", 2500)],
 )
 def test_episode_structure(env: str, level: Level, size: int) -> None:
-    rows, world = made(env, level, size), simulator(ENV_IDS[env])
+    rows = made(env, level, size)
+    world = simulator(ENV_IDS[env])
     starts, stops = episodes(rows)
-    assert len(rows.reward) == size and (stops - starts).max() <= HORIZON
+    assert len(rows.reward) == size
+    assert (stops - starts).max() <= HORIZON
     assert not (rows.terminal & rows.timeout).any()
     assert ((stops - starts)[rows.timeout[stops - 1]] == HORIZON).all()
     if env == "halfcheetah":
-        assert not rows.terminal.any() and rows.timeout.sum() == 2
+        assert not rows.terminal.any()
+        assert rows.timeout.sum() == 2
     inside = np.setdiff1d(np.arange(size - 1), stops - 1)
-    assert rows.next_obs is not None and rows.qpos is not None
+    assert rows.next_obs is not None
+    assert rows.qpos is not None
     np.testing.assert_array_equal(rows.next_obs[inside], rows.obs[inside + 1])
     pose = world.reset(500, Streams((3,)))[0, :, : rows.qpos.shape[1]].numpy()
     if env != "halfcheetah":  # whose reset noise on velocities is normal; positions of all three are uniform
@@ -69,23 +74,29 @@ def test_episode_structure(env: str, level: Level, size: int) -> None:
 
 @pytest.mark.parametrize(("env", "level"), [("hopper", "medium"), ("walker2d", "random"), ("halfcheetah", "random")])
 def test_every_row_can_be_replayed(env: str, level: Level) -> None:
-    rows, world = made(env, level, 1500), simulator(ENV_IDS[env])
-    assert rows.qpos is not None and rows.qvel is not None and rows.next_obs is not None
+    rows = made(env, level, 1500)
+    world = simulator(ENV_IDS[env])
+    assert rows.qpos is not None
+    assert rows.qvel is not None
+    assert rows.next_obs is not None
     state = torch.from_numpy(np.concatenate([rows.qpos, rows.qvel], 1))
     after, reward, ended = world.step(state, torch.from_numpy(rows.action), None)
     np.testing.assert_allclose(world.observe(after).float().numpy(), rows.next_obs, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(world.observe(state).float().numpy(), rows.obs, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(reward.float().numpy(), rows.reward, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(ended.numpy(), rows.terminal)
-    assert rows.action.dtype == np.float32 and rows.qpos.dtype == np.float64
+    assert rows.action.dtype == np.float32
+    assert rows.qpos.dtype == np.float64
 
 
 def test_density_is_that_of_the_behaviour_policy() -> None:
-    rows, shipped = made("hopper", "medium", 1500), load_policies("hopper")
+    rows = made("hopper", "medium", 1500)
+    shipped = load_policies("hopper")
     centre = shipped.policy.pick([medium(shipped)]).centre(torch.from_numpy(rows.obs).unsqueeze(0))[0]
     density = torch.distributions.Normal(centre, SIGMA).log_prob(torch.from_numpy(rows.action)).sum(-1).numpy()
     free = (np.abs(rows.action) < 1).all(1)
-    assert free.sum() > 300 and rows.action_log_prob is not None
+    assert free.sum() > 300
+    assert rows.action_log_prob is not None
     np.testing.assert_allclose(rows.action_log_prob[free], density[free], rtol=1e-3, atol=1e-3)
     uniform = made("walker2d", "random", 1500).action_log_prob
     assert uniform is not None
@@ -111,7 +122,8 @@ def test_medium_earns_about_what_its_card_says() -> None:
 
 @pytest.mark.slow
 def test_medium_expert_has_both_halves() -> None:
-    size, shipped = 3001, load_policies("hopper")
+    size = 3001
+    shipped = load_policies("hopper")
     rows, statistics = collect("hopper", "medium-expert", size, Streams((0,), "test"))
     used = statistics["checkpoints"]
     assert [entry["rows"] for entry in used] == [1500, 1501]
@@ -125,9 +137,12 @@ def test_medium_expert_has_both_halves() -> None:
 @pytest.mark.parametrize("env", list(ENV_IDS))
 def test_replay_shares_are_those_of_the_training_steps(env: str) -> None:
     shipped = load_policies(env)
-    steps, rows = shipped.steps.double().numpy(), replay_rows(shipped, 100_000)
+    steps = shipped.steps.double().numpy()
+    rows = replay_rows(shipped, 100_000)
     last = medium(shipped)
-    assert len(rows) == last + 1 and rows.sum() == 100_000 and (rows > 0).all()
+    assert len(rows) == last + 1
+    assert rows.sum() == 100_000
+    assert (rows > 0).all()
     pay = [entry["return"]["mean"] for entry in shipped.card["checkpoints"]]
     assert pay[last] >= max(pay) / 3 > max(pay[:last])
     assert pay[expert(shipped)] == max(pay)
@@ -139,7 +154,8 @@ def test_log_density_survives_the_file(tmp_path: Path) -> None:
     rows = made("hopper", "medium", 1500)
     write(tmp_path / "set.hdf5", rows)
     again = read(tmp_path / "set.hdf5")
-    assert again.action_log_prob is not None and again.action_log_prob.dtype == np.float32
+    assert again.action_log_prob is not None
+    assert again.action_log_prob.dtype == np.float32
     np.testing.assert_array_equal(again.action_log_prob, rows.action_log_prob)
     arrays = {"observations": rows.obs, "actions": rows.action, "rewards": rows.reward, "terminals": rows.terminal}
     assert checked(arrays | {"timeouts": rows.timeout}, "here").action_log_prob is None

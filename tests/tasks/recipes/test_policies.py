@@ -32,7 +32,8 @@ def test_greedy_action_by_hand() -> None:
 
 
 def test_policies_act_side_by_side_as_they_act_alone() -> None:
-    policies, obs = random_policies(3, 0.1), Streams((7, 8, 9)).normal(20, 5)
+    policies = random_policies(3, 0.1)
+    obs = Streams((7, 8, 9)).normal(20, 5)
     together = policies.act(obs, Streams((0, 1, 2)))
     for row in range(3):
         alone = policies.pick([row]).act(obs[row : row + 1], Streams((row,)))
@@ -42,7 +43,8 @@ def test_policies_act_side_by_side_as_they_act_alone() -> None:
 
 
 def test_density_is_that_of_the_draw_before_clipping() -> None:
-    policies, obs = random_policies(2, 0.4), Streams((5, 6)).normal(500, 5)
+    policies = random_policies(2, 0.4)
+    obs = Streams((5, 6)).normal(500, 5)
     action, density = policies.sample(obs, Streams((0, 1)))
     assert torch.equal(action, policies.act(obs, Streams((0, 1))))
     reference = torch.distributions.Normal(policies.centre(obs), 0.4)
@@ -74,13 +76,16 @@ def test_unknown_environment_names_the_known_ones() -> None:
 
 @SHIPPED_FOR
 def test_shipped_tensors_fit_their_card_and_environment(name: str) -> None:
-    shipped, world = load_policies(name), simulator(METHODS[name].env_id)
+    shipped = load_policies(name)
+    world = simulator(METHODS[name].env_id)
     assert set(load_file(FOLDER / f"{name}.safetensors")) == {"W", "mean", "std", "steps"}
-    weight, entries = shipped.policy.weight, shipped.card["checkpoints"]
+    weight = shipped.policy.weight
+    entries = shipped.card["checkpoints"]
     assert weight.shape == (SHIPPED, world.action_dim, world.obs_dim)
     assert shipped.policy.mean.shape == shipped.policy.std.shape == (SHIPPED, world.obs_dim)
     assert weight.dtype == torch.float32
-    assert weight.isfinite().all() and (shipped.policy.std > 0).all()
+    assert weight.isfinite().all()
+    assert (shipped.policy.std > 0).all()
     assert shipped.card["physics"] == world.physics
     assert shipped.card["hyper_parameters"] == asdict(METHODS[name])
     assert shipped.card["evaluation_episodes"] == EPISODES
@@ -94,7 +99,8 @@ def test_shipped_policies_span_the_returns(name: str) -> None:
     """Untrained at first, the best one last, and one near a third of it: the recipes' medium."""
     shipped = load_policies(name)
     pay = [entry["return"]["mean"] for entry in shipped.card["checkpoints"]]
-    assert shipped.steps[0] == 0 and (shipped.policy.weight[0] == 0).all()
+    assert shipped.steps[0] == 0
+    assert (shipped.policy.weight[0] == 0).all()
     assert max(pay) == max(pay[-2:])
     assert any(0.2 < value / max(pay) < 0.6 for value in pay)
 

@@ -66,7 +66,8 @@ def test_update_by_hand() -> None:
 
 def test_equal_returns_move_nothing() -> None:
     flat = torch.full((4,), 3.0, dtype=torch.float64)
-    weight, delta = torch.ones(2, 3, dtype=torch.float64), Streams((0,)).normal(4, 2, 3)[0].double()
+    weight = torch.ones(2, 3, dtype=torch.float64)
+    delta = Streams((0,)).normal(4, 2, 3)[0].double()
     assert torch.equal(improve(weight, delta, flat, flat, kept=2, step=0.1), weight)
 
 
@@ -77,7 +78,8 @@ def test_search_nears_the_optimum_of_the_toy() -> None:
     state = begin(system)
     for _ in range(60):
         state, _ = iterate(TOY, system, state)
-    found, best = -(state.weight / state.std).numpy(), system.optimal_gain
+    found = -(state.weight / state.std).numpy()
+    best = system.optimal_gain
     nothing, reached, optimum = (system.expected_return(gain, 0.0) for gain in (0 * best, found, best))
     assert system.expected_return(BEHAVIOUR_GAIN * best, 0.0) < reached < optimum
     assert reached > nothing + 0.9 * (optimum - nothing)
@@ -85,7 +87,9 @@ def test_search_nears_the_optimum_of_the_toy() -> None:
 
 @pytest.mark.usefixtures("short")
 def test_normaliser_has_seen_every_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    system, seen, observe = LinearSystem(), list[Tensor](), LinearSystem.observe
+    system = LinearSystem()
+    seen = list[Tensor]()
+    observe = LinearSystem.observe
 
     def recording(self: LinearSystem, state: Tensor) -> Tensor:
         seen.append(observe(self, state)[0])
@@ -103,7 +107,8 @@ def test_normaliser_has_seen_every_state(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_fallen_robots_cost_no_steps_and_alive_bonus_is_subtracted() -> None:
     """One iteration of hopper: steps are those of the episodes alone; returns are raw returns less 1 a step."""
-    ars, world = replace(METHODS["hopper"], noise=0.5), simulator("Hopper-v4")
+    ars = replace(METHODS["hopper"], noise=0.5)
+    world = simulator("Hopper-v4")
     state, figures = iterate(ars, world, begin(world))
     _, with_bonus = iterate(replace(ars, alive_bonus=0.0), world, begin(world))
     assert 16 * 5 < state.steps < 16 * 500
@@ -114,7 +119,9 @@ def test_fallen_robots_cost_no_steps_and_alive_bonus_is_subtracted() -> None:
 @pytest.mark.usefixtures("short")
 def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path) -> None:
     """Also after a kill that came long after the last save, in the middle of a line of the log."""
-    world, whole, parts = TINY_WORLD, tmp_path / "whole", tmp_path / "parts"
+    world = TINY_WORLD
+    whole = tmp_path / "whole"
+    parts = tmp_path / "parts"
     straight = train(TINY, world, 1500, whole)
     train(TINY, world, 500, parts)
     shutil.copy(parts / "state.safetensors", tmp_path / "early")
@@ -169,14 +176,17 @@ def test_published_file_and_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def gymnasium_returns(env_id: str, policy: LinearPolicy, count: int) -> np.ndarray:
     """Raw returns of greedy episodes, one environment at a time."""
-    env, returns = gymnasium.make(env_id), []
+    env = gymnasium.make(env_id)
+    returns = []
     for episode in range(count):
         obs, _ = env.reset(seed=episode)
-        total, over = 0.0, False
+        total = 0.0
+        over = False
         while not over:
             action = policy.act(torch.from_numpy(obs).float()[None, None], None)[0, 0].double().numpy()
             obs, reward, terminated, truncated, _ = env.step(action)
-            total, over = total + float(reward), terminated or truncated
+            total = total + float(reward)
+            over = terminated or truncated
         returns.append(total)
     return np.array(returns)
 
@@ -192,14 +202,16 @@ def test_a_checkpoint_earns_in_gymnasium_what_it_earns_in_our_simulator(name: st
 
     Within four standard errors, which are 0 for a policy that does nothing and never falls.
     """
-    shipped, env_id = load_policies(name), METHODS[name].env_id
+    shipped = load_policies(name)
+    env_id = METHODS[name].env_id
     entries = shipped.card["checkpoints"]
     which = int(np.argsort([entry["return"]["mean"] for entry in entries])[place])
     policy = shipped.policy.pick([which])
     returns, lengths = evaluate(simulator(env_id), policy, Streams((3,), "test"))
     assert ((lengths >= 1) & (lengths <= 1000)).all()
     theirs = gymnasium_returns(env_id, policy, 6)
-    card, mine = entries[which]["return"], returns[0].numpy()
+    card = entries[which]["return"]
+    mine = returns[0].numpy()
     for mean, std in ((mine.mean(), mine.std(ddof=1)), (card["mean"], card["std"])):
         error = np.sqrt(std**2 / EPISODES + theirs.var(ddof=1) / len(theirs))
         assert abs(mean - theirs.mean()) <= 4 * error

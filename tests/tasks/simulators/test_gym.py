@@ -48,7 +48,9 @@ def test_rollout_is_reproducible_seed_by_seed() -> None:
         rng = Streams(seeds)
         return rollout(sim, UniformPolicy(1), sim.reset(3, rng.fork("reset")), 30, rng, greedy=False)
 
-    path, again, alone = run((0, 1)), run((0, 1)), run((1,))
+    path = run((0, 1))
+    again = run((0, 1))
+    alone = run((1,))
     length = path.action.shape[2]
     assert path.obs.shape == (2, 3, length + 1, 4)
     assert path.valid[..., 0].all()
@@ -65,14 +67,16 @@ def test_it_steps_the_environment_itself() -> None:
     """The same seed and actions in a plain gymnasium loop; Pendulum's torque is twice the action."""
     sim = GymSimulator(spec("Pendulum-v1"), terminates=False)
     rng = Streams((0,))
-    states, action = [sim.reset(2, rng)], 2 * rng.uniform(2, 5, 1) - 1
+    states = [sim.reset(2, rng)]
+    action = 2 * rng.uniform(2, 5, 1) - 1
     rewards = []
     for step in range(5):
         state, reward, ended = sim.step(states[-1], action[..., step, :], None)
         states.append(state)
         rewards.append(reward)
         assert not ended.any()
-    obs, paid = sim.observe(torch.stack(states, -2)), torch.stack(rewards, -1)
+    obs = sim.observe(torch.stack(states, -2))
+    paid = torch.stack(rewards, -1)
     env = gymnasium.make("Pendulum-v1")
     for row, seed in enumerate(Streams((0,)).integers(2**31, 2)[0].tolist()):
         first, _ = env.reset(seed=seed)
@@ -135,7 +139,8 @@ def test_what_needs_a_settable_state_is_refused() -> None:
 
 
 def test_termination_is_never_or_unknown() -> None:
-    obs, action = torch.zeros(4, 3, 5), torch.zeros(4, 3, 2)
+    obs = torch.zeros(4, 3, 5)
+    action = torch.zeros(4, 3, 2)
     flags = GymSimulator(WALK, terminates=False).terminated(obs, action, obs)
     assert flags.shape == (4, 3)
     assert not flags.any()

@@ -36,7 +36,8 @@ class Recording(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def _quiet_deprecations() -> Iterator[None]:
-    level, gymnasium.logger.min_level = gymnasium.logger.min_level, gymnasium.logger.ERROR
+    level = gymnasium.logger.min_level
+    gymnasium.logger.min_level = gymnasium.logger.ERROR
     yield
     gymnasium.logger.min_level = level
 
@@ -47,10 +48,14 @@ def make(env_id: str) -> Any:
 
 def record(env_id: str, scale: float, steps: int, seed: int) -> list[Recording]:
     """Whole episodes of uniform actions in [-scale, scale], cut at 100 steps, until there are `steps` transitions."""
-    env, rng, episodes = make(env_id), np.random.default_rng(seed), []
+    env = make(env_id)
+    rng = np.random.default_rng(seed)
+    episodes = []
     while sum(len(episode.action) for episode in episodes) < steps:
         obs, _ = env.reset(seed=int(rng.integers(2**31)))
-        states, seen, rows = [env.state_vector()], [obs], []
+        states = [env.state_vector()]
+        seen = [obs]
+        rows = []
         while len(rows) < 100 and not (rows and rows[-1][2]):
             action = scale * rng.uniform(-1, 1, env.model.nu)
             obs, reward, terminated, _, _ = env.step(action)
@@ -88,7 +93,8 @@ def test_step_is_the_environments_step(env_id: str, scale: float) -> None:
 
     Allowed: 1.5e-8, the largest effect of a stale warm start that was measured; seen here: 2e-15 (Hopper), 6e-13.
     """
-    sim, episodes = simulator(env_id), record(env_id, scale, steps=600, seed=0)
+    sim = simulator(env_id)
+    episodes = record(env_id, scale, steps=600, seed=0)
     state, _, action, reward, next_obs, terminated = transitions(episodes)
     after, paid, ended = sim.step(state, action, None)
     assert difference(sim.observe(after), next_obs) <= 1.5e-8
@@ -100,7 +106,8 @@ def test_step_is_the_environments_step(env_id: str, scale: float) -> None:
 @EVERY
 def test_step_is_bit_for_bit_the_environments_step_from_a_set_state(env_id: str) -> None:
     """With the warm start gone there, too, the observation is the same number; the reward is a sum in another order."""
-    sim, env = simulator(env_id), make(env_id)
+    sim = simulator(env_id)
+    env = make(env_id)
     state, _, action, *_ = transitions(record(env_id, 1.0, steps=100, seed=1))
     after, paid, ended = sim.step(state, action, None)
     for row in range(len(state)):
@@ -117,7 +124,8 @@ def test_replay_repeats_an_episode(env_id: str) -> None:
     Over 95 episodes each, Hopper stayed within 2e-14 and Walker2d within 9e-13 of the recording, to the end;
     HalfCheetah is chaotic: after 50 steps 2e-10 in the median and 4e-6 at most, in gymnasium's own replay, too.
     """
-    sim, errors = simulator(env_id), []
+    sim = simulator(env_id)
+    errors = []
     for episode in record(env_id, 1.0, steps=500, seed=2):
         assert torch.equal(sim.replay(episode.state[0], episode.action), episode.state)
         start, exact = sim.restore(episode.obs[0])
@@ -148,7 +156,8 @@ def test_one_step_from_a_stored_observation(env_id: str, dtype: torch.dtype, mea
 
 
 def test_clipped_velocities_are_not_exact() -> None:
-    hopper, cheetah = simulator("Hopper-v4"), simulator("HalfCheetah-v4")
+    hopper = simulator("Hopper-v4")
+    cheetah = simulator("HalfCheetah-v4")
     obs = torch.zeros(4, 11)
     obs[1, 5], obs[2, 10], obs[3, 4] = 10.0, -10.0, 11.0  # the last is a joint's angle: no velocity
     state, exact = hopper.restore(obs)
@@ -176,8 +185,11 @@ def test_alive_bonus_on_the_last_step(env_id: str) -> None:
 @FALLING
 def test_terminated_is_the_environments_flag_near_the_thresholds(env_id: str) -> None:
     """Observations after the step decide as gymnasium did, wherever no velocity passed 100 unseen."""
-    sim, env, rng = simulator(env_id), make(env_id), np.random.default_rng(4)
-    low, angle = sim.height[0], sim.angle[1]
+    sim = simulator(env_id)
+    env = make(env_id)
+    rng = np.random.default_rng(4)
+    low = sim.height[0]
+    angle = sim.angle[1]
     flags = []
     for _ in range(150):
         state = np.concatenate([env.init_qpos, env.init_qvel]) + rng.uniform(-0.01, 0.01, sim.obs_dim + 1)
@@ -211,7 +223,8 @@ def test_every_clause_of_the_termination_rule(env_id: str, index: int, value: fl
     sim = simulator(env_id)
     after = torch.zeros(2, 3, sim.obs_dim, dtype=torch.float64)
     after[..., 0] = 1.25
-    before, action = torch.full_like(after, torch.nan), torch.zeros(2, 3, sim.action_dim)
+    before = torch.full_like(after, torch.nan)
+    action = torch.zeros(2, 3, sim.action_dim)
     assert not sim.terminated(before, action, after).any()
     after[1, 2, index] = value
     flags = sim.terminated(before, action, after)
@@ -221,9 +234,11 @@ def test_every_clause_of_the_termination_rule(env_id: str, index: int, value: fl
 
 
 def test_hopper_terminates_on_velocities_that_the_observation_hides() -> None:
-    sim, env = simulator("Hopper-v4"), make("Hopper-v4")
+    sim = simulator("Hopper-v4")
+    env = make("Hopper-v4")
     state = torch.zeros(12, dtype=torch.float64)
-    state[1], state[6] = 1.25, 150.0
+    state[1] = 1.25
+    state[6] = 150.0
     after, _, ended = sim.step(state, torch.zeros(3), None)
     _, _, terminated = from_state(env, state.numpy(), np.zeros(3))
     assert ended.item() is terminated is True
@@ -233,12 +248,14 @@ def test_hopper_terminates_on_velocities_that_the_observation_hides() -> None:
 @EVERY
 def test_rows_do_not_know_of_each_other(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit: alone or in a batch, in any order, under any leading axes, cut into parts, and inputs untouched."""
-    sim, rng = simulator(env_id), Streams((0, 1))
+    sim = simulator(env_id)
+    rng = Streams((0, 1))
     state = sim.reset(6, rng)
     state = sim.replay(state, 2 * rng.uniform(6, 15, sim.action_dim) - 1)[..., -1, :]
     action = 2 * rng.uniform(6, 5, sim.action_dim) - 1
     kept = state.clone(), action.clone()
-    whole, stepped = sim.replay(state, action), sim.step(state, action[..., 0, :], None)
+    whole = sim.replay(state, action)
+    stepped = sim.step(state, action[..., 0, :], None)
     assert whole.shape == (2, 6, 6, sim.obs_dim + 1)
     assert torch.equal(whole[..., 0, :], state)
     assert torch.equal(whole[..., 1, :], stepped[0])
@@ -275,9 +292,13 @@ def test_a_row_that_mujoco_gives_up_is_nan_and_harms_nobody(
 ) -> None:
     """Where MuJoCo would go on from the default pose, and write MUJOCO_LOG.TXT where it stands."""
     monkeypatch.chdir(tmp_path)
-    sim, rng = simulator(env_id), Streams((0,))
-    state, action = sim.reset(8, rng)[0], 2 * rng.uniform(8, 10, sim.action_dim)[0] - 1
-    before, wild, odd = sim.replay(state, action), state.clone(), action.clone()
+    sim = simulator(env_id)
+    rng = Streams((0,))
+    state = sim.reset(8, rng)[0]
+    action = 2 * rng.uniform(8, 10, sim.action_dim)[0] - 1
+    before = sim.replay(state, action)
+    wild = state.clone()
+    odd = action.clone()
     wild[1, -3:] = 1e9
     wild[3, 2] = torch.nan
     wild[4, 0] = torch.inf
@@ -300,8 +321,10 @@ def test_a_row_that_mujoco_gives_up_is_nan_and_harms_nobody(
 
 
 def test_threads_get_the_same_numbers() -> None:
-    sim, rng = simulator("Hopper-v4"), Streams((0,))
-    state, action = sim.reset(20, rng), 2 * rng.uniform(20, 10, 3) - 1
+    sim = simulator("Hopper-v4")
+    rng = Streams((0,))
+    state = sim.reset(20, rng)
+    action = 2 * rng.uniform(20, 10, 3) - 1
     expected = sim.replay(state, action)
     with ThreadPoolExecutor(4) as pool:
         assert all(torch.equal(states, expected) for states in pool.map(lambda _: sim.replay(state, action), range(8)))
@@ -309,7 +332,8 @@ def test_threads_get_the_same_numbers() -> None:
 
 @EVERY
 def test_reset_has_the_environments_distribution(env_id: str) -> None:
-    sim, env = simulator(env_id), make(env_id)
+    sim = simulator(env_id)
+    env = make(env_id)
     state = sim.reset(4000, Streams((0, 1)))
     noise = state - torch.from_numpy(np.concatenate([env.init_qpos, env.init_qvel]))
     uniform = noise if "HalfCheetah" not in env_id else noise[..., : env.model.nq]
@@ -326,7 +350,8 @@ def test_reset_has_the_environments_distribution(env_id: str) -> None:
 
 def test_random_policy_earns_in_a_rollout_what_it_earns_in_gymnasium() -> None:
     """Lengths and returns of 200 episodes each agree within four standard errors; masks end with the episode."""
-    sim, count = simulator("Hopper-v4"), 200
+    sim = simulator("Hopper-v4")
+    count = 200
     rng = Streams((0, 1))
     path = rollout(sim, UniformPolicy(3), sim.reset(count // 2, rng.fork("reset")), 1000, rng, greedy=False)
     ours = path.valid.sum(-1).double().flatten().numpy(), path.reward.double().sum(-1).flatten().numpy()
@@ -335,14 +360,18 @@ def test_random_policy_earns_in_a_rollout_what_it_earns_in_gymnasium() -> None:
     assert (path.reward[~path.valid] == 0).all()
     fell = sim.terminated(path.obs[..., :-1, :], path.action, path.obs[..., 1:, :])
     assert torch.equal(fell & path.valid, path.terminated)
-    env, random = make("Hopper-v4"), np.random.default_rng(5)
+    env = make("Hopper-v4")
+    random = np.random.default_rng(5)
     theirs: list[list[float]] = [[], []]
     for episode in range(count):
         env.reset(seed=episode)
-        length, total, terminated = 0, 0.0, False
+        length = 0
+        total = 0.0
+        terminated = False
         while not terminated:
             _, reward, terminated, _, _ = env.step(random.uniform(-1, 1, 3))
-            length, total = length + 1, total + reward
+            length = length + 1
+            total = total + reward
         theirs[0].append(length)
         theirs[1].append(total)
     for mine, reference in zip(ours, map(np.array, theirs), strict=True):
@@ -352,7 +381,8 @@ def test_random_policy_earns_in_a_rollout_what_it_earns_in_gymnasium() -> None:
 
 @EVERY
 def test_every_environment_is_a_simulator(env_id: str) -> None:
-    sim, env = simulator(env_id), gymnasium.make(env_id)
+    sim = simulator(env_id)
+    env = gymnasium.make(env_id)
     assert isinstance(sim, Simulator)
     assert (sim.obs_dim, sim.action_dim) == (env.observation_space.shape[0], env.action_space.shape[0])
     assert sim.physics == f"{env_id}, mujoco {mujoco.__version__}"

@@ -28,7 +28,8 @@ class PointMaze:
         environment: Any = gymnasium.make(POINT_MAZES[name]).unwrapped
         environment.reset(seed=0)
         self.ball = environment.point_env
-        self.height, self.width = len(MAPS[name]), len(MAPS[name][0])
+        self.height = len(MAPS[name])
+        self.width = len(MAPS[name][0])
 
     def set(self, state: np.ndarray) -> None:
         x, y, vx, vy = state
@@ -58,7 +59,9 @@ def path(name: str, rows: int, seed: int, steps: int) -> tuple[torch.Tensor, tor
 def test_one_step_agrees_with_point_maze(name: str) -> None:
     oracle = PointMaze(name)
     states, actions = (x[0] for x in path(name, 8, seed=0, steps=160))
-    worst, touching, fast = 0.0, 0, 0
+    worst = 0.0
+    touching = 0
+    fast = 0
     for before, after, action in zip(
         states[:, :-1].reshape(-1, 4).numpy(),
         states[:, 1:].reshape(-1, 4).numpy(),
@@ -79,7 +82,8 @@ def test_a_hundred_steps_agree_with_point_maze(name: str) -> None:
     """Open loop: contacts amplify what rounding the change of frame leaves."""
     oracle = PointMaze(name)
     states, actions = (x[0].numpy() for x in path(name, 12, seed=1, steps=100))
-    worst, touching = 0.0, 0
+    worst = 0.0
+    touching = 0
     for episode, string in zip(states, actions, strict=True):
         oracle.set(episode[0])
         for after, action in zip(episode[1:], string, strict=True):
@@ -130,7 +134,8 @@ def test_starts(name: str) -> None:
     assert start.shape == (2, 20_000, 4)
     assert start.dtype == torch.float64
     assert not torch.equal(start[0], start[1])
-    position, velocity = start[0, :, :2], start[0, :, 2:]
+    position = start[0, :, :2]
+    velocity = start[0, :, 2:]
     cell = position.round()
     visited, counts = torch.unique(cell, dim=0, return_counts=True)
     assert visited.tolist() == free_cells(name).tolist()
@@ -144,7 +149,8 @@ def test_starts(name: str) -> None:
 
 
 def test_reward_on_the_edge_of_the_goal_disc() -> None:
-    maze, dense = Maze("umaze"), Maze("umaze", dense=True)
+    maze = Maze("umaze")
+    dense = Maze("umaze", dense=True)
     around = torch.tensor(
         [[1.5, 1.0], [1.0, 0.5], [1.5 + 1e-9, 1.0], [1.3, 1.4 - 1e-9], [1.3, 1.4 + 1e-9], [1.0, 1.0]],
         dtype=torch.float64,
@@ -182,7 +188,9 @@ def test_velocity_and_action_are_clipped_before_the_step() -> None:
 def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
     maze = Maze(name)
     states, actions = path(name, 60, seed=3, steps=100)
-    before, after, action = states[0, :, 90], states[0, :, 91], actions[0, :, 90]
+    before = states[0, :, 90]
+    after = states[0, :, 91]
+    action = actions[0, :, 90]
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     assert torch.equal(maze.step(before[order], action[order], None)[0], after[order])
     assert torch.equal(maze.step(before[7], action[7], None)[0], after[7])
@@ -205,8 +213,11 @@ def test_what_cannot_be_stepped_is_nan_and_its_neighbours_are_not() -> None:
     maze = Maze("umaze")
     state = maze.reset(4, Streams((0,)))[0]
     good, _, _ = maze.step(state, torch.zeros(4, 2), None)
-    broken, action = state.clone(), torch.zeros(4, 2)
-    broken[0, 0], broken[1, 3], action[2, 1] = torch.inf, torch.nan, torch.nan
+    broken = state.clone()
+    action = torch.zeros(4, 2)
+    broken[0, 0] = torch.inf
+    broken[1, 3] = torch.nan
+    action[2, 1] = torch.nan
     after, _, _ = maze.step(broken, action, None)
     assert after[:3].isnan().any(-1).all()
     assert torch.equal(after[3], good[3])

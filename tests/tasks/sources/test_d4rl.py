@@ -27,10 +27,12 @@ def hopper_rows(episodes: int = 12) -> Rows:
         key: [] for key in ("obs", "action", "reward", "next_obs", "qpos", "qvel", "end")
     }
     for seed in range(episodes):
-        obs, ended = env.reset(seed=seed)[0], False
+        obs = env.reset(seed=seed)[0]
+        ended = False
         while not ended:
             action = env.action_space.sample()
-            qpos, qvel = model.data.qpos.copy(), model.data.qvel.copy()
+            qpos = model.data.qpos.copy()
+            qvel = model.data.qvel.copy()
             next_obs, reward, ended, _, _ = env.step(action)
             for key, value in zip(columns, (obs, action, reward, next_obs, qpos, qvel, ended), strict=True):
                 columns[key].append(value)
@@ -61,7 +63,8 @@ def hopper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_names_and_references() -> None:
     assert len(d4rl.names()) == 42
-    hopper, maze = d4rl.reference("hopper-medium-replay-v2"), d4rl.reference("maze2d-large-dense-v1")
+    hopper = d4rl.reference("hopper-medium-replay-v2")
+    maze = d4rl.reference("maze2d-large-dense-v1")
     assert (hopper.ref_min, hopper.ref_max, hopper.max_episode_steps) == (-20.272305, 3234.3, 1000)
     assert hopper.url_path == "gym_mujoco_v2/hopper_medium_replay-v2.hdf5"
     assert (maze.ref_min, maze.max_episode_steps, maze.obs_dim, maze.act_dim) == (30.569041, 800, 4, 2)
@@ -74,7 +77,8 @@ def test_unknown_names() -> None:
 
 @pytest.mark.parametrize("name", d4rl.names())
 def test_every_name_has_a_simulator_of_its_size(name: str) -> None:
-    task, declared = load_task(f"d4rl/{name}", DataOptions()), d4rl.reference(name)
+    task = load_task(f"d4rl/{name}", DataOptions())
+    declared = d4rl.reference(name)
     assert (task.simulator.obs_dim, task.simulator.action_dim) == (declared.obs_dim, declared.act_dim)
     assert task.horizon == declared.max_episode_steps
     assert task.score_range == (declared.ref_min, declared.ref_max)
@@ -90,7 +94,8 @@ def test_a_set_from_the_users_folder(hopper: Path) -> None:
     assert card["dropped_rows"] == 0
     assert task.simulator.physics.startswith("Hopper-v4, mujoco ")
     assert card["inexact_state_share"] == 0  # the file holds the states, also where velocities are clipped
-    state, action = dataset.heldout_state, dataset.heldout.action
+    state = dataset.heldout_state
+    action = dataset.heldout.action
     after, reward, ended = task.simulator.step(state, action, None)
     valid = dataset.heldout.valid
     assert (task.simulator.observe(after) - dataset.heldout.obs[:, 1:])[valid].abs().max() < 1e-4
@@ -99,7 +104,8 @@ def test_a_set_from_the_users_folder(hopper: Path) -> None:
 
 
 def test_order_of_the_folders(hopper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options, content = DataOptions(), hopper.read_bytes()
+    options = DataOptions()
+    content = hopper.read_bytes()
     assert d4rl.find("hopper-medium-v2", options) is None
     places = [
         tmp_path / "cache" / "datasets" / "hopper_medium-v2.hdf5",

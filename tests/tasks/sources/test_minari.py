@@ -36,7 +36,10 @@ def collect(env_id: str, episodes: int = 5, **kwargs: Any) -> tuple[gymnasium.En
     env.action_space.seed(0)
     buffers = []
     for seed in range(episodes):
-        observations, actions, steps, ended = [env.reset(seed=seed)[0]], [], [], False
+        observations = [env.reset(seed=seed)[0]]
+        actions = []
+        steps = []
+        ended = False
         while not ended:
             actions.append(env.action_space.sample())
             obs, reward, terminated, truncated, _ = env.step(actions[-1])
@@ -137,7 +140,8 @@ def test_values_are_checked_as_in_any_file() -> None:
 def test_a_truncated_file(folder: Path) -> None:
     env, buffers = collect("HalfCheetah-v5", episodes=2, max_episode_steps=10)
     create("cut-v0", buffers, env)
-    task, file = load_task("minari/cut-v0", DataOptions()), folder / "cut-v0" / "data" / "main_data.hdf5"
+    task = load_task("minari/cut-v0", DataOptions())
+    file = folder / "cut-v0" / "data" / "main_data.hdf5"
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"minari/cut-v0 .*: must be a readable Minari dataset: .*truncated"):
         task.dataset()
@@ -173,7 +177,8 @@ def test_no_code_is_run_to_learn_a_space(folder: Path, tmp_path: Path) -> None:
     """Minari makes the environment of a dataset that does not declare its spaces: that is, it calls any function."""
     env, buffers = collect("InvertedPendulum-v5", episodes=1)
     create("blank-v0", buffers, env)
-    file, made = folder / "blank-v0" / "data" / "metadata.json", tmp_path / "made"
+    file = folder / "blank-v0" / "data" / "metadata.json"
+    made = tmp_path / "made"
     metadata = json.loads(file.read_text())
     del metadata["observation_space"]
     spec = json.loads(metadata["env_spec"]) | {"id": "Made-v0", "entry_point": "os:mkdir"}
