@@ -2,7 +2,7 @@
 
 DIR/plan.json                      what the last `run` was asked for: cells, seeds, labels
 DIR/<cell_id>/spec.json            the specification, and the provenance of every run that added seeds
-DIR/<cell_id>/records.jsonl        one line per (seed, step, metric): {"seed", "step", "metric", "value"}
+DIR/<cell_id>/records.jsonl        one line per number: {"seed", "step", "metric", "horizon" if it is of a curve, "value"}
 DIR/<cell_id>/DONE                 finished seeds with the sha256 of their lines; written last, so it is the truth
 DIR/<cell_id>/error.txt            traceback of the last failure, until a run succeeds
 DIR/<cell_id>/checkpoint/          where a run that was stopped or killed goes on
@@ -38,27 +38,35 @@ class Record(NamedTuple):
     step: int  # gradient updates made when it was measured
     metric: str
     value: float | None  # None: not defined here
+    horizon: int | None = None  # step of the rollout, or round of the generator, from 1; None: not a curve
 
     @classmethod
     def parse(cls, line: str) -> "Record":
         """The opposite of `line`. Raises: ValueError: it is not a record, or a number that a record cannot hold."""
         fields = _STRICT.decode(line)
-        if not isinstance(fields, dict) or fields.keys() != set(cls._fields):
-            raise ValueError(f"a record must have {', '.join(cls._fields)}")
-        seed, step, metric, value = (fields[name] for name in cls._fields)
+        if not isinstance(fields, dict) or fields.keys() | {"horizon"} != set(cls._fields):
+            raise ValueError(f"a record must have {', '.join(cls._fields)} (horizon only where there is one)")
+        seed: Any = fields["seed"]
+        step: Any = fields["step"]
+        metric: Any = fields["metric"]
+        value: Any = fields["value"]
+        horizon: Any = fields.get("horizon")
         for name in ("seed", "step"):
             if type(fields[name]) is not int or not 0 <= fields[name] < 2**63:
                 raise ValueError(f"{name} must be a natural number, got {fields[name]!r}")
+        if "horizon" in fields and (type(horizon) is not int or not 1 <= horizon < 2**63):
+            raise ValueError(f"horizon must be at least 1, got {horizon!r}")
         if not isinstance(metric, str):
             raise ValueError(f"metric must be text, got {metric!r}")
         if value is not None and (type(value) not in (int, float) or not abs(value) <= sys.float_info.max):
             raise ValueError(f"value must be a finite number or null, got {value!r}")
-        return cls(seed, step, metric, value)
+        return cls(seed, step, metric, value, horizon)
 
     def line(self) -> str:
         """As a line of records.jsonl."""
         value = self.value if self.value is None or math.isfinite(self.value) else None
-        return json.dumps({"seed": self.seed, "step": self.step, "metric": self.metric, "value": value})
+        at = {} if self.horizon is None else {"horizon": self.horizon}
+        return json.dumps({"seed": self.seed, "step": self.step, "metric": self.metric, **at, "value": value})
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ class Trajectories(_Tensors):
     reward: Float[Tensor, "*S B L"]
     terminated: Bool[Tensor, "*S B L"]
     valid: Bool[Tensor, "*S B L"]  # False after termination and in filtered-out rollouts
-    info: dict[str, Float[Tensor, "*S"]] = field(default_factory=dict, kw_only=True)  # what its maker says of it
+    info: dict[str, Float[Tensor, "*S"] | Float[Tensor, "*S n"]] = field(
+        default_factory=dict, kw_only=True
+    )  # diagnostics
 
     @classmethod
     def until_terminated(

@@ -168,11 +168,12 @@ class _Fitted:
 
     def _solve(
         self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams
-    ) -> tuple[Float[Tensor, "S B L A"], Float[Tensor, "S B L+1 O"], dict[str, Float[Tensor, " S"]]]:
+    ) -> tuple[Float[Tensor, "S B L A"], Float[Tensor, "S B L+1 O"], dict[str, Tensor]]:
         """Actions and states of one block, and how far the actions still moved in each round."""
         config = self.config
         explore = self._exploration(rng)
         info = dict[str, Tensor]()
+        moved = list[Tensor]()
         action, obs = self._roll_out(start, lambda state, step: _act(policy, state, explore), length, rng)
         for round_ in range(1, config.iterations + 1):
             here = rng.fork("latent" if config.latent == "common" else f"latent/{round_}")
@@ -181,7 +182,10 @@ class _Fitted:
             obs[:, :, 0] = start
             before = action
             action = self._relabel(policy, obs[:, :, :-1], rng)
-            info[f"residual/{round_}"] = info["lag"] = _distance(action, before)
+            moved.append(_distance(action, before))
+        if moved:
+            info["residual"] = torch.stack(moved, 1)  # by round
+            info["lag"] = moved[-1]
         if config.iterations and config.last == "states":
             begin = obs if config.warm else None
             here = rng.fork("latent/last")

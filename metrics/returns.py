@@ -18,9 +18,9 @@ class ReturnGap:
     `gap` = `reward` + `dynamics` + `termination` + `feedback` + `unsplit`, up to rounding.
     """
 
-    made: Float[Tensor, "S L"]  # what the generator says of its rollouts
+    generated: Float[Tensor, "S L"]  # what the generator says of its rollouts
     replayed: Float[Tensor, "S L"]  # what the simulator pays for the same actions, until either of the two ends
-    lived: Float[Tensor, "S L"]  # what the policy earns in the simulator, from the same starts
+    on_policy: Float[Tensor, "S L"]  # what the policy earns in the simulator, from the same starts
     reward: Float[Tensor, "S L"]  # generated rewards, less what one true step from the same generated states pays
     dynamics: Float[Tensor, "S L"]  # the same actions paid at generated states, less at the states they lead to
     termination: Float[Tensor, "S L"]  # steps counted after the true end, less steps missed after a false one
@@ -31,49 +31,51 @@ class ReturnGap:
     @property
     def gap(self) -> Float[Tensor, "S L"]:
         """What the rollouts promise above what the policy earns."""
-        return self.made - self.lived
+        return self.generated - self.on_policy
 
 
 @dataclass(frozen=True)
 class KeptAndDropped:
     """Mean returns on either side of a filter. NaN for a side without rollouts."""
 
-    made_kept: Float[Tensor, " S"]
-    made_dropped: Float[Tensor, " S"]
+    generated_kept: Float[Tensor, " S"]
+    generated_dropped: Float[Tensor, " S"]
     true_kept: Float[Tensor, " S"]
     true_dropped: Float[Tensor, " S"]
     rank_correlation: Float[Tensor, " S"]  # Spearman's, between generated and true return, both sides together
 
 
 def return_gap(
-    made: Trajectories,
+    generated: Trajectories,
     replayed: Trajectories,
-    lived: Trajectories,
-    stepped_reward: Float[Tensor, "S B L"],
-    stepped_valid: Bool[Tensor, "S B L"],
+    on_policy: Trajectories,
+    one_step_reward: Float[Tensor, "S B L"],
+    one_step_valid: Bool[Tensor, "S B L"],
     discount: float = 1.0,
 ) -> ReturnGap:
     """Split the difference between generated and lived return into parts that add up to it.
 
     Args:
-        made: generated rollouts; those without a valid step do not count, here and in the other arguments.
+        generated: rollouts of the generator; those without a valid step do not count, here and in the other arguments.
         replayed: the same starts and actions in the simulator, rewarded past any end, valid until its own first end.
-        lived: the policy in the simulator from the same starts.
-        stepped_reward: what one simulator step from every generated state under the generated action pays. The reward
+        on_policy: the policy in the simulator from the same starts.
+        one_step_reward: what one simulator step from every generated state under the generated action pays. The reward
             of locomotion depends on a coordinate that observations do not have, so it cannot be had otherwise.
-        stepped_valid: where the generated state determines a state of the simulator.
+        one_step_valid: where the generated state determines a state of the simulator.
         discount: gamma; 1 for plain returns.
 
     What a generator writes behind the end of its own rollout is never read. An end is false if the replay has none up
     to the same step; from there on `termination` is charged with what the policy earns.
     """
-    imagined, paid, earned = (x.reward.double() for x in (made, replayed, lived))
-    counts = made.valid[..., 0] & ((paid.isfinite() | ~made.valid) & (earned.isfinite() | ~lived.valid)).all(-1)
-    alive = made.valid
-    known = stepped_valid & stepped_reward.isfinite()
+    imagined, paid, earned = (x.reward.double() for x in (generated, replayed, on_policy))
+    counts = generated.valid[..., 0] & (
+        (paid.isfinite() | ~generated.valid) & (earned.isfinite() | ~on_policy.valid)
+    ).all(-1)
+    alive = generated.valid
+    known = one_step_valid & one_step_reward.isfinite()
     confirmed = alive & replayed.valid
     steps = alive.sum(-1, keepdim=True).clamp(max=alive.shape[-1] - 1)
-    missed = lived.valid & ~alive & replayed.valid.gather(-1, steps)  # behind an end that the replay does not have
+    missed = on_policy.valid & ~alive & replayed.valid.gather(-1, steps)  # behind an end that the replay does not have
 
     weight = discount ** torch.arange(alive.shape[-1], dtype=torch.float64, device=alive.device)
 
@@ -83,20 +85,20 @@ def return_gap(
         return (weight * mean).cumsum(-1)
 
     return ReturnGap(
-        made=total(imagined, alive),
+        generated=total(imagined, alive),
         replayed=total(paid, confirmed),
-        lived=total(earned, lived.valid),
-        reward=total(imagined - stepped_reward.double(), alive & known),
-        dynamics=total(stepped_reward.double() - paid, alive & known),
+        on_policy=total(earned, on_policy.valid),
+        reward=total(imagined - one_step_reward.double(), alive & known),
+        dynamics=total(one_step_reward.double() - paid, alive & known),
         termination=total(paid, alive & ~replayed.valid) - total(earned, missed),
-        feedback=total(paid, confirmed) - total(earned, lived.valid & ~missed),
+        feedback=total(paid, confirmed) - total(earned, on_policy.valid & ~missed),
         unsplit=total(imagined - paid, alive & ~known),
-        used=counts.double().sum(1) / made.valid[..., 0].sum(1),
+        used=counts.double().sum(1) / generated.valid[..., 0].sum(1),
     )
 
 
 def kept_and_dropped(
-    made: Float[Tensor, "S B"], true: Float[Tensor, "S B"], kept: Bool[Tensor, "S B"], valid: Bool[Tensor, "S B"]
+    generated: Float[Tensor, "S B"], true: Float[Tensor, "S B"], kept: Bool[Tensor, "S B"], valid: Bool[Tensor, "S B"]
 ) -> KeptAndDropped:
     """What a filter is worth: generated and true return of the rollouts that it keeps and drops.
 
@@ -110,8 +112,8 @@ def kept_and_dropped(
 
     on = counts & kept
     off = counts & ~kept
-    ranks = rank_correlation(made, true, counts)
-    return KeptAndDropped(mean(made, on), mean(made, off), mean(true, on), mean(true, off), ranks)
+    ranks = rank_correlation(generated, true, counts)
+    return KeptAndDropped(mean(generated, on), mean(generated, off), mean(true, on), mean(true, off), ranks)
 
 
 def rank_correlation(

@@ -18,11 +18,11 @@ __all__ = ["SimulatedCounterparts", "gather", "replayed"]
 class SimulatedCounterparts:
     """Rollouts and their witnesses, [S, B, L] each, all on the device of the run."""
 
-    made: Trajectories  # what the generator made; not valid where its start determines no state of the simulator
+    generated: Trajectories  # what the generator made; not valid where its start determines no state of the simulator
     replayed: Trajectories  # the same starts and actions in the simulator, open loop, past any end; valid until the end
-    stepped: Transitions  # one step of the simulator from every generated state, under the generated action
-    stepped_valid: Bool[Tensor, "S B L"]  # `made.valid`, where the generated state determines one of the simulator
-    lived: Trajectories | None  # the learning policy from the same starts, closed loop; None for logged actions
+    one_step: Transitions  # one step of the simulator from every generated state, under the generated action
+    one_step_valid: Bool[Tensor, "S B L"]  # `made.valid`, where the generated state determines one of the simulator
+    on_policy: Trajectories | None  # the learning policy from the same starts, closed loop; None for logged actions
     state: Float64[Tensor, "S B X"]  # the simulator's at every start; on the CPU
 
 
@@ -30,7 +30,7 @@ def gather(
     simulator: Simulator,
     state: Float64[Tensor, "S B X"],
     asked: Float[Tensor, "S B O"],
-    made: Trajectories,
+    generated: Trajectories,
     policy: Policy | None,
     rng: Streams,
 ) -> SimulatedCounterparts:
@@ -38,22 +38,22 @@ def gather(
 
     Rollouts that begin elsewhere are judged from their own first state, if that determines a state of the simulator.
     """
-    state, made = _from_own_start(simulator, state, asked, made)
-    own, exact = simulator.restore(made.obs[:, :, :-1])
-    after, reward, ended = simulator.step(own, made.action.cpu(), None)
-    stepped = Transitions(
-        made.obs[:, :, :-1],
-        made.action,
+    state, generated = _from_own_start(simulator, state, asked, generated)
+    own, exact = simulator.restore(generated.obs[:, :, :-1])
+    after, reward, ended = simulator.step(own, generated.action.cpu(), None)
+    one_step = Transitions(
+        generated.obs[:, :, :-1],
+        generated.action,
         reward.to(rng.device, torch.float32),
         simulator.observe(after).to(rng.device, torch.float32),
         ended.to(rng.device),
     )
-    lived = None
+    on_policy = None
     if policy is not None:
-        lived = rollout(simulator, policy, state, made.action.shape[2], rng.fork("closed"), greedy=False)
-    truth = replayed(simulator, state, made.action)
-    valid = made.valid & exact.to(rng.device)
-    return SimulatedCounterparts(made, truth, stepped, valid, lived, state)
+        on_policy = rollout(simulator, policy, state, generated.action.shape[2], rng.fork("closed"), greedy=False)
+    truth = replayed(simulator, state, generated.action)
+    valid = generated.valid & exact.to(rng.device)
+    return SimulatedCounterparts(generated, truth, one_step, valid, on_policy, state)
 
 
 def replayed(simulator: Simulator, state: Float64[Tensor, "S B X"], action: Float[Tensor, "S B L A"]) -> Trajectories:
@@ -66,12 +66,12 @@ def replayed(simulator: Simulator, state: Float64[Tensor, "S B X"], action: Floa
 
 
 def _from_own_start(
-    simulator: Simulator, state: Float64[Tensor, "S B X"], asked: Float[Tensor, "S B O"], made: Trajectories
+    simulator: Simulator, state: Float64[Tensor, "S B X"], asked: Float[Tensor, "S B O"], generated: Trajectories
 ) -> tuple[Float64[Tensor, "S B X"], Trajectories]:
-    moved = (made.obs[:, :, 0] != asked).any(-1)
+    moved = (generated.obs[:, :, 0] != asked).any(-1)
     if not moved.any():
-        return state, made
-    own, exact = simulator.restore(made.obs[:, :, 0])
+        return state, generated
+    own, exact = simulator.restore(generated.obs[:, :, 0])
     usable = exact.to(moved.device) | ~moved
-    masked = replace(made, valid=made.valid & usable[..., None])
+    masked = replace(generated, valid=generated.valid & usable[..., None])
     return torch.where(moved.cpu()[..., None], own, state), masked

@@ -34,7 +34,7 @@ from tasks.base import Simulator, Task, rollout
 
 __all__ = ["evaluate_rollouts"]
 
-Values = Iterator[tuple[str, Float[Tensor, " S"]]]
+Values = Iterator[tuple[str, Float[Tensor, " S"] | Float[Tensor, "S L"]]]  # curves have one column per step
 
 
 _NUDGE = 1e-4  # added to every entry of the simulator's state, to see how fast two lives of a policy part
@@ -69,18 +69,18 @@ def evaluate_rollouts(
     simulator = task.simulator
     asked = real.obs[:, :, 0]
     floor = _from_start(replayed(simulator, state, real.action), real, data)
-    made = fitted.generate(policy, asked, settings.fidelity_horizon, rng.fork("generate"))
-    seen = gather(simulator, state, asked, made, policy, rng)
-    assert seen.lived is not None
+    generated = fitted.generate(policy, asked, settings.fidelity_horizon, rng.fork("generate"))
+    seen = gather(simulator, state, asked, generated, policy, rng)
+    assert seen.on_policy is not None
     yield from _compounding("policy", seen, floor, simulator, data)
-    gap = return_gap(seen.made, seen.replayed, seen.lived, seen.stepped.reward, seen.stepped_valid)
+    gap = return_gap(seen.generated, seen.replayed, seen.on_policy, seen.one_step.reward, seen.one_step_valid)
     yield from _returns(seen, gap, keep, rng.fork("filter"))
     yield from _bounds(seen, gap, policy, simulator, data, rng)
     yield from _distances(seen, data, rng)
     yield from _consistency(seen, policy, rng.fork("consistency"))
     yield from _shift(seen, real, task, data, rng.fork("shift"))
     if critic is not None:
-        yield "values/ratio", _value_ratio(critic, made, real)
+        yield "values/ratio", _value_ratio(critic, generated, real)
     if isinstance(fitted, ActionConditioned):
         imagined = fitted.imagine(asked, real.action, rng.fork("imagine"))
         masked = replace(imagined, valid=imagined.valid & real.valid)
@@ -95,12 +95,12 @@ def _compounding(
     actions: str, seen: SimulatedCounterparts, floor: Float[Tensor, "S L"], simulator: Simulator, data: Dataset
 ) -> Values:
     """Errors by step, in deviations of the data."""
-    made = seen.made
+    generated = seen.generated
     truth = seen.replayed.obs
     scale = data.obs_std
     cap = data_diameter(data.train.obs, scale)
     nudged = torch.nextafter(seen.state.float(), torch.full((), torch.inf)).double()  # one float32 ulp away
-    chaotic = simulator.observe(simulator.replay(nudged, made.action.cpu()))
+    chaotic = simulator.observe(simulator.replay(nudged, generated.action.cpu()))
 
     def error(model: Tensor, other: Tensor) -> Tensor:
         return standardized_error(model[:, :, 1:], other[:, :, 1:], scale)
@@ -108,34 +108,43 @@ def _compounding(
     def median(values: Tensor, valid: Tensor) -> Tensor:
         return over_starts(values, valid, cap).median
 
-    open_loop = over_starts(error(made.obs, truth), made.valid, cap)
-    inconsistency = standardized_error(made.obs[:, :, 1:], seen.stepped.next_obs, scale)
+    open_loop = over_starts(error(generated.obs, truth), generated.valid, cap)
+    inconsistency = standardized_error(generated.obs[:, :, 1:], seen.one_step.next_obs, scale)
     curves = {name: getattr(open_loop, name) for name in ("median", "mean", "q10", "q90", "alive", "capped")} | {
-        "local": median(inconsistency, seen.stepped_valid),
+        "local": median(inconsistency, seen.one_step_valid),
         "floor": floor,
-        "chaos": median(error(chaotic.to(truth), truth), made.valid),
-        "still": median(error(truth[:, :, :1].expand_as(truth), truth), made.valid),
+        "chaos": median(error(chaotic.to(truth), truth), generated.valid),
+        "still": median(error(truth[:, :, :1].expand_as(truth), truth), generated.valid),
     }
-    if seen.lived is not None:
-        curves["closed"] = median(error(made.obs, seen.lived.obs), made.valid & seen.lived.valid)
-        curves["lived"] = seen.lived.valid.double().mean(1)
+    if seen.on_policy is not None:
+        curves["closed"] = median(error(generated.obs, seen.on_policy.obs), generated.valid & seen.on_policy.valid)
+        curves["alive_on_policy"] = seen.on_policy.valid.double().mean(1)
     for quantity, curve in curves.items():
-        for step, values in enumerate(curve.unbind(-1), 1):
-            yield f"compounding/{actions}/{quantity}/{step}", values
+        yield f"compounding/{actions}/{quantity}", curve
 
 
 def _returns(seen: SimulatedCounterparts, gap: ReturnGap, keep: Filter | None, rng: Streams) -> Values:
     """What rollouts promise, what they are worth, and whether the filter keeps the right ones."""
-    for part in ("made", "replayed", "lived", "gap", "reward", "dynamics", "termination", "feedback", "unsplit"):
-        for step, values in enumerate(getattr(gap, part).unbind(-1), 1):
-            yield f"returns/{part}/{step}", values
+    for part in (
+        "generated",
+        "replayed",
+        "on_policy",
+        "gap",
+        "reward",
+        "dynamics",
+        "termination",
+        "feedback",
+        "unsplit",
+    ):
+        yield f"returns/{part}", getattr(gap, part)
     yield "returns/used", gap.used
     if keep is not None and keep.mode != "none":
-        valid = seen.made.valid[..., 0]
-        kept = keep.apply(seen.made, rng).valid[..., 0]
-        both = seen.made.valid & seen.replayed.valid
+        valid = seen.generated.valid[..., 0]
+        kept = keep.apply(seen.generated, rng).valid[..., 0]
+        both = seen.generated.valid & seen.replayed.valid
         promised, paid = (
-            x.where(on, 0.0).sum(-1) for x, on in ((seen.made.reward, seen.made.valid), (seen.replayed.reward, both))
+            x.where(on, 0.0).sum(-1)
+            for x, on in ((seen.generated.reward, seen.generated.valid), (seen.replayed.reward, both))
         )
         sides = kept_and_dropped(promised, paid, kept, valid)
         yield from ((f"filter/{field.name}", getattr(sides, field.name)) for field in fields(sides))
@@ -145,58 +154,56 @@ def _bounds(
     seen: SimulatedCounterparts, gap: ReturnGap, policy: Policy, simulator: Simulator, data: Dataset, rng: Streams
 ) -> Values:
     """The gap that is not the reward model's, beside what theory makes of errors of one step and of whole paths."""
-    assert seen.lived is not None
-    made = seen.made
-    lived = seen.lived
+    assert seen.on_policy is not None
+    generated = seen.generated
+    on_policy = seen.on_policy
     scale = data.obs_std
-    length = seen.made.action.shape[2]
+    length = seen.generated.action.shape[2]
     cap = data_diameter(data.train.obs, scale)
     moved = rollout(simulator, policy, seen.state + _NUDGE, length, rng.fork("closed"), greedy=False)
-    before = standardized_error(moved.obs[:, :, 0], lived.obs[:, :, 0], scale).double().mean(1)
+    before = standardized_error(moved.obs[:, :, 0], on_policy.obs[:, :, 0], scale).double().mean(1)
 
     def apart(one: Tensor, other: Tensor, valid: Tensor) -> Float[Tensor, "S L"]:
         return over_starts(standardized_error(one, other, scale), valid, cap).mean
 
-    after = apart(moved.obs[:, :, 1:], lived.obs[:, :, 1:], moved.valid & lived.valid)[:, -1]
+    after = apart(moved.obs[:, :, 1:], on_policy.obs[:, :, 1:], moved.valid & on_policy.valid)[:, -1]
     amplification = (after / before) ** (1 / length)
-    both = seen.replayed.valid & lived.valid
-    distance = standardized_error(seen.replayed.obs[:, :, :-1], lived.obs[:, :, :-1], scale)
-    slope = steepness(seen.replayed.reward - lived.reward, distance, both)
+    both = seen.replayed.valid & on_policy.valid
+    distance = standardized_error(seen.replayed.obs[:, :, :-1], on_policy.obs[:, :, :-1], scale)
+    slope = steepness(seen.replayed.reward - on_policy.reward, distance, both)
     paid = data.train.reward.double()
     bounds = wasserstein_bounds(
         gap.gap - gap.reward,
-        apart(made.obs[:, :, 1:], seen.stepped.next_obs, seen.stepped_valid),
-        apart(made.obs[:, :, 1:], lived.obs[:, :, 1:], made.valid & lived.valid),
+        apart(generated.obs[:, :, 1:], seen.one_step.next_obs, seen.one_step_valid),
+        apart(generated.obs[:, :, 1:], on_policy.obs[:, :, 1:], generated.valid & on_policy.valid),
         amplification,
         slope,
         1.0,
         float(paid.max().clamp(min=0) - paid.min().clamp(max=0)) / 2,
     )
     for name in ("gap", "autoregressive", "non_autoregressive", "trivial"):
-        for step, values in enumerate(getattr(bounds, name).unbind(-1), 1):
-            yield f"bound/{name}/{step}", values
+        yield f"bound/{name}", getattr(bounds, name)
     yield "bound/amplification", amplification
     yield "bound/steepness", slope
 
 
 def _distances(seen: SimulatedCounterparts, data: Dataset, rng: Streams) -> Values:
     """Generated states against those the policy lives through, as distributions; and two halves of the latter."""
-    assert seen.lived is not None
-    made, lived = ((x.obs[:, :_PAIRED, 1:], x.valid[:, :_PAIRED]) for x in (seen.made, seen.lived))
-    left, right, on_left, on_right = halves(*lived)
-    pairs = {"": (made[0], lived[0], made[1], lived[1]), "_floor": (left, right, on_left, on_right)}
+    assert seen.on_policy is not None
+    generated, on_policy = ((x.obs[:, :_PAIRED, 1:], x.valid[:, :_PAIRED]) for x in (seen.generated, seen.on_policy))
+    left, right, on_left, on_right = halves(*on_policy)
+    pairs = {"": (generated[0], on_policy[0], generated[1], on_policy[1]), "_floor": (left, right, on_left, on_right)}
     for suffix, pair in pairs.items():
         for name, curve in (
             ("energy", energy_distance(*pair, data.obs_std)),
             ("wasserstein", sliced_wasserstein(*pair, data.obs_std, rng.fork("axes"))),
         ):
-            for step, values in enumerate(curve.unbind(-1), 1):
-                yield f"distance/{name}{suffix}/{step}", values
+            yield f"distance/{name}{suffix}", curve
 
 
 def _consistency(seen: SimulatedCounterparts, policy: Policy, rng: Streams) -> Values:
     """Are the generated actions those of the learning policy in the generated states?"""
-    rows, valid = seen.made.transitions()
+    rows, valid = seen.generated.transitions()
     own = policy.act(rows.obs, None)
     yield "consistency/distance", action_distance(rows.action, own, valid)
     match policy:
@@ -212,7 +219,7 @@ def _consistency(seen: SimulatedCounterparts, policy: Policy, rng: Streams) -> V
 
 def _shift(seen: SimulatedCounterparts, real: Trajectories, task: Task, data: Dataset, rng: Streams) -> Values:
     """How far from the data are generated rows, those the policy lives through, and unseen rows of the data itself?"""
-    assert seen.lived is not None
+    assert seen.on_policy is not None
     device = data.train.obs.device
     noise = rng.normal(_JUDGED, data.train.action.shape[-1])
     judge = task.behaviour
@@ -222,7 +229,7 @@ def _shift(seen: SimulatedCounterparts, real: Trajectories, task: Task, data: Da
     every = -(-len(data.train.obs) // _REFERENCE)
     known = _features(data.train.obs[::every], data.train.action[::every], data)
     unseen = None
-    for name, rollouts in (("heldout", real), ("made", seen.made), ("lived", seen.lived)):
+    for name, rollouts in (("heldout", real), ("generated", seen.generated), ("on_policy", seen.on_policy)):
         rows, valid = rollouts.transitions()
         few = torch.linspace(0, valid.shape[1] - 1, min(_JUDGED, valid.shape[1]), device=device).long()
         obs = rows.obs[:, few]
@@ -248,14 +255,14 @@ def _features(obs: Tensor, action: Tensor, data: Dataset) -> Tensor:
     return torch.cat([obs[..., moving] / data.obs_std[moving], action[..., scale > 0] / scale[scale > 0]], -1)
 
 
-def _value_ratio(critic: Critic, made: Trajectories, real: Trajectories) -> Float[Tensor, " S"]:
+def _value_ratio(critic: Critic, generated: Trajectories, real: Trajectories) -> Float[Tensor, " S"]:
     """Mean size of the values that the critic gives to generated actions, in units of that of recorded ones."""
 
     def size(rows: Trajectories) -> Float[Tensor, " S"]:
         value = critic(rows.obs[:, :, :-1].flatten(1, 2), rows.action.flatten(1, 2)).abs().double()
         return value.where(rows.valid.flatten(1), torch.nan).nanmean(1)
 
-    return size(made) / size(real)
+    return size(generated) / size(real)
 
 
 def _from_start(model: Trajectories, real: Trajectories, data: Dataset) -> Float[Tensor, "S L"]:

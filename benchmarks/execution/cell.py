@@ -216,11 +216,15 @@ class _Records:
         values = [newest.get(seed) for seed in self.seeds]
         return torch.tensor([math.nan if x is None else x for x in values], dtype=torch.float64) if newest else None
 
-    def add(self, step: int, values: Iterable[tuple[str, Float[Tensor, " S"]]]) -> None:
+    def add(self, step: int, values: Iterable[tuple[str, Float[Tensor, " S"] | Float[Tensor, "S H"]]]) -> None:
+        """Values of all seeds by metric; a second axis is the horizon, counted from 1."""
         new = list[Record]()
         for metric, per_seed in values:
-            pairs = zip(self.seeds, per_seed.tolist(), strict=True)
-            new += (Record(seed, step, metric, x) for seed, x in pairs if seed in self.going)
+            curves = per_seed.ndim == 2
+            columns = enumerate(per_seed.T.tolist(), 1) if curves else [(None, per_seed.tolist())]
+            for horizon, column in columns:
+                pairs = zip(self.seeds, column, strict=True)
+                new += (Record(seed, step, metric, x, horizon) for seed, x in pairs if seed in self.going)
         self.all += new
         if self._observe is not None:
             self._observe(new)

@@ -100,7 +100,7 @@ class Job:
             return Outcome.HELD
         store.finish(spec, origin, records)
         diverged = [record for record in records if record.metric.startswith(DIVERGED)]
-        for seed, step, metric, _ in diverged:
+        for seed, step, metric, *_ in diverged:
             say(f"{self.label}: seed {seed} DIVERGED: {metric.removeprefix(DIVERGED)} is not finite at update {step}")
         say(f"{self.label}: done in {origin['seconds']:.0f} s")
         return Outcome.FAILED if diverged else Outcome.DONE

@@ -161,7 +161,7 @@ def _values(records: list[Record]) -> dict[str, float]:
     """Every metric's mean over seeds under its name, and each seed's value under `seed<N>/<metric>`."""
     by_metric = defaultdict[str, list[float]](list)
     values = {}
-    for seed, _, metric, value in records:
+    for seed, _, metric, value, _ in records:
         if value is not None:
             by_metric[metric].append(value)
             values[f"seed{seed}/{metric}"] = value

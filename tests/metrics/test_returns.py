@@ -61,18 +61,18 @@ def walk(step: Step, policy: Callable[[Tensor], Tensor], start: Tensor) -> Traje
 
 def judged(
     world: World,
-    made: Trajectories,
+    generated: Trajectories,
     policy: Callable[[Tensor], Tensor],
     discount: float = 1.0,
     known: Tensor | None = None,
 ) -> ReturnGap:
-    states = SYSTEM.replay(made.obs[:, :, 0], made.action)
-    _, paid, ended = world.step(states[:, :, :-1], made.action)
+    states = SYSTEM.replay(generated.obs[:, :, 0], generated.action)
+    _, paid, ended = world.step(states[:, :, :-1], generated.action)
     before = ended.long().cumsum(-1) - ended.long() == 0
-    replayed = Trajectories(made.action, states, paid, ended, before)
-    _, stepped, _ = world.step(made.obs[:, :, :-1], made.action)
-    lived = walk(world.step, policy, made.obs[:, :, 0])
-    return return_gap(made, replayed, lived, stepped, made.valid if known is None else known, discount)
+    replayed = Trajectories(generated.action, states, paid, ended, before)
+    _, one_step, _ = world.step(generated.obs[:, :, :-1], generated.action)
+    on_policy = walk(world.step, policy, generated.obs[:, :, 0])
+    return return_gap(generated, replayed, on_policy, one_step, generated.valid if known is None else known, discount)
 
 
 def assert_only(found: ReturnGap, **parts: Tensor | float) -> None:
@@ -91,8 +91,8 @@ def test_the_exact_simulator_has_no_gap_and_no_parts(limit: float) -> None:
     world = World(limit)
     found = judged(world, walk(world.step, feedback, starts()), feedback)
     assert_only(found)
-    assert torch.equal(found.made, found.lived)
-    assert torch.allclose(found.replayed, found.lived)
+    assert torch.equal(found.generated, found.on_policy)
+    assert torch.allclose(found.replayed, found.on_policy)
     assert found.used.tolist() == [1, 1]
 
 
@@ -124,39 +124,39 @@ def test_wrong_states_under_deaf_actions_are_a_matter_of_dynamics_alone() -> Non
 
 def test_actions_of_another_policy_are_a_matter_of_feedback_alone() -> None:
     world = World()
-    made = walk(world.step, idle, starts())
-    found = judged(world, made, feedback)
-    lived = walk(world.step, feedback, starts())
-    assert_only(found, feedback=(made.reward - lived.reward).mean(1).cumsum(-1))
+    generated = walk(world.step, idle, starts())
+    found = judged(world, generated, feedback)
+    on_policy = walk(world.step, feedback, starts())
+    assert_only(found, feedback=(generated.reward - on_policy.reward).mean(1).cumsum(-1))
 
 
 def test_steps_counted_after_the_true_end_are_a_matter_of_termination_alone() -> None:
-    made = walk(World().step, idle, starts())
+    generated = walk(World().step, idle, starts())
     world = World(limit=0.1)
-    found = judged(world, made, idle)
-    lived = walk(world.step, idle, starts())
-    assert 0 < lived.valid.double().mean() < 1
-    assert_only(found, termination=(made.reward.where(~lived.valid, 0.0)).mean(1).cumsum(-1))
+    found = judged(world, generated, idle)
+    on_policy = walk(world.step, idle, starts())
+    assert 0 < on_policy.valid.double().mean() < 1
+    assert_only(found, termination=(generated.reward.where(~on_policy.valid, 0.0)).mean(1).cumsum(-1))
 
 
 def test_steps_missed_after_a_false_end_are_a_matter_of_termination_alone() -> None:
     world = World()
-    lived = walk(World().step, idle, starts())
-    made = walk(World(limit=0.1).step, idle, starts())
-    expected = -lived.reward.where(~made.valid, 0.0).mean(1).cumsum(-1)
-    assert_only(judged(world, made, idle), termination=expected)
+    on_policy = walk(World().step, idle, starts())
+    generated = walk(World(limit=0.1).step, idle, starts())
+    expected = -on_policy.reward.where(~generated.valid, 0.0).mean(1).cumsum(-1)
+    assert_only(judged(world, generated, idle), termination=expected)
     # what a generator writes behind its own end is nobody's action
-    made.action[~made.valid] = -1.0
-    assert_only(judged(world, made, idle), termination=expected)
+    generated.action[~generated.valid] = -1.0
+    assert_only(judged(world, generated, idle), termination=expected)
 
 
 def test_an_end_that_the_replay_confirms_is_no_error_of_termination() -> None:
     """The policy that sees would have lived on: that is a matter of feedback."""
     world = World(limit=0.1)
-    made = walk(world.step, idle, starts())
-    lived = walk(world.step, feedback, starts())
-    counted = [x.reward.where(x.valid, 0.0).mean(1).cumsum(-1) for x in (made, lived)]
-    assert_only(judged(world, made, feedback), feedback=counted[0] - counted[1])
+    generated = walk(world.step, idle, starts())
+    on_policy = walk(world.step, feedback, starts())
+    counted = [x.reward.where(x.valid, 0.0).mean(1).cumsum(-1) for x in (generated, on_policy)]
+    assert_only(judged(world, generated, feedback), feedback=counted[0] - counted[1])
 
 
 def test_where_no_true_step_can_start_reward_and_dynamics_stay_together() -> None:
@@ -166,10 +166,10 @@ def test_where_no_true_step_can_start_reward_and_dynamics_stay_together() -> Non
         after, reward, ended = world.step(state, action)
         return 1.1 * after, reward + 0.25, ended
 
-    made = walk(wrong, idle, starts())
+    generated = walk(wrong, idle, starts())
     known = torch.arange(ROWS)[:, None].expand(2, -1, STEPS) % 2 == 0
-    whole = judged(world, made, idle)
-    part = judged(world, made, idle, known=known)
+    whole = judged(world, generated, idle)
+    part = judged(world, generated, idle, known=known)
     assert torch.allclose(part.unsplit + part.reward + part.dynamics, whole.reward + whole.dynamics)
     assert torch.allclose(part.reward, whole.reward / 2)
     assert (part.unsplit.abs() > 0.1).any()
@@ -178,15 +178,15 @@ def test_where_no_true_step_can_start_reward_and_dynamics_stay_together() -> Non
 @pytest.mark.parametrize("discount", [1.0, 0.9])
 def test_parts_add_up_whatever_the_masks(discount: float) -> None:
     rng = Streams((0, 1), "any")
-    made, replayed, lived = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
-    stepped = rng.normal(ROWS, STEPS)
+    generated, replayed, on_policy = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
+    one_step = rng.normal(ROWS, STEPS)
     known = rng.uniform(ROWS, STEPS) < 0.7
-    stepped[:, :3] = torch.nan  # the simulator gave up on the generated state
-    found = return_gap(made, replayed, lived, stepped, known, discount)
+    one_step[:, :3] = torch.nan  # the simulator gave up on the generated state
+    found = return_gap(generated, replayed, on_policy, one_step, known, discount)
     weight = discount ** torch.arange(STEPS).double()
-    sums = [(weight * x.reward.double().where(x.valid, 0.0).mean(1)).cumsum(-1) for x in (made, lived)]
-    assert torch.allclose(found.made, sums[0])
-    assert torch.allclose(found.lived, sums[1])
+    sums = [(weight * x.reward.double().where(x.valid, 0.0).mean(1)).cumsum(-1) for x in (generated, on_policy)]
+    assert torch.allclose(found.generated, sums[0])
+    assert torch.allclose(found.on_policy, sums[1])
     assert torch.allclose(total(found), found.gap, atol=1e-12, rtol=0)
     assert all(getattr(found, name).abs().sum() > 0 for name in PARTS)
 
@@ -201,38 +201,38 @@ def rollouts(rng: Streams) -> Trajectories:
 
 def test_what_does_not_count_may_hold_anything() -> None:
     rng = Streams((0, 1), "any")
-    made, replayed, lived = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
-    stepped = rng.normal(ROWS, STEPS)
+    generated, replayed, on_policy = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
+    one_step = rng.normal(ROWS, STEPS)
     known = torch.ones(2, ROWS, STEPS, dtype=torch.bool)
-    clean = return_gap(made, replayed, lived, stepped, known)
-    made.reward[~made.valid] = torch.nan
-    lived.reward[~lived.valid] = torch.nan
-    replayed.reward[~made.valid] = torch.nan
-    stepped[~made.valid] = torch.nan
-    dirty = return_gap(made, replayed, lived, stepped, known)
+    clean = return_gap(generated, replayed, on_policy, one_step, known)
+    generated.reward[~generated.valid] = torch.nan
+    on_policy.reward[~on_policy.valid] = torch.nan
+    replayed.reward[~generated.valid] = torch.nan
+    one_step[~generated.valid] = torch.nan
+    dirty = return_gap(generated, replayed, on_policy, one_step, known)
     assert all(torch.equal(getattr(clean, entry.name), getattr(dirty, entry.name)) for entry in fields(clean))
 
 
 def test_rollouts_without_a_valid_step_or_a_true_reward_do_not_count() -> None:
     world = World()
     start = starts()
-    made = walk(world.step, idle, start)
-    made.valid[:, :10] = False  # for instance filtered out
-    kept = judged(world, made, feedback)
-    alone = judged(world, made.map(lambda x: x[:, 10:]), feedback)
+    generated = walk(world.step, idle, start)
+    generated.valid[:, :10] = False  # for instance filtered out
+    kept = judged(world, generated, feedback)
+    alone = judged(world, generated.map(lambda x: x[:, 10:]), feedback)
     assert torch.allclose(kept.gap, alone.gap)
     assert kept.used.tolist() == [1, 1]
-    made.action[:, 10:25, 3] = torch.nan  # the simulator gives up
-    part = judged(world, made, feedback)
-    rest = judged(world, made.map(lambda x: x[:, 25:]), feedback)
+    generated.action[:, 10:25, 3] = torch.nan  # the simulator gives up
+    part = judged(world, generated, feedback)
+    rest = judged(world, generated.map(lambda x: x[:, 25:]), feedback)
     assert torch.allclose(part.feedback, rest.feedback)
     assert part.used.tolist() == [0.5, 0.5]
 
 
 def test_no_rollout_is_nan_not_zero() -> None:
-    made = walk(World().step, idle, starts())
-    made.valid[1] = False
-    found = judged(World(), made, idle)
+    generated = walk(World().step, idle, starts())
+    generated.valid[1] = False
+    found = judged(World(), generated, idle)
     assert found.gap[0].isfinite().all()
     assert found.gap[1].isnan().all()
     assert total(found)[1].isnan().all()
@@ -248,15 +248,15 @@ def test_a_seed_is_alone_in_its_numbers() -> None:
 
 
 def test_kept_and_dropped_rollouts() -> None:
-    made = torch.tensor([[5.0, 4.0, 3.0, 2.0, 9.0, 9.0]])
+    generated = torch.tensor([[5.0, 4.0, 3.0, 2.0, 9.0, 9.0]])
     true = torch.tensor([[1.0, 3.0, 2.0, 0.0, 9.0, torch.nan]])
     kept = torch.tensor([[True, True, False, False, True, True]])
     valid = torch.tensor([[True, True, True, True, False, True]])
-    found = kept_and_dropped(made, true, kept, valid)
+    found = kept_and_dropped(generated, true, kept, valid)
     assert [getattr(found, x.name).item() for x in fields(found)] == pytest.approx([4.5, 2.5, 2.0, 1.0, 0.4])
-    none = kept_and_dropped(made, true, torch.ones_like(kept), valid)
+    none = kept_and_dropped(generated, true, torch.ones_like(kept), valid)
     assert none.true_dropped.isnan()
-    assert none.made_dropped.isnan()
+    assert none.generated_dropped.isnan()
     assert none.true_kept.item() == 1.5
 
 

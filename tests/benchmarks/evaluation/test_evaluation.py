@@ -63,8 +63,8 @@ class Exact:
             obs.append((after + torch.tensor(self.push, dtype=torch.float64)).float())
             reward.append(paid.float())
         alive = (torch.arange(length) < self.life).expand(*start.shape[:2], length)
-        made = (torch.stack(x, 2) for x in (action, obs, reward))
-        return Trajectories(*made, torch.zeros_like(alive), alive)
+        generated = (torch.stack(x, 2) for x in (action, obs, reward))
+        return Trajectories(*generated, torch.zeros_like(alive), alive)
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,10 @@ def test_known_noise_gives_its_closed_form_open_loop_and_locally(task: Task, dat
     @dataclass(frozen=True)
     class Noisy(Told):
         def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
-            made = super().generate(policy, start, length, rng)
-            noise = sigma * rng.fork("noise").normal(*made.obs.shape[1:])
+            generated = super().generate(policy, start, length, rng)
+            noise = sigma * rng.fork("noise").normal(*generated.obs.shape[1:])
             noise[:, :, 0] = 0
-            return replace(made, obs=made.obs + noise)
+            return replace(generated, obs=generated.obs + noise)
 
     found = curves(task, data, Noisy())
     a = SYSTEM.matrices[0]
@@ -243,14 +243,14 @@ def test_the_simulator_itself_is_at_the_floor_and_shuffled_actions_are_last() ->
         def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
             state, exact = task.simulator.restore(start)
             assert exact.all()
-            made = rollout(task.simulator, policy, state, length, rng, greedy=True)
-            return replace(made, action=made.action.roll(1, 1)) if self.shuffled else made
+            generated = rollout(task.simulator, policy, state, length, rng, greedy=True)
+            return replace(generated, action=generated.action.roll(1, 1)) if self.shuffled else generated
 
     @dataclass(frozen=True)
     class Still:
         def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
-            made = rollout(task.simulator, policy, task.simulator.restore(start)[0], length, rng, greedy=True)
-            return replace(made, obs=start[:, :, None].expand_as(made.obs))
+            generated = rollout(task.simulator, policy, task.simulator.restore(start)[0], length, rng, greedy=True)
+            return replace(generated, obs=start[:, :, None].expand_as(generated.obs))
 
     def error(fitted: Any) -> np.ndarray:
         values = dict(evaluate_rollouts(task, data, fitted, Swinging(), settings, Streams((0,))))
@@ -276,8 +276,8 @@ def test_a_model_that_looks_ahead_leaks(task: Task, data: Dataset) -> None:
     @dataclass(frozen=True)
     class Clairvoyant(Told):
         def imagine(self, start: torch.Tensor, action: torch.Tensor, rng: Streams) -> Trajectories:
-            made = super().imagine(start, action, rng)
-            return replace(made, obs=made.obs + action.mean((2, 3))[:, :, None, None])
+            generated = super().imagine(start, action, rng)
+            return replace(generated, obs=generated.obs + action.mean((2, 3))[:, :, None, None])
 
     assert (curves(task, data, Told())["compounding/leakage"] == 0).all()
     assert (curves(task, data, Clairvoyant())["compounding/leakage"] > 0.01).all()
@@ -425,8 +425,11 @@ def test_a_shifted_action_costs_what_the_formulas_say(task: Task, data: Dataset)
     @dataclass(frozen=True)
     class Shifted(Told):
         def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
-            made = super().generate(policy, start, length, rng)
-            return replace(made, action=known.act(made.obs[:, :, :-1].flatten(1, 2), rng).view_as(made.action) + shift)
+            generated = super().generate(policy, start, length, rng)
+            return replace(
+                generated,
+                action=known.act(generated.obs[:, :, :-1].flatten(1, 2), rng).view_as(generated.action) + shift,
+            )
 
     settings = Settings(fidelity_starts=2000, fidelity_horizon=HORIZON)
     found = dict(evaluate_rollouts(task, data, Shifted(), Behaviour(), settings, Streams(SEEDS)))
