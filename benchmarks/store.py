@@ -2,7 +2,7 @@
 
 DIR/plan.json                      what the last `run` was asked for: cells, seeds, labels
 DIR/<cell_id>/spec.json            the specification, and the provenance of every run that added seeds
-DIR/<cell_id>/records.jsonl        one line per number: {"seed", "step", "metric", "horizon" if it is of a curve, "value"}
+DIR/<cell_id>/records.jsonl        one line per number: {"seed", "step", "metric", "horizon" (of curves), "value"}
 DIR/<cell_id>/DONE                 finished seeds with the sha256 of their lines; written last, so it is the truth
 DIR/<cell_id>/error.txt            traceback of the last failure, until a run succeeds
 DIR/<cell_id>/checkpoint/          where a run that was stopped or killed goes on
