@@ -32,7 +32,7 @@ from models.behaviour import BehaviourConfig
 from models.cache import ModelCache
 from tasks.base import Simulator, Task, rollout
 
-__all__ = ["evaluate_rollouts"]
+__all__ = ["Values", "evaluate_rollouts"]
 
 Values = Iterator[tuple[str, Float[Tensor, " S"] | Float[Tensor, "S L"]]]  # curves have one column per step
 
