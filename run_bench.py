@@ -32,7 +32,7 @@ from core.interrupt import Stopped, listening
 from core.progress import say
 from metrics.catalogue import METRICS
 from models.cache import fresh_models
-from tasks import catalogue
+from tasks import listing
 from tasks.base import DataOptions, task_names
 
 Suite = Annotated[Positional[str], arg(metavar="SUITE", help="a suite of this project (see `list`) or a .toml file")]
@@ -205,19 +205,19 @@ def list_names() -> int:
 def data(
     action: Annotated[Positional[Literal["list", "make", "fetch", "verify"]], arg(help="what to do")],
     name: Annotated[Positional[str | None], arg(metavar="NAME", help="a task, e.g. local/maze2d-umaze")] = None,
-    size: Annotated[int, arg(metavar="ROWS", help="rows of a set that is made here")] = 100_000,
+    dataset_rows: Annotated[int, arg(metavar="ROWS", help="rows of a set that is made here")] = 100_000,
     data_dir: DataDir = None,
 ) -> int:
     """Look after datasets: list them, make local/ sets, fetch d4rl/ and minari/ ones, verify what is there."""
-    options = DataOptions(data_dir=data_dir, size=size)
+    options = DataOptions(data_dir=data_dir, dataset_rows=dataset_rows)
     if action == "list":
-        print(catalogue.describe(options))
+        print(listing.describe(options))
     elif name is None:
         raise SpecError(f"data {action} must be given the NAME of a task, got none")
     elif action == "verify":
-        print(catalogue.verify(name, options))
+        print(listing.verify(name, options))
     else:
-        print(catalogue.obtain(name, options, action))
+        print(listing.obtain(name, options, action))
     return 0
 
 

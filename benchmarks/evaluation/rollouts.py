@@ -30,7 +30,8 @@ from metrics.distribution import energy_distance, halves, sliced_wasserstein
 from metrics.returns import ReturnGap, kept_and_dropped, return_gap
 from models.behaviour import BehaviourConfig
 from models.cache import ModelCache
-from tasks.base import Simulator, Task, rollout
+from tasks.base import Task
+from tasks.simulators.base import Simulator, simulate
 
 __all__ = ["evaluate_rollouts"]
 
@@ -160,7 +161,7 @@ def _bounds(
     scale = data.obs_std
     length = seen.generated.action.shape[2]
     cap = data_diameter(data.train.obs, scale)
-    moved = rollout(simulator, policy, seen.state + _NUDGE, length, rng.fork("closed"), greedy=False)
+    moved = simulate(simulator, policy, seen.state + _NUDGE, length, rng.fork("closed"), greedy=False)
     before = standardized_error(moved.obs[:, :, 0], on_policy.obs[:, :, 0], scale).double().mean(1)
 
     def apart(one: Tensor, other: Tensor, valid: Tensor) -> Float[Tensor, "S L"]:

@@ -35,7 +35,7 @@ def hot_paths(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
 
     `folder` keeps the models that the generators need.
     """
-    task = load_task("toy/linear", DataOptions(size=4000))
+    task = load_task("toy/linear", DataOptions(dataset_rows=4000))
     rng = Streams(_SEEDS)
     data, _ = task.dataset()
     policy = build_method("algorithms", "td3bc", {"preset": "smoke"}).init(data, rng.fork("policy")).policy
