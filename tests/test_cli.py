@@ -248,11 +248,11 @@ def test_a_signal_ends_with_its_own_code(
 
 def test_torn_results_end_with_one_and_are_named(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_bench.main(["run", "smoke", "--set", *TINY, 'generators=["none"]', "--out", "out", "--jobs", "1"]) == 0
-    (torn,) = (elsewhere / "out").rglob("records.jsonl")
-    torn.write_text(torn.read_text()[:-20])
+    (torn,) = (elsewhere / "out").rglob("records.jsonl.gz")
+    torn.write_bytes(torn.read_bytes()[:-20])
     capsys.readouterr()
     assert run_bench.main(["report", "out"]) == 1
-    assert "records.jsonl" in capsys.readouterr().err
+    assert "records.jsonl.gz" in capsys.readouterr().err
 
 
 def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
