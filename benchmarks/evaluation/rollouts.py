@@ -33,7 +33,7 @@ from models.cache import ModelCache
 from tasks.base import Task
 from tasks.simulators.base import Simulator, simulate
 
-__all__ = ["evaluate_rollouts"]
+__all__ = ["Values", "evaluate_rollouts"]
 
 Values = Iterator[tuple[str, Float[Tensor, " S"] | Float[Tensor, "S L"]]]  # curves have one column per step
 
