@@ -145,8 +145,9 @@ def reproduce(
 def check(
     suite: Suite,
     update: Annotated[bool, arg(help="keep what is found as the baseline, and say what changed")] = False,
+    speed: Annotated[Path | None, arg(metavar="FILE", help="json of `make bench-ci`, to compare speed, too")] = None,
 ) -> int:
-    """Run a suite afresh and compare quality, speed and memory with its baseline. Exit code 1 when something is worse.
+    """Run a suite afresh and compare quality, memory and speed with its baseline. Exit code 1 when something is worse.
 
     Always on the CPU, one cell at a time; data are taken from the cache, pretrained models are fitted again.
     """
@@ -154,10 +155,13 @@ def check(
     baseline = checking.load(suite)
     if baseline is None and not update:
         raise SpecError(f"suite {suite!r} must have a baseline to be checked: make one with --update")
+    timed = {} if speed is None else {"speed": checking.hot_paths(speed)}
     with fresh_models(), tempfile.TemporaryDirectory() as folder:
-        found = checking.snapshot(specs, Path(folder))
+        found = checking.snapshot(specs, Path(folder)) | timed
     verdicts = checking.compare(baseline, found) if baseline else []
     print(checking.table(verdicts) if verdicts else f"first baseline of {suite}")
+    if speed is None:
+        print("speed was not compared: `make bench-ci` writes a file for --speed")
     if update:
         checking.update(suite, found)
         return 0
