@@ -10,8 +10,9 @@ from core.errors import SpecError
 from core.policy import Policy, UniformPolicy
 from core.random import Streams
 from tasks.base import DataOptions, load_task
+from tasks.recipes.ars import EPISODES
 from tasks.recipes.policies import FOLDER, LinearPolicy, load_policies
-from tasks.recipes.train_policies import EPISODES, METHODS, SHIPPED
+from tasks.recipes.train_policies import METHODS, SHIPPED
 from tasks.simulators.locomotion import simulator
 
 SHIPPED_FOR = pytest.mark.parametrize("name", sorted(METHODS))
