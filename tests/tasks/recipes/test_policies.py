@@ -106,7 +106,7 @@ def test_shipped_policies_span_the_returns(name: str) -> None:
     assert any(0.2 < value / max(pay) < 0.6 for value in pay)
 
 
-def test_smoothed_density_is_a_wider_gaussian_around_the_clipped_centre() -> None:
+def test_smoothed_density_is_a_wider_gaussian() -> None:
     policy = random_policies(1, 0.3)
     obs = Streams((5, 6)).normal(40, 5)
     action = Streams((7, 8)).normal(40, 3)

@@ -15,7 +15,7 @@ EVERY = pytest.mark.parametrize("env_id", sorted(ENVIRONMENTS))
 
 
 @EVERY
-def test_rows_do_not_know_of_each_other(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_do_not_depend_on_each_other(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit: alone or in a batch, in any order, under any leading axes, cut into parts, and inputs untouched."""
     sim = simulator(env_id)
     rng = Streams((0, 1))
@@ -48,7 +48,7 @@ def test_an_empty_batch_and_an_empty_string_of_actions() -> None:
 
 
 @EVERY
-def test_a_row_that_mujoco_gives_up_is_nan_and_harms_nobody(
+def test_a_row_that_mujoco_cannot_step_is_nan_and_no_other(
     env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Where MuJoCo would go on from the default pose, and write MUJOCO_LOG.TXT where it stands."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from core.errors import SpecError
 from core.random import Streams
 from tasks.simulators.base import Simulator
-from tasks.simulators.locomotion import ENVIRONMENTS, Locomotion, simulator
+from tasks.simulators.locomotion import ENVIRONMENTS, simulator
 
 EVERY = pytest.mark.parametrize("env_id", sorted(ENVIRONMENTS))
 FALLING = pytest.mark.parametrize("env_id", ["Hopper-v4", "Hopper-v5", "Walker2d-v4", "Walker2d-v5"])
@@ -100,7 +100,7 @@ def test_step_is_the_environments_step(env_id: str, scale: float) -> None:
 
 
 @EVERY
-def test_step_is_bit_for_bit_the_environments_step_from_a_set_state(env_id: str) -> None:
+def test_step_is_gymnasiums_bit_for_bit_from_a_set_state(env_id: str) -> None:
     """With the warm start gone there, too, the observation is the same number; the reward is a sum in another order."""
     sim = simulator(env_id)
     env = make(env_id)
@@ -229,7 +229,7 @@ def test_every_clause_of_the_termination_rule(env_id: str, index: int, value: fl
     assert flags.sum() == expected
 
 
-def test_hopper_terminates_on_velocities_that_the_observation_hides() -> None:
+def test_hopper_terminates_on_velocities_hidden_by_clipping() -> None:
     sim = simulator("Hopper-v4")
     env = make("Hopper-v4")
     state = torch.zeros(12, dtype=torch.float64)
@@ -241,7 +241,7 @@ def test_hopper_terminates_on_velocities_that_the_observation_hides() -> None:
     assert not sim.terminated(sim.observe(state), torch.zeros(3), sim.observe(after)).item()
 
 
-def test_actions_are_clipped_and_so_is_their_price() -> None:
+def test_actions_are_clipped_and_so_is_their_cost() -> None:
     sim = simulator("HalfCheetah-v4")
     state = sim.reset(4, Streams((0,)))
     wild = torch.full((1, 4, 6), 3.0)
@@ -284,5 +284,5 @@ def test_only_exact_names(name: str) -> None:
 
 
 def test_a_simulator_is_its_row_of_the_table() -> None:
-    assert all(isinstance(row, Locomotion) and row.env_id == name for name, row in ENVIRONMENTS.items())
+    assert {name: row.env_id for name, row in ENVIRONMENTS.items()} == {name: name for name in ENVIRONMENTS}
     assert simulator("Walker2d-v5").xml == "walker2d_v5.xml"
