@@ -240,11 +240,12 @@ def updated(page: str) -> str:
         ValueError: the page has no such heading or no table there.
     """
     for section, metrics in CATALOGUE.items():
-        rows = "".join(map(_row, metrics))
-        place = rf"(\n## {section}\n(?:(?!\n## ).)*?){re.escape(_HEADER)}(?:\|[^\n]*\n)*"
-        page, found = re.subn(place, lambda match, rows=rows: match[1] + _HEADER + rows, page, count=1, flags=re.DOTALL)
-        if not found:
+        before, heading, rest = page.partition(f"\n## {section}\n")
+        prose, header, table = rest.partition(_HEADER)
+        if not header or "\n## " in prose:
             raise ValueError(f"METRICS.md must have a heading {section!r} with a table of records below it")
+        after = re.sub(r"\A(\|.*\n)*", "", table)
+        page = before + heading + prose + header + "".join(map(_row, metrics)) + after
     return page
 
 

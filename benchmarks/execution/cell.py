@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from algorithms.base import real_rows
-from benchmarks.evaluation.policy import evaluate_policy, start_states
+from benchmarks.evaluation.policy import evaluate_policy
 from benchmarks.evaluation.rollouts import evaluate_rollouts
 from benchmarks.execution.divergence import DivergenceMonitor
 from benchmarks.execution.provenance import peak_memory_mib, provenance
@@ -30,7 +30,7 @@ from core.interrupt import deferred
 from core.policy import Policy
 from core.progress import progress, say
 from core.random import Streams
-from generators.base import Fitted, Generator
+from generators.base import Fitted, Generator, start_states
 from models.cache import ModelCache, ModelConfig
 from models.compiled import compiling
 from tasks.base import Task

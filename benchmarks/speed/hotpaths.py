@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from benchmarks.evaluation.policy import start_states
 from core import registry
 from core.buffer import Buffer, Mixer
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from metrics.statistics import iqm, stratified_bootstrap
 from models.cache import ModelCache
 from tasks.base import DataOptions, load_task
