@@ -197,7 +197,7 @@ def list_names() -> int:
         "tasks": task_names(),
         "generators": registry.available("generators"),
         "algorithms": registry.available("algorithms"),
-        "metrics": [f"{name}: {meaning}" for name, meaning in METRICS.items()],
+        "metrics": [f"{metric.name}: {metric.meaning}" for metric in METRICS],
         "suites": suite_names(),
     }
     for section, names in sections.items():

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from core.data import Dataset, Trajectories
@@ -14,7 +14,7 @@ from models.cache import ModelCache
 from models.reward import RewardModel
 from tasks.base import Task
 
-__all__ = ["ActionConditioned", "Box", "Fitted", "Generator", "RolloutCompleter", "per_seed"]
+__all__ = ["ActionConditioned", "Box", "Fitted", "Generator", "RolloutCompleter", "per_seed", "start_states"]
 
 Box = Literal["obs_and_next", "obs", "none"]
 
@@ -93,3 +93,15 @@ class RolloutCompleter:
 def per_seed(made: Trajectories, **values: int | float) -> dict[str, Float[Tensor, " S"]]:
     """Numbers that are the same for all seeds, as `info`."""
     return {name: made.reward.new_full(made.reward.shape[:1], value) for name, value in values.items()}
+
+
+def start_states(
+    data: Dataset, rows: int, rng: Streams, among: Int[Tensor, " N"] | None = None
+) -> Float[Tensor, "S B O"]:
+    """States of the training data, drawn uniformly for every seed: where synthetic rollouts begin.
+
+    `among` are the training rows to draw from, of a generator that cannot start everywhere.
+    """
+    if among is None:
+        return data.train.obs[(rng.uniform64(rows) * len(data.train.obs)).long()]
+    return data.train.obs[among[(rng.uniform64(rows) * len(among)).long()]]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from algorithms.base import State, real_rows
-from benchmarks.evaluation.policy import evaluate_policy, start_states
+from benchmarks.evaluation.policy import evaluate_policy
 from benchmarks.evaluation.rollouts import Values, evaluate_rollouts
 from benchmarks.execution.collector import RecordCollector
 from benchmarks.execution.costs import Clock, costs
@@ -22,7 +22,7 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Fitted, Generator
+from generators.base import Fitted, Generator, start_states
 from models.cache import ModelCache, ModelConfig
 from models.compiled import compiling
 from tasks.base import Task

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from algorithms.td3bc import TD3BC
-from benchmarks.evaluation.policy import start_states
 from benchmarks.execution import matrix
 from benchmarks.execution.provenance import peak_memory_mib
 from benchmarks.speed.timing import paced
@@ -29,6 +28,7 @@ from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from models.cache import ModelCache
 from tasks.base import DataOptions, load_task
 

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import start_states
 from core import registry
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
 from core.registry import build_method
-from generators.base import ActionConditioned, Fitted, Generator
+from generators.base import ActionConditioned, Fitted, Generator, start_states
 from models.cache import ModelCache
 from tasks.base import DataOptions, Task, load_task
 
