@@ -12,7 +12,7 @@ from core.config import STRICT, ClosedUnit, OpenUnit, adapter, build_config
 from core.files import canonical_json
 from core.registry import build_method
 from tasks.base import DataOptions
-from tasks.layout import View
+from tasks.split import View
 
 __all__ = ["Compile", "Method", "RunSpec", "Settings", "cell_id", "restore"]
 
@@ -32,7 +32,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
     shared_models: bool = False  # one pretrained model for all seeds: cheap, hides variance
     dataset_rows: PositiveInt = 100_000  # size of sets that are made here (local/, toy/)
     heldout: OpenUnit = 0.1  # share of the episodes kept back from all training
-    view: View = "episodes"  # how rows become transitions: tasks/layout.py
+    view: View = "episodes"  # how rows become transitions: tasks/split.py
     compile: Compile = "never"  # torch.compile on a CPU; "auto": where it pays. Seeds then agree to rounding only
 
     def data_options(self, data_dir: Path | None) -> DataOptions:

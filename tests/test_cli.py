@@ -24,7 +24,8 @@ from benchmarks.execution.cell import run_cell
 from benchmarks.store import ResultStore
 from benchmarks.suite import suite_names
 from core import registry
-from tasks.layout import Rows, write
+from tasks.hdf5 import write
+from tasks.rows import Rows
 from tasks.sources import toy
 
 TWO = 'generators=["none","ensemble"]'
@@ -37,14 +38,15 @@ ROOT = Path(run_bench.__file__).parent
 
 FRAGILE = """
 from dataclasses import dataclass
-from typing import ClassVar
+
+from generators.base import Generator
 
 
 @dataclass(frozen=True)
-class Fragile:
-    rollouts: ClassVar[int] = 1
-    rollout_length: ClassVar[int] = 1
-    refresh_every: ClassVar[int | None] = None
+class Fragile(Generator):
+    rollouts = 1
+    rollout_length = 1
+    refresh_every = None
 
     def fit(self, *arguments):
         raise ArithmeticError("the model fell over")
@@ -205,7 +207,7 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
         (["data", "make", "d4rl/hopper-medium-v2"], 2, "data make must be given a task of local/ or toy/"),
         (["data", "fetch", "toy/linear"], 2, "data fetch must be given a task of d4rl/ or minari/"),
         (["data", "make"], 2, "data make must be given the NAME of a task, got none"),
-        (["data", "make", "toy/linear", "--size", "0"], 2, "size must be at least 1 row, got 0"),
+        (["data", "make", "toy/linear", "--dataset-rows", "0"], 2, "dataset_rows must be at least 1, got 0"),
         (["data", "list", "--data-dir", "gone"], 2, "data_dir must be a folder, got 'gone'"),
     ],
 )
@@ -247,11 +249,11 @@ def test_a_signal_ends_with_its_own_code(
 
 def test_torn_results_end_with_one_and_are_named(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_bench.main(["run", "smoke", "--set", *TINY, 'generators=["none"]', "--out", "out", "--jobs", "1"]) == 0
-    (torn,) = (elsewhere / "out").rglob("records.jsonl")
-    torn.write_text(torn.read_text()[:-20])
+    (torn,) = (elsewhere / "out").rglob("records.jsonl.gz")
+    torn.write_bytes(torn.read_bytes()[:-20])
     capsys.readouterr()
     assert run_bench.main(["report", "out"]) == 1
-    assert "records.jsonl" in capsys.readouterr().err
+    assert "records.jsonl.gz" in capsys.readouterr().err
 
 
 def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +265,7 @@ def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert "d4rl/hopper-medium-v2" in listed
     assert "made in memory" in listed
     for action in ("make", "verify"):
-        assert run_bench.main(["data", action, "toy/linear", "--size", "500"]) == 0
+        assert run_bench.main(["data", action, "toy/linear", "--dataset-rows", "500"]) == 0
         card = json.loads(capsys.readouterr().out)
         assert (card["task"], card["rows"], card["episodes"]) == ("toy/linear", 500, 10)
 
@@ -277,7 +279,7 @@ def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
         (["report"], ["DIR", "--allow-mixed"]),
         (["verify"], ["DIR", "Exit code"]),
         (["list"], ["tasks", "generators", "algorithms", "suites"]),
-        (["data"], ["list", "make", "fetch", "verify", "NAME", "--size", "ROWS", "--data-dir"]),
+        (["data"], ["list", "make", "fetch", "verify", "NAME", "--dataset-rows", "ROWS", "--data-dir"]),
     ],
 )
 def test_help_mentions_every_argument(capsys: pytest.CaptureFixture[str], command: list[str], words: list[str]) -> None:

@@ -39,7 +39,7 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     last = cell.runs[-1]
     lines += [f"{name}: was {last.get(name)}, is {origin[name]}" for name in _ORIGIN if last.get(name) != origin[name]]
     if rows:
-        lines += ["", tabulate(rows[:_SHOWN], ["seed", "step", "metric", "was", "is"])]
+        lines += ["", tabulate(rows[:_SHOWN], ["seed", "step", "metric", "horizon", "was", "is"])]
         lines += [f"... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
     return "\n".join(lines), not rows
 
@@ -52,10 +52,10 @@ def _cell(folder: Path) -> Cell:
     return cell
 
 
-def _values(records: list[Record]) -> dict[tuple[int, int, str], float | None]:
-    """As they are written: what is not finite is none."""
+def _values(records: list[Record]) -> dict[tuple[int, int, str, int], float | None]:
+    """By seed, step, metric and horizon (0: not a curve), as they are written: what is not finite is none."""
     return {
-        (kept.seed, kept.step, kept.metric): kept.value
+        (kept.seed, kept.step, kept.metric, kept.horizon or 0): kept.value
         for record in records
         if not record.metric.startswith("cost/")
         for kept in [Record.parse(record.line())]

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from algorithms.td3bc import TD3BC
-from benchmarks.evaluation.policy import start_states
 from benchmarks.execution import matrix
 from benchmarks.execution.provenance import peak_memory_mib
 from benchmarks.speed.timing import paced
@@ -30,6 +29,7 @@ from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from models.cache import ModelCache
 from tasks.base import DataOptions, load_task
 
@@ -128,7 +128,7 @@ def _rollout(
     fields = {"iterations": iterations, "model": {"updates": 5}, "reward": few, "dynamics": few}
     generator = build_method("generators", "dydiff", {"preset": preset, **fields})
     rng = Streams((0,), device=device)
-    task = load_task("toy/linear", DataOptions(size=4000))
+    task = load_task("toy/linear", DataOptions(dataset_rows=4000))
     data = task.dataset()[0].to(device)
     fitted = generator.fit(task, data, ModelCache(rng.fork("models")), rng.fork("fit"))
     policy = build_method("algorithms", "td3bc", {}).init(data, rng.fork("policy")).policy

@@ -21,7 +21,7 @@ SEEDS = (0, 1)
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("toy/linear", DataOptions(size=500))
+    return load_task("toy/linear", DataOptions(dataset_rows=500))
 
 
 @pytest.fixture(scope="module")

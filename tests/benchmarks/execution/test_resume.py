@@ -147,7 +147,7 @@ def test_a_matrix_that_is_killed_again_and_again(tmp_path: Path) -> None:
             assert process.wait(timeout=moments.uniform(3, 9)) == 0
             for done in moments.sample(sorted(killed.glob("*/DONE")), len(generators)):  # some of it once more
                 done.unlink()
-                done.with_name("records.jsonl").unlink()
+                done.with_name("records.jsonl.gz").unlink()
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
