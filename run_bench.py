@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -103,7 +104,7 @@ def run(
     elif address is not None or gpus_per_cell:
         raise SpecError("--address and --gpus-per-cell need --engine ray, got local")
     else:
-        runs = matrix.local(at_a_time)
+        runs = partial(matrix.local, jobs=at_a_time)
     try:
         store.plan(suite, specs)
     except OSError as error:
@@ -145,8 +146,9 @@ def reproduce(
 def check(
     suite: Suite,
     update: Annotated[bool, arg(help="keep what is found as the baseline, and say what changed")] = False,
+    speed: Annotated[Path | None, arg(metavar="FILE", help="json of `make bench-ci`, to compare speed, too")] = None,
 ) -> int:
-    """Run a suite afresh and compare quality, speed and memory with its baseline. Exit code 1 when something is worse.
+    """Run a suite afresh and compare quality, memory and speed with its baseline. Exit code 1 when something is worse.
 
     Always on the CPU, one cell at a time; data are taken from the cache, pretrained models are fitted again.
     """
@@ -154,10 +156,13 @@ def check(
     baseline = checking.load(suite)
     if baseline is None and not update:
         raise SpecError(f"suite {suite!r} must have a baseline to be checked: make one with --update")
+    timed = {} if speed is None else {"speed": checking.hot_paths(speed)}
     with fresh_models(), tempfile.TemporaryDirectory() as folder:
-        found = checking.snapshot(specs, Path(folder))
+        found = checking.snapshot(specs, Path(folder)) | timed
     verdicts = checking.compare(baseline, found) if baseline else []
     print(checking.table(verdicts) if verdicts else f"first baseline of {suite}")
+    if speed is None:
+        print("speed was not compared: `make bench-ci` writes a file for --speed")
     if update:
         checking.update(suite, found)
         return 0
@@ -193,7 +198,7 @@ def list_names() -> int:
         "tasks": task_names(),
         "generators": registry.available("generators"),
         "algorithms": registry.available("algorithms"),
-        "metrics": [f"{name}: {meaning}" for name, meaning in METRICS.items()],
+        "metrics": [f"{metric.name}: {metric.meaning}" for metric in METRICS],
         "suites": suite_names(),
     }
     for section, names in sections.items():

@@ -74,6 +74,22 @@ class RunSpec:
         }
 
     @property
+    def label(self) -> str:
+        """Task, generator and algorithm: how messages call the cell."""
+        return f"{self.task} {self.generator.name} {self.algorithm.name}"
+
+    def refresh_due(self, step: int) -> bool:
+        """Whether new rollouts are generated before this update: the first, then every `refresh_every`."""
+        every = self.generator.config.refresh_every
+        if not self.generator.config.rollouts:
+            return False
+        return step == 1 or (every is not None and (step - 1) % every == 0)
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether the policy is evaluated after this update: every `evaluate_every` and after the last."""
+        return step % self.settings.evaluate_every == 0 or step == self.settings.updates
+
+    @property
     def cell_id(self) -> str:
         """`cell_id` of `describe()`."""
         return cell_id(self.describe())

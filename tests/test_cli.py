@@ -20,7 +20,7 @@ import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import run_bench
-from benchmarks.execution import cell as runner
+from benchmarks.execution.cell import run_cell
 from benchmarks.store import ResultStore
 from benchmarks.suite import suite_names
 from core import registry
@@ -38,14 +38,15 @@ ROOT = Path(run_bench.__file__).parent
 
 FRAGILE = """
 from dataclasses import dataclass
-from typing import ClassVar
+
+from generators.base import Generator
 
 
 @dataclass(frozen=True)
-class Fragile:
-    rollouts: ClassVar[int] = 1
-    rollout_length: ClassVar[int] = 1
-    refresh_every: ClassVar[int | None] = None
+class Fragile(Generator):
+    rollouts = 1
+    rollout_length = 1
+    refresh_every = None
 
     def fit(self, *arguments):
         raise ArithmeticError("the model fell over")
@@ -84,7 +85,7 @@ def test_run_then_nothing_to_do_then_report(
     }
     assert [cell.done for cell in ResultStore(out).cells()] == [(0, 1), (0, 1)]
     before = scores(out)
-    monkeypatch.setattr(runner, "run", never)
+    monkeypatch.setattr("benchmarks.execution.matrix.run_cell", never)
     assert run_bench.main(command) == 0
     second = capsys.readouterr()
     assert second.out == first.out
@@ -126,7 +127,7 @@ def test_set_takes_one_pair_or_many_once_or_often(monkeypatch: pytest.MonkeyPatc
 def test_plan_starts_nothing(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
-    monkeypatch.setattr(runner, "run", never)
+    monkeypatch.setattr("benchmarks.execution.matrix.run_cell", never)
     assert run_bench.main(["plan", "smoke", "--set", TWO, "--out", "out", "--seeds", "3"]) == 0
     text = capsys.readouterr().out
     assert "2 cells, 6 seeds to run" in text
@@ -237,7 +238,7 @@ def test_a_signal_ends_with_its_own_code(
         time.sleep(10)
 
     before = signal.signal(number, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C, and so do we
-    monkeypatch.setattr(runner, "run", interrupted)
+    monkeypatch.setattr("benchmarks.execution.matrix.run_cell", interrupted)
     try:
         assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == code
         assert signal.getsignal(number) is signal.SIG_DFL
@@ -248,11 +249,11 @@ def test_a_signal_ends_with_its_own_code(
 
 def test_torn_results_end_with_one_and_are_named(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_bench.main(["run", "smoke", "--set", *TINY, 'generators=["none"]', "--out", "out", "--jobs", "1"]) == 0
-    (torn,) = (elsewhere / "out").rglob("records.jsonl")
-    torn.write_text(torn.read_text()[:-20])
+    (torn,) = (elsewhere / "out").rglob("records.jsonl.gz")
+    torn.write_bytes(torn.read_bytes()[:-20])
     capsys.readouterr()
     assert run_bench.main(["report", "out"]) == 1
-    assert "records.jsonl" in capsys.readouterr().err
+    assert "records.jsonl.gz" in capsys.readouterr().err
 
 
 def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
@@ -494,13 +495,13 @@ def test_reproduce_runs_a_cell_again_and_names_what_differs(
     capsys.readouterr()
     assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 0
     assert re.search(r"\d+ numbers of seeds 0, 1, 0 differ", capsys.readouterr().out)
-    right = runner.run
+    right = run_cell
 
     def wrong(*arguments: Any) -> Any:
         records, origin = right(*arguments)
         return [record._replace(value=5.0) if record.metric == "return" else record for record in records], origin
 
-    monkeypatch.setattr(runner, "run", wrong)
+    monkeypatch.setattr("benchmarks.audit.reproduce.run_cell", wrong)
     assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 1
     told = capsys.readouterr().out
     assert "4 differ" in told

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import start_states
 from core.data import Dataset, Trajectories
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from generators.mopo import Measure, penalized, uncertainty
 from models.cache import ModelCache
 from tasks.base import DataOptions, Task, load_task

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import start_states
 from benchmarks.evaluation.rollouts import evaluate_rollouts
 from benchmarks.spec import Settings
 from core.data import Dataset, Transitions
 from core.policy import UniformPolicy
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from generators.synther import SynthER, single_steps
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler

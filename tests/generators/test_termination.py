@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import start_states
 from core.policy import UniformPolicy
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from models.cache import ModelCache
 from tasks.base import DataOptions, load_task
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import evaluate_policy, start_states
+from benchmarks.evaluation.policy import evaluate_policy
 from benchmarks.evaluation.rollouts import evaluate_rollouts
 from benchmarks.spec import Settings
 from benchmarks.store import Record
 from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.random import Streams
+from generators.base import start_states
 from tasks.base import DataOptions, Task, load_task
 from tasks.recipes.policies import LinearPolicy
 from tasks.simulators.base import simulate

@@ -82,7 +82,7 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path, start: Callable[[], Recor
     if start is not None:
         monkeypatch.setitem(trackers.TRACKERS, "tensorboard", lambda spec, place: start())
     tracker = None if start is None else "tensorboard"
-    assert matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local(1), tracker) == 0
+    assert matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local, tracker) == 0
     found = store.cells()
     assert len(found) == 2
     assert all(cell.done == (0, 1) for cell in found)
@@ -108,7 +108,7 @@ def test_numbers_are_the_same_and_the_tracker_is_told_all_of_them(
         assert steps == sorted(steps)
         told = {(step, name): value for step, values in tracker.logged for name, value in values.items()}
         (stored,) = [other for other in ResultStore(tmp_path / "tracked").cells() if other.cell_id == cell.cell_id]
-        for seed, step, metric, value in stored.records:
+        for seed, step, metric, value, _ in stored.records:
             if value is not None:
                 assert told[step, f"seed{seed}/{metric}"] == value, metric
         one, two = (told[6, f"seed{seed}/return"] for seed in (0, 1))
