@@ -66,7 +66,7 @@ class Simulator(Protocol):
 def simulate(
     simulator: Simulator, policy: Policy, start: Float64[Tensor, "S B X"], length: int, rng: Streams, *, greedy: bool
 ) -> Trajectories:
-    """A roll-out of the policy in the simulator: `length` steps, all seeds and episodes in parallel.
+    """A rollout of the policy in the simulator: `length` steps, all seeds and episodes in parallel.
 
     Steps after an episode's end repeat its last state and are not `valid`. Policies get float32 on their own device.
     """
