@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ORACLE := .venv-d4rl
 PYTEST := $(BIN)/python -m pytest -n 2 --durations=5
 
-.PHONY: demo test test-all lint smoke report oracles bench clean
+.PHONY: demo test test-all lint smoke report oracles bench bench-ci clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed                # the README's first command: a small comparison with tables, plots, a page
@@ -37,6 +37,10 @@ oracles: $(VENV)/installed-dev $(ORACLE)/installed   # compare with d4rl, in an 
 bench: $(VENV)/installed-dev           # speed beside the usual tools, as ratios of one run; minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[oracles]"
 	$(BIN)/python -m benchmarks.speed $(if $(PEERS),--peers "$(PEERS)") $(if $(JAX),--jax "$(JAX)")
+
+bench-ci: $(VENV)/installed-dev        # hot paths as ratios; then run_bench.py check smoke --speed .benchmarks/hot_paths.json
+	mkdir -p .benchmarks
+	$(BIN)/python -m pytest benchmarks/speed/test_hot_paths.py --benchmark-json .benchmarks/hot_paths.json
 
 clean:                                 # keeps results/ and the user's cache
 	rm -rf $(VENV) $(ORACLE) *.egg-info .pytest_cache .mypy_cache .ruff_cache

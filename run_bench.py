@@ -32,7 +32,7 @@ from core.interrupt import Stopped, listening
 from core.progress import say
 from metrics.catalogue import METRICS
 from models.cache import fresh_models
-from tasks import catalogue
+from tasks import listing
 from tasks.base import DataOptions, task_names
 
 Suite = Annotated[Positional[str], arg(metavar="SUITE", help="a suite of this project (see `list`) or a .toml file")]
@@ -145,8 +145,9 @@ def reproduce(
 def check(
     suite: Suite,
     update: Annotated[bool, arg(help="keep what is found as the baseline, and say what changed")] = False,
+    speed: Annotated[Path | None, arg(metavar="FILE", help="json of `make bench-ci`, to compare speed, too")] = None,
 ) -> int:
-    """Run a suite afresh and compare quality, speed and memory with its baseline. Exit code 1 when something is worse.
+    """Run a suite afresh and compare quality, memory and speed with its baseline. Exit code 1 when something is worse.
 
     Always on the CPU, one cell at a time; data are taken from the cache, pretrained models are fitted again.
     """
@@ -154,10 +155,13 @@ def check(
     baseline = checking.load(suite)
     if baseline is None and not update:
         raise SpecError(f"suite {suite!r} must have a baseline to be checked: make one with --update")
+    timed = {} if speed is None else {"speed": checking.hot_paths(speed)}
     with fresh_models(), tempfile.TemporaryDirectory() as folder:
-        found = checking.snapshot(specs, Path(folder))
+        found = checking.snapshot(specs, Path(folder)) | timed
     verdicts = checking.compare(baseline, found) if baseline else []
     print(checking.table(verdicts) if verdicts else f"first baseline of {suite}")
+    if speed is None:
+        print("speed was not compared: `make bench-ci` writes a file for --speed")
     if update:
         checking.update(suite, found)
         return 0
@@ -205,19 +209,19 @@ def list_names() -> int:
 def data(
     action: Annotated[Positional[Literal["list", "make", "fetch", "verify"]], arg(help="what to do")],
     name: Annotated[Positional[str | None], arg(metavar="NAME", help="a task, e.g. local/maze2d-umaze")] = None,
-    size: Annotated[int, arg(metavar="ROWS", help="rows of a set that is made here")] = 100_000,
+    dataset_rows: Annotated[int, arg(metavar="ROWS", help="rows of a set that is made here")] = 100_000,
     data_dir: DataDir = None,
 ) -> int:
     """Look after datasets: list them, make local/ sets, fetch d4rl/ and minari/ ones, verify what is there."""
-    options = DataOptions(data_dir=data_dir, size=size)
+    options = DataOptions(data_dir=data_dir, dataset_rows=dataset_rows)
     if action == "list":
-        print(catalogue.describe(options))
+        print(listing.describe(options))
     elif name is None:
         raise SpecError(f"data {action} must be given the NAME of a task, got none")
     elif action == "verify":
-        print(catalogue.verify(name, options))
+        print(listing.verify(name, options))
     else:
-        print(catalogue.obtain(name, options, action))
+        print(listing.obtain(name, options, action))
     return 0
 
 

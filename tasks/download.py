@@ -11,7 +11,7 @@ from filelock import FileLock
 from core import files
 from core.errors import DataError
 from core.progress import progress, say
-from tasks.layout import damage
+from tasks.hdf5 import damage
 
 __all__ = ["ATTEMPTS", "BACKOFF", "fetch"]
 

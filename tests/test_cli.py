@@ -20,11 +20,12 @@ import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import run_bench
-from benchmarks.execution import cell as runner
+from benchmarks.execution.cell import run_cell
 from benchmarks.store import ResultStore
 from benchmarks.suite import suite_names
 from core import registry
-from tasks.layout import Rows, write
+from tasks.hdf5 import write
+from tasks.rows import Rows
 from tasks.sources import toy
 
 TWO = 'generators=["none","ensemble"]'
@@ -83,7 +84,7 @@ def test_run_then_nothing_to_do_then_report(
     }
     assert [cell.done for cell in ResultStore(out).cells()] == [(0, 1), (0, 1)]
     before = scores(out)
-    monkeypatch.setattr(runner, "run", never)
+    monkeypatch.setattr("benchmarks.execution.matrix.run_cell", never)
     assert run_bench.main(command) == 0
     second = capsys.readouterr()
     assert second.out == first.out
@@ -125,7 +126,7 @@ def test_set_takes_one_pair_or_many_once_or_often(monkeypatch: pytest.MonkeyPatc
 def test_plan_starts_nothing(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
-    monkeypatch.setattr(runner, "run", never)
+    monkeypatch.setattr("benchmarks.execution.matrix.run_cell", never)
     assert run_bench.main(["plan", "smoke", "--set", TWO, "--out", "out", "--seeds", "3"]) == 0
     text = capsys.readouterr().out
     assert "2 cells, 6 seeds to run" in text
@@ -205,7 +206,7 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
         (["data", "make", "d4rl/hopper-medium-v2"], 2, "data make must be given a task of local/ or toy/"),
         (["data", "fetch", "toy/linear"], 2, "data fetch must be given a task of d4rl/ or minari/"),
         (["data", "make"], 2, "data make must be given the NAME of a task, got none"),
-        (["data", "make", "toy/linear", "--size", "0"], 2, "size must be at least 1 row, got 0"),
+        (["data", "make", "toy/linear", "--dataset-rows", "0"], 2, "dataset_rows must be at least 1, got 0"),
         (["data", "list", "--data-dir", "gone"], 2, "data_dir must be a folder, got 'gone'"),
     ],
 )
@@ -236,7 +237,7 @@ def test_a_signal_ends_with_its_own_code(
         time.sleep(10)
 
     before = signal.signal(number, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C, and so do we
-    monkeypatch.setattr(runner, "run", interrupted)
+    monkeypatch.setattr("benchmarks.execution.matrix.run_cell", interrupted)
     try:
         assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == code
         assert signal.getsignal(number) is signal.SIG_DFL
@@ -263,7 +264,7 @@ def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert "d4rl/hopper-medium-v2" in listed
     assert "made in memory" in listed
     for action in ("make", "verify"):
-        assert run_bench.main(["data", action, "toy/linear", "--size", "500"]) == 0
+        assert run_bench.main(["data", action, "toy/linear", "--dataset-rows", "500"]) == 0
         card = json.loads(capsys.readouterr().out)
         assert (card["task"], card["rows"], card["episodes"]) == ("toy/linear", 500, 10)
 
@@ -277,7 +278,7 @@ def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
         (["report"], ["DIR", "--allow-mixed"]),
         (["verify"], ["DIR", "Exit code"]),
         (["list"], ["tasks", "generators", "algorithms", "suites"]),
-        (["data"], ["list", "make", "fetch", "verify", "NAME", "--size", "ROWS", "--data-dir"]),
+        (["data"], ["list", "make", "fetch", "verify", "NAME", "--dataset-rows", "ROWS", "--data-dir"]),
     ],
 )
 def test_help_mentions_every_argument(capsys: pytest.CaptureFixture[str], command: list[str], words: list[str]) -> None:
@@ -493,13 +494,13 @@ def test_reproduce_runs_a_cell_again_and_names_what_differs(
     capsys.readouterr()
     assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 0
     assert re.search(r"\d+ numbers of seeds 0, 1, 0 differ", capsys.readouterr().out)
-    right = runner.run
+    right = run_cell
 
     def wrong(*arguments: Any) -> Any:
         records, origin = right(*arguments)
         return [record._replace(value=5.0) if record.metric == "return" else record for record in records], origin
 
-    monkeypatch.setattr(runner, "run", wrong)
+    monkeypatch.setattr("benchmarks.audit.reproduce.run_cell", wrong)
     assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 1
     told = capsys.readouterr().out
     assert "4 differ" in told

@@ -53,6 +53,17 @@ def test_a_report_needs_nothing_but_results() -> None:
     assert not wrong
 
 
+def test_nothing_imports_the_speed_laboratory() -> None:
+    files = [ROOT / "run_bench.py", *(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))]
+    laboratory = ROOT / "benchmarks/speed"
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in files
+        if not path.is_relative_to(laboratory) and any(name.startswith("benchmarks.speed") for name in imports(path))
+    ]
+    assert not wrong
+
+
 def test_packages_are_those_of_this_repository() -> None:
     for package in MAY_IMPORT:
         assert Path(str(import_module(package).__file__)).is_relative_to(ROOT)

@@ -27,7 +27,7 @@ from core.random import Streams
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig
 from tasks.base import DataOptions, load_task
-from tasks.layout import read
+from tasks.hdf5 import read
 
 reproducible = settings(
     deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -231,7 +231,7 @@ TINY = DynamicsConfig(members=2, elites=1, width=4, weight_decay=(0.0, 0.0), max
 @cache
 def fitted() -> tuple[Dataset, bytes, bytes, dict[str, torch.Tensor]]:
     """Rows, the file and card of a model that was fitted to them, and its weights."""
-    data = load_task("toy/linear", DataOptions(size=500)).dataset()[0]
+    data = load_task("toy/linear", DataOptions(dataset_rows=500)).dataset()[0]
     with TemporaryDirectory() as folder:
         weights = ModelCache(Streams((0,)), Path(folder)).get(TINY, data).state_dict()
         (file,) = Path(folder).glob("*.safetensors")

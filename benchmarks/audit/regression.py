@@ -1,9 +1,10 @@
-"""Has something got worse? A suite, run afresh, against a kept baseline: quality by equivalence tests, speed, memory.
+"""Has something got worse? A suite, run afresh, against a kept baseline: quality by equivalence tests, memory, speed.
 
 Seeds are the suite's, so runs are compared pair by pair: on equal machines and versions every difference is
 zero, elsewhere it is rounding that training has made larger. A quantity passes when the 90 % interval of its mean
 difference (two one-sided tests at 5 %) lies within its margin; when it does not, either something changed or there
-are too few seeds to tell, and the table says which.
+are too few seeds to tell, and the table says which. Speed is read from a file of pytest-benchmark (`make bench-ci`), as
+ratios to the reference workload that was timed beside every hot path.
 """
 
 import json
@@ -23,12 +24,11 @@ from benchmarks.execution.provenance import provenance
 from benchmarks.report.results import CellView, Results, collect
 from benchmarks.report.scores import finals
 from benchmarks.spec import RunSpec
-from benchmarks.speed.hotpaths import measure
 from benchmarks.store import ResultStore
-from core.errors import DataError
+from core.errors import DataError, SpecError
 from core.files import write_json
 
-__all__ = ["BASELINES", "Verdict", "compare", "load", "snapshot", "table", "update"]
+__all__ = ["BASELINES", "Verdict", "compare", "hot_paths", "load", "snapshot", "table", "update"]
 
 BASELINES = Path(__file__).parents[1] / "baselines"
 SLOWER, LARGER = 1.3, 1.3  # ratios to the baseline from which on speed and memory are worse
@@ -64,9 +64,23 @@ def snapshot(specs: Iterable[RunSpec], folder: Path) -> dict[str, Any]:
     return {
         "provenance": provenance(torch.device("cpu")),
         "quality": {cell.name: _quality(results, cell, final.loc[[cell.cell_id]]) for cell in results.cells},
-        "speed": measure(),
         "memory": {"largest cell, MiB": float(results.metric("cost/peak_memory_mib")["cost/peak_memory_mib"].max())},
     }
+
+
+def hot_paths(file: Path) -> dict[str, float]:
+    """Fastest call of every hot path in units of the fastest reference workload, from the json of `make bench-ci`.
+
+    Raises:
+        SpecError: the file cannot be read, or something else wrote it.
+    """
+    try:
+        timed = json.loads(file.read_text(encoding="utf-8"))["benchmarks"]
+        return {
+            path["name"].removeprefix("test_"): path["stats"]["min"] / path["extra_info"]["reference"] for path in timed
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpecError(f"--speed must be a file that `make bench-ci` wrote, got {file}: {error!r}") from None
 
 
 def load(suite: str) -> dict[str, Any] | None:
@@ -76,12 +90,12 @@ def load(suite: str) -> dict[str, Any] | None:
 
 
 def update(suite: str, found: dict[str, Any]) -> None:
-    """Keep what was found as the baseline."""
-    write_json(_path(suite), found)
+    """Keep what was found as the baseline; where speed was not measured, that of the baseline before stays."""
+    write_json(_path(suite), {"speed": (load(suite) or {}).get("speed", {})} | found)
 
 
 def compare(baseline: dict[str, Any], found: dict[str, Any]) -> list[Verdict]:
-    """Every number of either; those that do not pass come first."""
+    """Every number of either, speed only if it was measured; those that do not pass come first."""
     verdicts = []
     for cell in sorted(baseline["quality"].keys() | found["quality"].keys()):
         old = baseline["quality"].get(cell, {})
@@ -90,7 +104,7 @@ def compare(baseline: dict[str, Any], found: dict[str, Any]) -> list[Verdict]:
             _equivalent(cell, name, old.get(name, {}), new.get(name, {})) for name in sorted(old.keys() | new.keys())
         ]
     for kind, limit, unit in (("speed", SLOWER, "time / reference"), ("memory", LARGER, "memory")):
-        for name in sorted(baseline[kind].keys() | found[kind].keys()):
+        for name in sorted(baseline[kind].keys() | found[kind].keys()) if kind in found else ():
             verdicts.append(_ratio(name, unit, baseline[kind].get(name), found[kind].get(name), limit))
     return sorted(verdicts, key=lambda verdict: (verdict.passed, verdict.cell, verdict.quantity))
 
@@ -108,18 +122,18 @@ def table(verdicts: list[Verdict]) -> str:
 
 def _quality(results: Results, cell: CellView, final: pd.DataFrame) -> dict[str, dict[str, float]]:
     """By quantity, a number per seed: score, open-loop error at the first and the last step, consistency, values."""
-    records = results.records[results.records["cell_id"] == cell.cell_id]
-    last = records.sort_values("step").groupby(["metric", "seed"])["value"].last()
-    per_seed = {str(metric): values.droplevel("metric").to_dict() for metric, values in last.groupby("metric")}
-    curve = "compounding/policy/median/"
-    steps = sorted(int(name.removeprefix(curve)) for name in per_seed if name.startswith(curve))
-    wanted = {f"error at h = {h}": f"{curve}{h}" for h in {*steps[:1], *steps[-1:]}}
-    wanted |= {f"consistency {name}": f"consistency/{name}" for name in ("kl", "energy")}
-    wanted |= {f"value {name}": f"train/{name}" for name in ("q", "critic")}
-    found = {name: per_seed.get(metric, {}) for name, metric in wanted.items()}
-    found["score"] = final.set_index("seed")["final"].to_dict()
+    records = results.records[results.records["cell_id"] == cell.cell_id].sort_values("step")
+    curve = records[records["metric"] == "compounding/policy/median"]
+    found = {
+        f"error at h = {h:.0f}": curve[curve["horizon"] == h]
+        for h in sorted({curve["horizon"].min(), curve["horizon"].max()} if len(curve) else ())
+    }
+    found |= {f"consistency {name}": records[records["metric"] == f"consistency/{name}"] for name in ("kl", "energy")}
+    found |= {f"value {name}": records[records["metric"] == f"train/{name}"] for name in ("q", "critic")}
+    last = {name: rows.groupby("seed")["value"].last() for name, rows in found.items()}
+    last["score"] = final.set_index("seed")["final"]
     kept = {
-        name: {str(seed): float(x) for seed, x in values.items() if math.isfinite(x)} for name, values in found.items()
+        name: {str(seed): float(x) for seed, x in values.items() if math.isfinite(x)} for name, values in last.items()
     }
     return {name: values for name, values in kept.items() if values}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from benchmarks.execution import cell as runner
+from benchmarks.execution.cell import run_cell
 from benchmarks.spec import restore
 from benchmarks.store import Cell, Record, ResultStore
 from core.errors import SpecError
@@ -29,7 +29,7 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     if spec.cell_id != cell.cell_id:
         return f"{cell.cell_id}: this version has other fields; it would be {spec.cell_id}", False
     task = load_task(spec.task, spec.settings.data_options(data_dir))
-    records, origin = runner.run(spec, task, device)
+    records, origin = run_cell(spec, task, device)
     old = _values(cell.records)
     new = _values(records)
     rows = [[*key, value, new.get(key)] for key, value in sorted(old.items()) if new.get(key, key) != value]

@@ -9,7 +9,7 @@ from torch import Tensor
 from core.data import Trajectories, Transitions
 from core.policy import Policy
 from core.random import Streams
-from tasks.base import Simulator, rollout
+from tasks.simulators.base import Simulator, simulate
 
 __all__ = ["SimulatedCounterparts", "gather", "replayed"]
 
@@ -50,7 +50,7 @@ def gather(
     )
     on_policy = None
     if policy is not None:
-        on_policy = rollout(simulator, policy, state, generated.action.shape[2], rng.fork("closed"), greedy=False)
+        on_policy = simulate(simulator, policy, state, generated.action.shape[2], rng.fork("closed"), greedy=False)
     truth = replayed(simulator, state, generated.action)
     valid = generated.valid & exact.to(rng.device)
     return SimulatedCounterparts(generated, truth, one_step, valid, on_policy, state)

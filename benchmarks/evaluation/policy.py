@@ -8,7 +8,8 @@ from torch import Tensor
 from core.policy import Policy
 from core.random import Streams
 from metrics.score import episode_return, normalized_score
-from tasks.base import Task, rollout
+from tasks.base import Task
+from tasks.simulators.base import simulate
 
 __all__ = ["evaluate_policy"]
 
@@ -18,7 +19,7 @@ Values = Iterator[tuple[str, Float[Tensor, " S"]]]
 def evaluate_policy(task: Task, policy: Policy, episodes: int, rng: Streams) -> Values:
     """Mean return of the greedy policy; the same start states at every evaluation of a seed."""
     start = task.simulator.reset(episodes, rng.fork("reset"))
-    episode = rollout(task.simulator, policy, start, task.horizon, rng, greedy=True)
+    episode = simulate(task.simulator, policy, start, task.horizon, rng, greedy=True)
     returns = episode_return(episode.reward, episode.valid).mean(-1)
     yield "return", returns
     if task.score_range:

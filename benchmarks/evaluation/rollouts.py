@@ -30,9 +30,10 @@ from metrics.distribution import energy_distance, halves, sliced_wasserstein
 from metrics.returns import ReturnGap, kept_and_dropped, return_gap
 from models.behaviour import BehaviourConfig
 from models.cache import ModelCache
-from tasks.base import Simulator, Task, rollout
+from tasks.base import Task
+from tasks.simulators.base import Simulator, simulate
 
-__all__ = ["evaluate_rollouts"]
+__all__ = ["Values", "evaluate_rollouts"]
 
 Values = Iterator[tuple[str, Float[Tensor, " S"] | Float[Tensor, "S L"]]]  # curves have one column per step
 
@@ -159,7 +160,7 @@ def _bounds(
     scale = data.obs_std
     length = generated.action.shape[2]
     cap = data_diameter(data.train.obs, scale)
-    nudged = rollout(simulator, policy, pairs.state + _NUDGE, length, rng.fork("closed"), greedy=False)
+    nudged = simulate(simulator, policy, pairs.state + _NUDGE, length, rng.fork("closed"), greedy=False)
 
     def apart(one: Tensor, other: Tensor, valid: Tensor) -> Float[Tensor, "S L"]:
         return over_starts(standardized_error(one, other, scale), valid, cap).mean

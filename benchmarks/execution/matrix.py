@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.execution import cell as runner
+from benchmarks.execution.cell import run_cell
 from benchmarks.execution.lease import Lease, Owner, acquire
 from benchmarks.execution.plan import pretrained
 from benchmarks.execution.provenance import available_memory_mib, provenance
@@ -94,7 +94,7 @@ class Job:
         say(f"{self.label}: seeds {', '.join(map(str, seeds))}")
         task = load_task(spec.task, spec.settings.data_options(self.data_dir))
         with tracking(self.tracker, self.label, spec, self.root) as observe:
-            records, origin = runner.run(spec, task, self.device, store.checkpoint(spec.cell_id), observe)
+            records, origin = run_cell(spec, task, self.device, store.checkpoint(spec.cell_id), observe)
         if not lease.held():
             say(f"{self.label}: another process has taken over meanwhile, its results count")
             return Outcome.HELD

@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,10 @@ from typing import Any
 
 import torch
 
-__all__ = ["available_memory_mib", "peak_memory_mib", "provenance"]
+from core.data import Dataset
+from tasks.base import Task
+
+__all__ = ["available_memory_mib", "inputs", "peak_memory_mib", "provenance"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "h5py", "safetensors", "pydantic")
@@ -29,6 +33,19 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}",
         "threads": torch.get_num_threads(),
+    }
+
+
+def inputs(
+    seeds: Iterable[int], task: Task, data: Dataset, card: Mapping[str, Any], models: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a finished run was made from: seeds, physics, data and pretrained models."""
+    return {
+        "seeds": list(seeds),
+        "physics": task.simulator.physics,
+        "dataset_sha256": data.sha256,
+        "dataset": card,
+        "models": models,
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.execution import cell as runner
+from benchmarks.execution.cell import model_cache
 from benchmarks.execution.matrix import Engine, Job, Outcome
 from benchmarks.execution.plan import needed_models
 from benchmarks.store import ResultStore
@@ -120,7 +120,7 @@ def _fit(job: Job, config: ModelConfig, channel: Channel, *before: None) -> None
     _prepare(job, channel)
     with suppress(Exception):
         task = load_task(job.spec.task, job.spec.settings.data_options(job.data_dir))
-        runner.model_cache(job.spec, job.device).get(config, task.dataset()[0].to(job.device))
+        model_cache(job.spec, job.device).get(config, task.dataset()[0].to(job.device))
 
 
 def _cell(job: Job, channel: Channel, *before: None) -> Outcome:

@@ -1,6 +1,6 @@
 """How updates are run: one operation after the other, or on a GPU as one replayed graph each."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from core.buffer import Mixer
 from core.progress import say
 from core.random import Streams
 
-__all__ = ["Stepper", "cuda_graph", "pays"]
+__all__ = ["Stepper", "capture_on", "cuda_graph", "pays"]
 
 Losses = dict[str, Tensor]
 Work = Callable[[], Losses]
@@ -63,11 +63,31 @@ class Stepper:
         self._batches = batches
         self._noise = noise
         self._capture = capture if isinstance(algorithm, StepwiseAlgorithm) else None
+        self.count = 0  # updates so far
+        self.losses: Losses = {}  # of the last one
         self._seen = dict[Hashable, int]()
         self._replay = dict[Hashable, Work]()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Positions of both streams, the last losses and the number of updates."""
+        streams = {"batches": self._batches.state_dict(), "noise": self._noise.state_dict()}
+        return {**streams, "losses": self.losses, "count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume; the rows of the buffer must have been loaded before."""
+        self._batches.load_state_dict(state["batches"])
+        self._noise.load_state_dict(state["noise"])
+        self.losses = {name: loss.to(self._noise.device) for name, loss in state["losses"].items()}
+        self.count = state["count"]
+        self._mixer.refresh()
+
     def __call__(self) -> Losses:
         """One update; the losses are overwritten by a later one."""
+        self.losses = self._update()
+        self.count += 1
+        return self.losses
+
+    def _update(self) -> Losses:
         if self._capture is None:
             found: Losses = self._algorithm.update(self._state, self._mixer.batch(self._batches), self._noise)
             return found
@@ -89,6 +109,11 @@ class Stepper:
     def _step(self, due: Any) -> Losses:
         found: Losses = self._algorithm.step(self._state, self._mixer.batch(self._batches), self._noise, due)
         return found
+
+
+def capture_on(device: torch.device) -> Capture | None:
+    """How updates are recorded there; None where they run as they are."""
+    return cuda_graph if device.type == "cuda" else None
 
 
 def cuda_graph(work: Work, generators: list[torch.Generator]) -> Work:

@@ -102,8 +102,8 @@ def _run(suite: str, overrides: list[str], device_name: str) -> dict[str, Any]:
     with watch("start"):
         import torch
 
-        from benchmarks.execution import cell as runner
-        from benchmarks.execution import matrix
+        from benchmarks.execution import cell, matrix, resume
+        from benchmarks.execution.costs import Clock
         from benchmarks.speed.timing import machine
         from benchmarks.store import ResultStore
         from benchmarks.suite import cells, load_suite
@@ -128,25 +128,25 @@ def _run(suite: str, overrides: list[str], device_name: str) -> dict[str, Any]:
         (ResultStore, "finish", "records"),
         (ResultStore, "missing", "records"),
         (matrix, "acquire", "records"),
-        (runner, "provenance", "provenance"),
-        (runner, "_identity", "provenance"),
+        (cell, "provenance", "provenance"),
+        (resume, "canonical_json", "provenance"),
         (Mixer, "batch", "batches"),
     ):
         watch.around(owner, name, activity)
-    clocked = runner._Clock.__call__
+    clocked = Clock.__call__
 
     @contextmanager
     def both(self: Any, activity: str) -> Iterator[None]:
         with watch(activity), clocked(self, activity):
             yield
 
-    runner._Clock.__call__ = both  # type: ignore[method-assign]
+    Clock.__call__ = both  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder, fresh_models():
         store = ResultStore(Path(folder))
         if matrix.run_missing([spec], store, device, None, matrix.local(1)):
             raise RuntimeError(f"the cell failed:\n{store.cells()[0].error}")
-    cell = {"cell": spec.cell_id, "seeds": list(spec.seeds), "updates": spec.settings.updates}
-    return {"began": began, **cell, "machine": machine(device), "seconds": watch.stop()}
+    ran = {"cell": spec.cell_id, "seeds": list(spec.seeds), "updates": spec.settings.updates}
+    return {"began": began, **ran, "machine": machine(device), "seconds": watch.stop()}
 
 
 def figures(found: Mapping[str, Any]) -> list[Figure]:

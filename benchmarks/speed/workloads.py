@@ -127,7 +127,7 @@ def _rollout(
     fields = {"iterations": iterations, "model": {"updates": 5}, "reward": few, "dynamics": few}
     generator = build_method("generators", "dydiff", {"preset": preset, **fields})
     rng = Streams((0,), device=device)
-    task = load_task("toy/linear", DataOptions(size=4000))
+    task = load_task("toy/linear", DataOptions(dataset_rows=4000))
     data = task.dataset()[0].to(device)
     fitted = generator.fit(task, data, ModelCache(rng.fork("models")), rng.fork("fit"))
     policy = build_method("algorithms", "td3bc", {}).init(data, rng.fork("policy")).policy

@@ -17,9 +17,10 @@ from torch import Tensor
 from core.policy import UniformPolicy
 from core.progress import progress
 from core.random import Streams
-from tasks.base import Behaviour, Simulator
-from tasks.layout import Rows
+from tasks.base import Behaviour
 from tasks.recipes.policies import LinearPolicy, Policies, load_policies
+from tasks.rows import Rows
+from tasks.simulators.base import Simulator
 from tasks.simulators.locomotion import simulator
 
 __all__ = ["ENV_IDS", "HORIZON", "LEVELS", "SIGMA", "Level", "behaviour", "collect", "expert", "medium", "replay_rows"]

@@ -18,8 +18,8 @@ from jaxtyping import Float64
 from core.policy import UniformPolicy
 from core.progress import progress
 from core.random import Streams
-from tasks.base import rollout
-from tasks.layout import Rows
+from tasks.rows import Rows
+from tasks.simulators.base import simulate
 from tasks.simulators.maze import GOALS, HORIZONS, MAPS, Maze, advance_one, cell_of, free_cells, load_maze
 
 __all__ = ["collect", "controller_returns", "random_returns", "route", "steer"]
@@ -155,5 +155,5 @@ def random_returns(maze: Maze, episodes: int, rng: Streams) -> Float64[np.ndarra
     """What uniformly random actions earn."""
     start = maze.reset(episodes, rng.fork("start"))
     policy = UniformPolicy(maze.action_dim)
-    trajectories = rollout(maze, policy, start, HORIZONS[maze.name], rng, greedy=False)
+    trajectories = simulate(maze, policy, start, HORIZONS[maze.name], rng, greedy=False)
     return trajectories.reward[0].double().sum(-1).cpu().numpy()

@@ -26,8 +26,8 @@ from core.errors import SpecError
 from core.files import atomic, canonical_json, write_json, write_text
 from core.progress import progress, say
 from core.random import Streams
-from tasks.base import Simulator, rollout
 from tasks.recipes.policies import LinearPolicy
+from tasks.simulators.base import Simulator, simulate
 from tasks.simulators.locomotion import simulator
 
 __all__ = ["ARS", "METHODS", "State", "begin", "evaluate", "improve", "iterate", "load", "main", "publish", "train"]
@@ -216,7 +216,7 @@ def evaluate(
     world: Simulator, policy: LinearPolicy, rng: Streams
 ) -> tuple[Float64[Tensor, "P E"], Int64[Tensor, "P E"]]:
     """Raw returns and lengths of greedy episodes of HORIZON steps, EPISODES fresh starts for each of P policies."""
-    path = rollout(world, policy, world.reset(EPISODES, rng.fork("reset")), HORIZON, rng, greedy=True)
+    path = simulate(world, policy, world.reset(EPISODES, rng.fork("reset")), HORIZON, rng, greedy=True)
     return path.reward.double().sum(-1), path.valid.sum(-1)
 
 

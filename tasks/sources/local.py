@@ -20,16 +20,17 @@ from core.errors import DataError, unknown
 from core.files import cache_dir, sha256, write_json
 from core.progress import say
 from core.random import Streams
-from tasks import layout
-from tasks.base import Behaviour, DataOptions, Simulator, Task
-from tasks.layout import Rows
+from tasks import hdf5
+from tasks.base import Behaviour, DataOptions, Source, Task
 from tasks.recipes import locomotion
 from tasks.recipes.maze2d import collect, controller_returns, random_returns
+from tasks.rows import Rows
+from tasks.simulators.base import Simulator
 from tasks.simulators.locomotion import simulator
 from tasks.simulators.maze import HORIZONS, MAPS, Maze
 from tasks.sources.d4rl import reference
 
-__all__ = ["RECIPES", "RECIPE_SEED", "Recipe", "card", "find", "intact", "load", "location", "make", "names"]
+__all__ = ["RECIPES", "RECIPE_SEED", "SOURCE", "Recipe", "card", "find", "intact", "load", "location", "make", "names"]
 
 RECIPE_SEED = 0
 _EPISODES = {"random policy": 200, "waypoint controller": 20}  # behind the returns on a maze2d card
@@ -111,7 +112,7 @@ def load(dataset: str, options: DataOptions) -> Task:
 
     def rows() -> tuple[Rows, str]:
         path = make(dataset, options)
-        return layout.read(path), str(card(path)["sha256"])
+        return hdf5.read(path), str(card(path)["sha256"])
 
     score_range = scale.ref_min, scale.ref_max
     behaviour = recipe.behaviour()
@@ -120,7 +121,7 @@ def load(dataset: str, options: DataOptions) -> Task:
 
 def location(dataset: str, options: DataOptions) -> Path:
     """Where the file is, or would be; its name holds everything that its content depends on."""
-    version = f"v{_recipe(dataset).version}-{options.size}-seed{RECIPE_SEED}-mujoco{mujoco.__version__}"
+    version = f"v{_recipe(dataset).version}-{options.dataset_rows}-seed{RECIPE_SEED}-mujoco{mujoco.__version__}"
     return cache_dir("datasets") / f"{dataset}-{version}.hdf5"
 
 
@@ -142,7 +143,7 @@ def make(dataset: str, options: DataOptions) -> Path:
             path.replace(bad)
             say(f"{path} is not what its card says; put aside as {bad.name} and made again")
         if not path.exists():
-            _make(dataset, options.size, path)
+            _make(dataset, options.dataset_rows, path)
     return path
 
 
@@ -177,7 +178,7 @@ def _recipe(dataset: str) -> Recipe:
 def _make(dataset: str, size: int, path: Path) -> None:
     recipe = _recipe(dataset)
     rows, statistics = recipe.collect(size, Streams((RECIPE_SEED,), f"local/{dataset}"))
-    layout.write(path, rows)
+    hdf5.write(path, rows)
     content = {
         "name": f"local/{dataset}",
         "recipe": recipe.text,
@@ -198,3 +199,6 @@ def _make(dataset: str, size: int, path: Path) -> None:
 def _summary(returns: np.ndarray) -> dict[str, float]:
     error = returns.std(ddof=1) / len(returns) ** 0.5
     return {"mean": float(returns.mean()), "standard_error": float(error), "episodes": len(returns)}
+
+
+SOURCE = Source(names, load, find, card=card)

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from core.errors import unknown
 from core.random import Streams
-from tasks.base import DataOptions, Task
-from tasks.layout import Rows
+from tasks.base import DataOptions, Source, Task
 from tasks.recipes.policies import LinearPolicy
+from tasks.rows import Rows
 
-__all__ = ["LinearSystem", "find", "load", "names"]
+__all__ = ["SOURCE", "LinearSystem", "load", "names"]
 
 HORIZON = 50
 BEHAVIOUR_GAIN = 1 / 3  # share of the optimal gain
@@ -126,11 +126,6 @@ def names() -> list[str]:
     return list(SYSTEMS)
 
 
-def find(dataset: str, options: DataOptions) -> str:
-    """Rows of this source are never on disk."""
-    return "made in memory"
-
-
 def load(dataset: str, options: DataOptions) -> Task:
     """The task `toy/<dataset>`; its score is 0 for uniformly random actions and 100 for the optimal linear policy."""
     if dataset not in names():
@@ -143,7 +138,7 @@ def load(dataset: str, options: DataOptions) -> Task:
         system,
         HORIZON,
         (random, optimal),
-        lambda: _rows(system, dataset, options.size),
+        lambda: _rows(system, dataset, options.dataset_rows),
         options,
         LinearPolicy(
             torch.from_numpy(-BEHAVIOUR_GAIN * system.optimal_gain).float()[None],
@@ -181,3 +176,6 @@ def _rows(system: LinearSystem, dataset: str, size: int) -> tuple[Rows, str]:
         next_obs=flat(path[:, 1:]),
     )
     return rows, hashlib.sha256(b"".join(x.tobytes() for x in (rows.obs, rows.action, rows.reward))).hexdigest()
+
+
+SOURCE = Source(names, load)

@@ -57,7 +57,7 @@ def algorithm(variant: tuple[str, str | None]) -> Algorithm:
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return load_task("toy/linear", DataOptions(size=3000)).dataset()[0]
+    return load_task("toy/linear", DataOptions(dataset_rows=3000)).dataset()[0]
 
 
 def batches(algorithm: Algorithm, data: Dataset, seeds: tuple[int, ...]) -> Any:

@@ -23,7 +23,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, Dataset, floa
     """Runs of several half-trained policies, and their mean return."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path_factory.mktemp("set")))
-        task = load_task("local/halfcheetah-medium-replay", DataOptions(size=20_000))
+        task = load_task("local/halfcheetah-medium-replay", DataOptions(dataset_rows=20_000))
         data, card = task.dataset()
     return task, data, card["return_mean"]
 

@@ -72,7 +72,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    plain = load_task("toy/linear", DataOptions(size=3000))
+    plain = load_task("toy/linear", DataOptions(dataset_rows=3000))
     return replace(plain, simulator=Falling(plain.simulator))
 
 

@@ -18,7 +18,8 @@ from models.diffusion.edm import Sampler
 from models.diffusion.trajectory import TrajectoryDiffusion
 from models.dynamics import EnsembleDynamics
 from models.reward import RewardConfig
-from tasks.base import DataOptions, Task, load_task, rollout
+from tasks.base import DataOptions, Task, load_task
+from tasks.simulators.base import simulate
 from tasks.sources.toy import LinearSystem
 
 SEEDS = (0, 1)
@@ -64,7 +65,7 @@ class Wrong(EnsembleDynamics):
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("toy/linear", DataOptions(size=3000))
+    return load_task("toy/linear", DataOptions(dataset_rows=3000))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_with_exact_dynamics_each_round_makes_one_more_step_true(task: Task, mod
     config = smoke(iterations=rounds, relax=0.0)
     fitted = _Fitted(config, Wrong(), Exact(), None, never(task, data, models), None)
     made = fitted.generate(Linear(), starts(data), 7, Streams(SEEDS))
-    true = rollout(SYSTEM, Linear(), starts(data).double(), 7, Streams(SEEDS), greedy=True)
+    true = simulate(SYSTEM, Linear(), starts(data).double(), 7, Streams(SEEDS), greedy=True)
     error = (made.obs - true.obs).abs().amax((0, 1, 3))
     assert error[: rounds + 1].max() < 1e-6
     assert error[rounds + 1] > 1e-5
@@ -177,7 +178,7 @@ def test_blocks_of_one_step_are_autoregressive(task: Task, models: ModelCache) -
     config = smoke(iterations=1, relax=0.0, block=1)
     fitted = _Fitted(config, Wrong(), Exact(), None, never(task, data, models), None)
     made = fitted.generate(Linear(), starts(data), 6, Streams(SEEDS))
-    true = rollout(SYSTEM, Linear(), starts(data).double(), 6, Streams(SEEDS), greedy=True)
+    true = simulate(SYSTEM, Linear(), starts(data).double(), 6, Streams(SEEDS), greedy=True)
     assert torch.allclose(made.obs, true.obs, atol=1e-5)
     assert made.info["evaluations"].tolist() == [2.0, 2.0]
 

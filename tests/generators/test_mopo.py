@@ -26,7 +26,7 @@ class Pushing:
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("toy/linear", DataOptions(size=3000))
+    return load_task("toy/linear", DataOptions(dataset_rows=3000))
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ SETTINGS = Settings(fidelity_starts=500, fidelity_horizon=3)
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("toy/linear", DataOptions(size=10_000))
+    return load_task("toy/linear", DataOptions(dataset_rows=10_000))
 
 
 @pytest.fixture(scope="module")

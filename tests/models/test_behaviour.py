@@ -15,7 +15,7 @@ def test_the_fitted_density_is_nearly_the_true_one(toy: Dataset) -> None:
     rng = Streams((0, 1))
     model = config.init(4, 2, rng.fork("init"))
     config.fit(model, toy, rng.fork("fit"))
-    truth = load_task("toy/linear", DataOptions(size=1000)).behaviour
+    truth = load_task("toy/linear", DataOptions(dataset_rows=1000)).behaviour
     assert truth is not None
     rows = toy.heldout.transitions()[0]
     obs = rows.obs.expand(2, *rows.obs.shape)

@@ -170,7 +170,7 @@ def test_each_member_is_scored_along_its_own_path_until_the_episode_ends(toy: Da
 
 @pytest.mark.slow
 def test_tuning_lowers_the_error_after_many_steps_at_the_same_number_of_updates(toy: Dataset) -> None:
-    task = load_task("toy/linear", DataOptions(size=4000))
+    task = load_task("toy/linear", DataOptions(dataset_rows=4000))
     action = toy.heldout.action[None, :, :8]
     start = toy.heldout.obs[None, :, 0]
     truth = task.simulator.observe(task.simulator.replay(toy.heldout_state[:, 0], action[0])).float()

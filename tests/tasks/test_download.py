@@ -14,7 +14,8 @@ from core.errors import DataError
 from core.files import sha256
 from tasks import download
 from tasks.download import fetch
-from tasks.layout import Rows, write
+from tasks.hdf5 import write
+from tasks.rows import Rows
 
 
 def altered(content: bytes) -> bytes:

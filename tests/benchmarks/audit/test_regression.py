@@ -1,13 +1,15 @@
 """Verdicts on quality, speed and memory; and that the whole command notices a bug."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import run_bench
-from benchmarks.audit import regression as check
-from benchmarks.audit.regression import compare, table
+from benchmarks.audit import regression
+from benchmarks.audit.regression import compare, hot_paths, table
+from core.errors import SpecError
 
 OLD = {"0": 10.0, "1": 12.0, "2": 11.0, "3": 9.0, "4": 13.0}
 
@@ -18,6 +20,14 @@ def found(speed: float = 1.0, memory: float = 100.0, **quality: dict[str, float]
         "speed": {"sampler": speed},
         "memory": {"largest": memory},
     }
+
+
+def timings(folder: Path, seconds: float) -> Path:
+    """A file as pytest-benchmark writes it, of a hot path whose reference workload takes two seconds."""
+    path = {"name": "test_update[td3bc]", "stats": {"min": seconds}, "extra_info": {"reference": 2.0}}
+    file = folder / "hot_paths.json"
+    file.write_text(json.dumps({"benchmarks": [path]}))
+    return file
 
 
 @pytest.mark.parametrize(
@@ -57,13 +67,30 @@ def test_speed_and_memory_are_ratios() -> None:
     assert "sampler" not in table(compare(found(), found()))
 
 
-def test_the_command_keeps_a_baseline_passes_twice_and_notices_shuffled_actions(
+def test_speed_is_compared_only_if_it_was_measured() -> None:
+    unmeasured = found()
+    del unmeasured["speed"]
+    assert [v.cell for v in compare(found(), unmeasured)] == ["largest", "toy / mopo"]
+
+
+def test_hot_paths_are_ratios_to_the_reference(tmp_path: Path) -> None:
+    assert hot_paths(timings(tmp_path, seconds=3.0)) == {"update[td3bc]": 1.5}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"benchmarks": [{"name": "test_update", "stats": {"min": 1.0}}]}'])
+def test_other_files_are_not_taken_for_hot_paths(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    with pytest.raises(SpecError, match=r"--speed must be a file that `make bench-ci` wrote, got .*other\.json"):
+        hot_paths(file)
+
+
+def test_the_command_notices_shuffled_actions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from generators import ensemble
 
-    monkeypatch.setattr(check, "BASELINES", tmp_path)
-    monkeypatch.setattr(check, "measure", lambda: {"sampler": 1.0})
+    monkeypatch.setattr(regression, "BASELINES", tmp_path)
     (tmp_path / "tiny.toml").write_text(
         'extends = "smoke"\ngenerators = ["ensemble"]\nupdates = 20\nevaluate_every = 10\nfidelity_starts = 16\n'
         "dataset_rows = 1000\n[ensemble]\nrollouts = 20\ndynamics.max_updates = 60\n"
@@ -71,11 +98,15 @@ def test_the_command_keeps_a_baseline_passes_twice_and_notices_shuffled_actions(
     command = ["check", str(tmp_path / "tiny.toml")]
     assert run_bench.main(command) == 2
     assert "must have a baseline to be checked: make one with --update" in capsys.readouterr().err
-    assert run_bench.main([*command, "--update"]) == 0
+    assert run_bench.main([*command, "--update", "--speed", str(timings(tmp_path, seconds=3.0))]) == 0
     assert "first baseline" in capsys.readouterr().out
-    for _ in range(2):
-        assert run_bench.main(command) == 0
-        assert "equal" in capsys.readouterr().out
+    assert run_bench.main([*command, "--update"]) == 0
+    assert (regression.load(command[1]) or {})["speed"] == {"update[td3bc]": 1.5}
+    assert "speed was not compared" in capsys.readouterr().out
+    assert run_bench.main([*command, "--speed", str(timings(tmp_path, seconds=2.0))]) == 0
+    assert "equal" in capsys.readouterr().out
+    assert run_bench.main([*command, "--speed", str(timings(tmp_path, seconds=9.0))]) == 1
+    assert "update[td3bc]" in capsys.readouterr().out
     right = ensemble._Fitted._rollout
 
     def shuffled(*arguments: Any) -> Any:

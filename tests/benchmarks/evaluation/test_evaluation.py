@@ -16,8 +16,9 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.random import Streams
 from generators.base import start_states
-from tasks.base import DataOptions, Task, load_task, rollout
+from tasks.base import DataOptions, Task, load_task
 from tasks.recipes.policies import LinearPolicy
+from tasks.simulators.base import simulate
 from tasks.sources.toy import LinearSystem
 
 SYSTEM = LinearSystem()
@@ -78,7 +79,7 @@ class Told(Exact):
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("toy/linear", DataOptions(size=60_000))
+    return load_task("toy/linear", DataOptions(dataset_rows=60_000))
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +234,7 @@ def test_known_noise_gives_its_closed_form_open_loop_and_locally(task: Task, dat
 
 def test_the_simulator_itself_is_at_the_floor_and_shuffled_actions_are_last() -> None:
     """On a simulator with contacts, where nothing has a closed form."""
-    task = load_task("local/hopper-random", DataOptions(size=3000))
+    task = load_task("local/hopper-random", DataOptions(dataset_rows=3000))
     data, _ = task.dataset()
     settings = Settings(fidelity_starts=40, fidelity_horizon=8)
 
@@ -244,13 +245,13 @@ def test_the_simulator_itself_is_at_the_floor_and_shuffled_actions_are_last() ->
         def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
             state, exact = task.simulator.restore(start)
             assert exact.all()
-            generated = rollout(task.simulator, policy, state, length, rng, greedy=True)
+            generated = simulate(task.simulator, policy, state, length, rng, greedy=True)
             return replace(generated, action=generated.action.roll(1, 1)) if self.shuffled else generated
 
     @dataclass(frozen=True)
     class Still:
         def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
-            generated = rollout(task.simulator, policy, task.simulator.restore(start)[0], length, rng, greedy=True)
+            generated = simulate(task.simulator, policy, task.simulator.restore(start)[0], length, rng, greedy=True)
             return replace(generated, obs=start[:, :, None].expand_as(generated.obs))
 
     def error(fitted: Any) -> np.ndarray:

@@ -108,7 +108,7 @@ def test_numbers_are_the_same_and_the_tracker_is_told_all_of_them(
         assert steps == sorted(steps)
         told = {(step, name): value for step, values in tracker.logged for name, value in values.items()}
         (stored,) = [other for other in ResultStore(tmp_path / "tracked").cells() if other.cell_id == cell.cell_id]
-        for seed, step, metric, value in stored.records:
+        for seed, step, metric, value, _ in stored.records:
             if value is not None:
                 assert told[step, f"seed{seed}/{metric}"] == value, metric
         one, two = (told[6, f"seed{seed}/return"] for seed in (0, 1))

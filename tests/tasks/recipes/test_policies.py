@@ -123,7 +123,7 @@ def test_smoothed_density_of_uniform_actions_integrates_to_one() -> None:
 
 def test_only_sets_of_one_policy_have_a_known_behaviour() -> None:
     def kind(name: str) -> str:
-        return type(load_task(f"local/{name}", DataOptions(size=100)).behaviour).__name__
+        return type(load_task(f"local/{name}", DataOptions(dataset_rows=100)).behaviour).__name__
 
     assert [kind(f"hopper-{level}") for level in ("random", "medium", "expert")] == [
         "UniformPolicy",

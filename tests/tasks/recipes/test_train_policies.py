@@ -14,7 +14,6 @@ from torch import Tensor
 
 from core.errors import SpecError
 from core.random import Streams
-from tasks.base import Simulator
 from tasks.recipes import train_policies
 from tasks.recipes.policies import LinearPolicy, load_policies
 from tasks.recipes.train_policies import (
@@ -31,6 +30,7 @@ from tasks.recipes.train_policies import (
     spread,
     train,
 )
+from tasks.simulators.base import Simulator
 from tasks.simulators.locomotion import simulator
 from tasks.sources.toy import BEHAVIOUR_GAIN, LinearSystem
 

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 from core.errors import DataError, SpecError
 from core.policy import UniformPolicy
 from core.random import Streams
-from tasks.base import Simulator, rollout
+from tasks.simulators.base import Simulator, simulate
 from tasks.simulators.gym import GymSimulator
 
 
@@ -46,7 +46,7 @@ def test_rollout_is_reproducible_seed_by_seed() -> None:
 
     def run(seeds: tuple[int, ...]):
         rng = Streams(seeds)
-        return rollout(sim, UniformPolicy(1), sim.reset(3, rng.fork("reset")), 30, rng, greedy=False)
+        return simulate(sim, UniformPolicy(1), sim.reset(3, rng.fork("reset")), 30, rng, greedy=False)
 
     path = run((0, 1))
     again = run((0, 1))

@@ -16,8 +16,8 @@ from torch import Tensor
 from core.errors import SpecError
 from core.policy import UniformPolicy
 from core.random import Streams
-from tasks.base import Simulator, rollout
-from tasks.simulators import batched_mujoco as stepping
+from tasks.simulators import batched_mujoco
+from tasks.simulators.base import Simulator, simulate
 from tasks.simulators.locomotion import ENVIRONMENTS, Locomotion, simulator
 
 EVERY = pytest.mark.parametrize("env_id", sorted(ENVIRONMENTS))
@@ -264,7 +264,7 @@ def test_rows_do_not_know_of_each_other(env_id: str, monkeypatch: pytest.MonkeyP
         assert torch.equal(whole[seed, row], sim.replay(state[seed, row], action[seed, row]))
         alone = sim.step(state[seed, row], action[seed, row, 0], None)
         assert all(torch.equal(part[seed, row], one) for part, one in zip(stepped, alone, strict=True))
-    monkeypatch.setattr(stepping, "_BUFFER", 1)
+    monkeypatch.setattr(batched_mujoco, "_BUFFER", 1)
     assert torch.equal(whole, sim.replay(state, action))
     assert torch.equal(state, kept[0])
     assert torch.equal(action, kept[1])
@@ -353,7 +353,7 @@ def test_random_policy_earns_in_a_rollout_what_it_earns_in_gymnasium() -> None:
     sim = simulator("Hopper-v4")
     count = 200
     rng = Streams((0, 1))
-    path = rollout(sim, UniformPolicy(3), sim.reset(count // 2, rng.fork("reset")), 1000, rng, greedy=False)
+    path = simulate(sim, UniformPolicy(3), sim.reset(count // 2, rng.fork("reset")), 1000, rng, greedy=False)
     ours = path.valid.sum(-1).double().flatten().numpy(), path.reward.double().sum(-1).flatten().numpy()
     assert path.terminated.any(-1).all()  # nobody is still hopping
     assert torch.equal(path.valid.sum(-1) - 1, path.terminated.int().argmax(-1))
@@ -400,7 +400,7 @@ def test_models_with_more_state_are_refused() -> None:
              <actuator><general joint="j" dyntype="filter"/></actuator></mujoco>"""
     model = mujoco.MjModel.from_xml_string(xml)
     with pytest.raises(ValueError, match="no state besides"):
-        stepping.advance(model, torch.zeros(1, 2).double(), torch.zeros(1, 1, 1).double(), 1)
+        batched_mujoco.advance(model, torch.zeros(1, 2).double(), torch.zeros(1, 1, 1).double(), 1)
 
 
 def test_a_simulator_is_its_row_of_the_table() -> None:

@@ -11,8 +11,8 @@ import torch
 
 from core.errors import SpecError
 from core.random import Streams
-from tasks.base import Simulator
 from tasks.recipes.maze2d import collect, random_returns
+from tasks.simulators.base import Simulator
 from tasks.simulators.maze import GOALS, HORIZONS, MAPS, Maze, advance_one, cell_of, free_cells, load_maze
 from tasks.sources.d4rl import reference
 

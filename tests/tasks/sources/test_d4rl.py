@@ -14,7 +14,8 @@ from core.errors import DataError, SpecError
 from core.files import sha256
 from tasks import download
 from tasks.base import DataOptions, load_task
-from tasks.layout import Rows, write
+from tasks.hdf5 import write
+from tasks.rows import Rows
 from tasks.sources import d4rl
 
 

@@ -19,7 +19,7 @@ from core.errors import DataError, SpecError
 from tasks.base import DataOptions, load_task, task_names
 from tasks.simulators.gym import GymSimulator
 from tasks.simulators.locomotion import Locomotion
-from tasks.sources import minari as source
+from tasks.sources.minari import _flat, names
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
 
@@ -117,7 +117,7 @@ def test_observations_are_flattened_as_gymnasium_does() -> None:
         "at": tuple(np.stack([sample["at"][part] for sample in samples]) for part in (0, 1)),
     }
     expected = np.stack([spaces.flatten(space, sample) for sample in samples])
-    assert np.array_equal(source._flat(space, stacked), expected)
+    assert np.array_equal(_flat(space, stacked), expected)
 
 
 def test_discrete_actions_are_refused_by_name() -> None:
@@ -225,7 +225,7 @@ def test_files_that_lead_elsewhere(folder: Path, plant: Callable[[h5py.Group, Pa
 
 
 def test_names_that_cannot_be(folder: Path) -> None:
-    assert source.names() == []  # no folder yet, and asking does not make one
+    assert names() == []  # no folder yet, and asking does not make one
     assert not folder.exists()
     with pytest.raises(SpecError, match="minari dataset must be one of"):
         load_task("minari/../../etc-v0", DataOptions())
@@ -244,8 +244,8 @@ def test_a_set_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(source, "find_spec", lambda name: None if name == "minari" else find_spec(name))
-    assert source.names() == []
+    monkeypatch.setattr("tasks.sources.minari.find_spec", lambda name: None if name == "minari" else find_spec(name))
+    assert names() == []
     with pytest.raises(SpecError, match=r"needs the package minari: pip install rolloutbench\[minari\]"):
         load_task("minari/a/b-v0", DataOptions())
 

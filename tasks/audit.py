@@ -1,29 +1,26 @@
-"""What datasets there are, where they lie, and whether they are what they should be: behind `run_bench.py data`."""
+"""Whether a dataset is what it should be: its bytes, the structure of its episodes, and a replay in the simulator."""
 
-import json
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
-from tabulate import tabulate
+from jaxtyping import Float, Int
 
 from core.errors import DataError, SpecError
 from core.files import sha256
-from tasks import layout
-from tasks.base import SOURCES, DataOptions, Simulator, Task, load_task
-from tasks.layout import Rows
+from tasks.base import DataOptions, Task, find_source
+from tasks.rows import Rows, ended_episodes, episodes, following
+from tasks.simulators.base import Simulator
+from tasks.split import simulator_state
 
-__all__ = ["broken_rules", "describe", "examine", "inspect", "obtain", "replayed", "verify"]
+__all__ = ["broken_rules", "card", "examine", "replayed"]
 
 REPLAYED = 1000  # rows drawn for the replay
 TOLERANCE = 1e-6  # times 1 + |value|: eight times the rounding of float32, in which what is compared was stored
 _REPLAY_SEED = 0
-_ORIGINS = {"make": ("local", "toy"), "fetch": ("d4rl", "minari")}
 _STORED = {  # on disk, in every file that was made here
     "observations": "float32",
     "actions": "float32",
@@ -36,78 +33,44 @@ _STORED = {  # on disk, in every file that was made here
 }
 
 
-def describe(options: DataOptions) -> str:
-    """A table of every dataset known without a network."""
-    rows = []
-    for source in SOURCES:
-        module = import_module(f"tasks.sources.{source}")
-        rows += [[f"{source}/{name}", module.find(name, options) or "not here yet"] for name in module.names()]
-    return tabulate(rows, ["task", "on this machine"], tablefmt="simple")
-
-
-def obtain(name: str, options: DataOptions, action: str) -> str:
-    """Make a set here or fetch it, then inspect it.
-
-    Raises:
-        SpecError: no such task, or one that does not come into being that way.
-        DataError: it cannot be had.
-    """
-    if name.partition("/")[0] not in _ORIGINS[action]:
-        sources = " or ".join(f"{source}/" for source in _ORIGINS[action])
-        raise SpecError(f"data {action} must be given a task of {sources}, got {name!r}")
-    return inspect(name, options)
-
-
-def verify(name: str, options: DataOptions) -> str:
-    """`examine` as JSON text.
-
-    Raises:
-        SpecError: no such task.
-        DataError: the file is not here, or is not what it should be.
-    """
-    return json.dumps(examine(name, options), indent=2)
-
-
-def inspect(name: str, options: DataOptions) -> str:
-    """Read it as a run would, with every check; returns its card: episodes, split, returns, clipped states, checksum.
-
-    Raises:
-        SpecError: no such task.
-        DataError: the file cannot be had or is damaged.
-    """
-    return json.dumps(_card(load_task(name, options)), indent=2)
+def card(task: Task) -> dict[str, Any]:
+    """What a run would read of a task: checksum, physics, and the card of the split. Raises: DataError."""
+    data, split = task.dataset()
+    return {"task": task.name, "sha256": data.sha256, "physics": task.simulator.physics, **split}
 
 
 def examine(name: str, options: DataOptions) -> dict[str, Any]:
-    """What `inspect` says of a set on this machine, its episodes, the rules it breaks, and its error in a replay.
+    """The card of a set on this machine, its episodes, the rules it breaks, and its error in a replay.
 
-    Nothing is made or fetched. A set of local/ must have the bytes that its card promises, break no rule and replay
+    Nothing is made or fetched. A file made here must have the bytes that its card promises, break no rule and replay
     within `TOLERANCE`. Of other sources broken rules and errors are only reported: their physics may be another
     version's, some published files are known to break a rule, and the toy's process noise is in no file.
     `inexact_obs_share` counts rows whose observation alone does not give the simulator's state.
 
     Raises:
         SpecError: no such task.
-        DataError: the file is not here, is damaged, or (local/) breaks a rule; names the file, the rule and the rows.
+        DataError: the file is not here, is damaged, or (made here) breaks a rule; names file, rule and rows.
     """
-    source, _, dataset = name.partition("/")
-    found: Any = None
-    if source in SOURCES and (found := import_module(f"tasks.sources.{source}").find(dataset, options)) is None:
-        raise DataError(f"{name} is not on this machine; `data make` or `data fetch` gets it")
-    task = load_task(name, options)
-    if source == "local":
-        _require_file(found, import_module("tasks.sources.local").card(found), task.simulator)
+    source, dataset = find_source(name)
+    path = source.find and source.find(dataset, options)
+    if source.find and path is None:
+        raise DataError(f"{name} is not on this machine; `data {source.origin}` gets it")
+    task = source.load(dataset, options)
+    if source.card and path:
+        _require_file(path, source.card(path), task.simulator)
     rows, digest = task.rows()
     broken = broken_rules(rows, task.simulator, task.horizon)
     replay, wrong = replayed(rows, task.simulator)
-    if source == "local":
+    if source.card:
         for broken_rule, index in broken.items():
-            _refuse(index, f"{found}: {broken_rule}")
+            _refuse(index, f"{path}: {broken_rule}")
         rule = f"a replay must give terminal, next_obs and reward to {TOLERANCE:g} (1 + |value|)"
-        _refuse(wrong, f"{found}: {rule}, got errors up to {replay['next_obs']['max']} and {replay['reward']['max']}")
+        _refuse(wrong, f"{path}: {rule}, got errors up to {replay['next_obs']['max']} and {replay['reward']['max']}")
+    lengths, returns = ended_episodes(rows)
     return {
-        **_card(replace(task, rows=lambda: (rows, digest))),
-        **_episode_card(rows),
+        **card(replace(task, rows=lambda: (rows, digest))),
+        "length_mean": float(lengths.mean()),
+        "return_quantiles": {f"{share:g}": float(np.quantile(returns, share)) for share in (0.1, 0.5, 0.9)},
         "inexact_obs_share": 1 - float(task.simulator.restore(torch.from_numpy(rows.obs))[1].double().mean()),
         "broken_rules": {rule: {"rows": len(index), "first": int(index[0])} for rule, index in broken.items()},
         "replay": replay,
@@ -121,7 +84,7 @@ def broken_rules(rows: Rows, simulator: Simulator, horizon: int) -> dict[str, In
     termination rule disagree on an observation, a step from the row's exact state decides: the observation is rounded,
     and clipped velocities hide a clause of Hopper's rule.
     """
-    starts, stops = layout.episodes(rows)
+    starts, stops = episodes(rows)
     rules = {
         "terminals and timeouts must not both be set": np.flatnonzero(rows.terminal & rows.timeout),
         f"an episode must have at most {horizon} rows": starts[stops - starts > horizon],
@@ -149,10 +112,10 @@ def replayed(rows: Rows, simulator: Simulator, count: int = REPLAYED) -> tuple[d
     drawn, but their state is not known exactly or their next observation not at all; on `stuck` ones the simulator
     gives up.
     """
-    known, next_obs = _following(rows)
+    known, next_obs = following(rows, episodes(rows)[1])
     total = len(rows.reward)
     drawn = np.sort(np.random.default_rng(_REPLAY_SEED).choice(total, min(count, total), replace=False))
-    state, exact = layout.simulator_state(rows, simulator, drawn)
+    state, exact = simulator_state(rows, simulator, drawn)
     usable = exact & torch.from_numpy(known[drawn])
     index = drawn[usable.numpy()]
     if len(index):
@@ -180,33 +143,16 @@ def replayed(rows: Rows, simulator: Simulator, count: int = REPLAYED) -> tuple[d
     return report, index[~near]
 
 
-def _card(task: Task) -> dict[str, Any]:
-    data, card = task.dataset()
-    return {"task": task.name, "sha256": data.sha256, "physics": task.simulator.physics, **card}
-
-
-def _episode_card(rows: Rows) -> dict[str, Any]:
-    """Length and return of the episodes that ended, if any did."""
-    starts, stops = layout.episodes(rows)
-    ended = (rows.terminal | rows.timeout)[stops - 1]
-    ended |= ~ended.any()
-    returns = np.add.reduceat(rows.reward, starts, dtype=np.float64)[ended]
-    return {
-        "length_mean": float((stops - starts)[ended].mean()),
-        "return_quantiles": {f"{share:g}": float(np.quantile(returns, share)) for share in (0.1, 0.5, 0.9)},
-    }
-
-
-def _require_file(path: Path, card: dict[str, Any], simulator: Simulator) -> None:
+def _require_file(path: Path, promised: dict[str, Any], simulator: Simulator) -> None:
     """The bytes that the card promises, and arrays as they are written here. Raises: DataError."""
-    if (actual := sha256(path)) != card.get("sha256"):
-        raise DataError(f"{path}: sha256 must be the one on its card, {card.get('sha256')}, got {actual}")
+    if (actual := sha256(path)) != promised.get("sha256"):
+        raise DataError(f"{path}: sha256 must be the one on its card, {promised.get('sha256')}, got {actual}")
     half = simulator.restore(torch.zeros(simulator.obs_dim))[0].shape[-1] // 2  # qpos and qvel are of one length
     columns = {"observations": simulator.obs_dim, "next_observations": simulator.obs_dim}
     columns |= {"actions": simulator.action_dim, "infos/qpos": half, "infos/qvel": half}
     with h5py.File(path, "r", locking="best-effort") as file:
         for key, dtype in _STORED.items():
-            wanted = dtype, (card["size"], columns[key]) if key in columns else (card["size"],)
+            wanted = dtype, (promised["size"], columns[key]) if key in columns else (promised["size"],)
             got = (str(file[key].dtype), file[key].shape) if key in file else None
             if got != wanted:
                 raise DataError(f"{path}: {key} must have dtype and shape {wanted}, got {got}")
@@ -218,18 +164,9 @@ def _refuse(index: Int[np.ndarray, " M"], complaint: str) -> None:
         raise DataError(f"{complaint}; broken by {len(index)} rows: {', '.join(map(str, index[:10]))}{more}")
 
 
-def _following(rows: Rows) -> tuple[Bool[np.ndarray, " N"], Float32[np.ndarray, "N O"]]:
-    """Whether a row's next observation is known, and what it is: stored, or the following row of the same episode."""
-    known = np.ones(len(rows.reward), bool)
-    if rows.next_obs is not None:
-        return known, rows.next_obs
-    known[layout.episodes(rows)[1] - 1] = False
-    return known, np.roll(rows.obs, -1, 0)
-
-
 def _misjudged(rows: Rows, simulator: Simulator) -> Int[np.ndarray, " M"]:
     """Rows whose terminal flag is not what the environment says of them; none where it has no rule to say it by."""
-    known, next_obs = _following(rows)
+    known, next_obs = following(rows, episodes(rows)[1])
     obs = torch.from_numpy(rows.obs)
     action = torch.from_numpy(rows.action)
     try:
@@ -237,7 +174,7 @@ def _misjudged(rows: Rows, simulator: Simulator) -> Int[np.ndarray, " M"]:
     except SpecError:
         return np.array([], int)
     suspect = np.flatnonzero(known & (says != rows.terminal))
-    state, exact = layout.simulator_state(rows, simulator, suspect)
+    state, exact = simulator_state(rows, simulator, suspect)
     if exact.any():
         judged = suspect[exact.numpy()]
         says[judged] = simulator.step(state[exact], action[judged], None)[2].numpy()

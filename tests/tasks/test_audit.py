@@ -1,6 +1,5 @@
-"""`data verify`: sound sets pass with a report, and every fault is refused by file, rule and row."""
+"""Sound sets pass with a report, and every fault is refused by file, rule and row."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,40 +11,27 @@ import torch
 
 from core.errors import DataError
 from core.files import sha256, write_json
-from tasks import layout
+from tasks import hdf5
+from tasks.audit import TOLERANCE, broken_rules, examine, replayed
 from tasks.base import DataOptions, load_task
-from tasks.catalogue import TOLERANCE, broken_rules, examine, replayed, verify
-from tasks.layout import Rows
-from tasks.recipes.describe_sets import tables
+from tasks.rows import Rows, episodes
 from tasks.simulators.locomotion import simulator
 from tasks.sources import local
-from tasks.sources.local import card, location, make
+from tasks.sources.local import card
 
-SMALL = DataOptions(size=400)
+SMALL = DataOptions(dataset_rows=400)
 NAME = "local/hopper-random"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One small set of hopper, made once; tests work on copies."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path_factory.mktemp("made")))
-        return make("hopper-random", SMALL)
-
-
 @pytest.fixture
-def path(whole: Path) -> Path:
-    """A copy in the cache of this test, with its card."""
-    copy = location("hopper-random", SMALL)
-    copy.write_bytes(whole.read_bytes())
-    copy.with_suffix(".json").write_bytes(whole.with_suffix(".json").read_bytes())
-    return copy
+def path(hopper_set: Path) -> Path:
+    return hopper_set
 
 
 def rewrite(path: Path, change: Callable[[Rows], Rows]) -> None:
     """The file with other rows, and a card that vouches for them: only a look at the rows can tell."""
     content = card(path)
-    layout.write(path, change(layout.read(path)))
+    hdf5.write(path, change(hdf5.read(path)))
     write_json(path.with_suffix(".json"), content | {"sha256": sha256(path)})
 
 
@@ -60,13 +46,13 @@ def altered(key: str, row: int | tuple[int, int], value: object) -> Callable[[Ro
 
 def inner(rows: Rows) -> int:
     """A row in the middle of an episode."""
-    starts, stops = layout.episodes(rows)
+    starts, stops = episodes(rows)
     longest = int((stops - starts).argmax())
     return int(starts[longest] + stops[longest]) // 2
 
 
 def test_a_sound_set_passes_with_a_report(path: Path) -> None:
-    report = json.loads(verify(NAME, SMALL))
+    report = examine(NAME, SMALL)
     assert (report["task"], report["rows"], report["sha256"]) == (NAME, 400, sha256(path))
     assert report["broken_rules"] == {}
     replay = report["replay"]
@@ -74,8 +60,8 @@ def test_a_sound_set_passes_with_a_report(path: Path) -> None:
     assert 0 < replay["next_obs"]["median"] < replay["next_obs"]["max"] < 10 * TOLERANCE
     assert replay["next_obs_in_std"]["max"] < 10 * TOLERANCE
     assert replay["reward"]["max"] < 10 * TOLERANCE
-    rows = layout.read(path)
-    starts, stops = layout.episodes(rows)
+    rows = hdf5.read(path)
+    starts, stops = episodes(rows)
     finished = stops[rows.terminal[stops - 1]]
     pay = [rows.reward[start:stop].sum(dtype=np.float64) for start, stop in zip(starts, finished, strict=False)]
     assert report["return_quantiles"]["0.5"] == pytest.approx(np.median(pay))
@@ -88,7 +74,7 @@ def test_a_flipped_byte_is_refused_and_nothing_is_remade(path: Path) -> None:
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(DataError, match=rf"{path.name}: sha256 must be the one on its card, \w+, got \w+"):
-        verify(NAME, SMALL)
+        examine(NAME, SMALL)
     assert path.read_bytes() == damaged
 
 
@@ -100,58 +86,58 @@ def test_other_types_and_shapes_are_refused(path: Path) -> None:
         file["rewards"] = rewards
     write_json(path.with_suffix(".json"), content | {"sha256": sha256(path)})
     with pytest.raises(DataError, match=r"rewards must have dtype and shape \('float32', \(400,\)\), got \('float64'"):
-        verify(NAME, SMALL)
+        examine(NAME, SMALL)
 
 
 def test_a_shifted_next_observation_is_refused(path: Path) -> None:
-    row = inner(layout.read(path))
+    row = inner(hdf5.read(path))
     rewrite(path, lambda rows: altered("next_obs", row, rows.next_obs[row - 1])(rows))  # type: ignore[index]
     rule = "next_observations must be the following row's observations"
     with pytest.raises(DataError, match=rf"{path.name}: {rule} within an episode; broken by 1 rows: {row}$"):
-        verify(NAME, SMALL)
+        examine(NAME, SMALL)
 
 
 def test_a_terminal_of_nobody_who_fell_is_refused(path: Path) -> None:
-    row = inner(layout.read(path))
+    row = inner(hdf5.read(path))
     rewrite(path, altered("terminal", row, True))
     with pytest.raises(DataError, match=rf"a terminal must satisfy .* termination rule; broken by 1 rows: {row}$"):
-        verify(NAME, SMALL)
+        examine(NAME, SMALL)
 
 
 def test_a_fall_without_a_terminal_is_refused(path: Path) -> None:
-    row = int(np.flatnonzero(layout.read(path).terminal)[3])
+    row = int(np.flatnonzero(hdf5.read(path).terminal)[3])
     rewrite(path, lambda rows: altered("terminal", row, False)(altered("timeout", row, True)(rows)))
     with pytest.raises(DataError, match=rf"no terminal must not satisfy .*; broken by 1 rows: {row}$"):
-        verify(NAME, SMALL)
+        examine(NAME, SMALL)
 
 
 def test_both_flags_are_refused(path: Path) -> None:
-    row = int(np.flatnonzero(layout.read(path).terminal)[0])
+    row = int(np.flatnonzero(hdf5.read(path).terminal)[0])
     rewrite(path, altered("timeout", row, True))
     with pytest.raises(DataError, match=rf"must not both be set; broken by 1 rows: {row}$"):
-        verify(NAME, SMALL)
+        examine(NAME, SMALL)
 
 
 def test_a_state_of_another_row_is_refused(path: Path) -> None:
-    row = inner(layout.read(path))
+    row = inner(hdf5.read(path))
     rewrite(path, lambda rows: altered("qpos", row, rows.qpos[row - 1])(rows))  # type: ignore[index]
     with pytest.raises(DataError, match=rf"qvel must look like observations; broken by 1 rows: {row}$"):
-        verify(NAME, SMALL)
+        examine(NAME, SMALL)
 
 
 @pytest.mark.parametrize("key", ["action", "reward"])
 def test_a_tampered_action_or_reward_is_noticed_by_the_replay(path: Path, key: str) -> None:
-    row = inner(layout.read(path))
+    row = inner(hdf5.read(path))
     rewrite(path, lambda rows: altered(key, row, getattr(rows, key)[row] * 0.999)(rows))
     with pytest.raises(
         DataError, match=rf"a replay must give terminal, next_obs and reward .* broken by 1 rows: {row}$"
     ):
-        verify(NAME, SMALL)
+        examine(NAME, SMALL)
 
 
 def test_an_episode_beyond_the_horizon_is_a_broken_rule(path: Path) -> None:
-    rows = layout.read(path)
-    starts, stops = layout.episodes(rows)
+    rows = hdf5.read(path)
+    starts, stops = episodes(rows)
     longest = int((stops - starts).max())
     assert broken_rules(rows, simulator("Hopper-v4"), longest) == {}
     ((rule, first),) = broken_rules(rows, simulator("Hopper-v4"), longest - 1).items()
@@ -186,7 +172,7 @@ def test_a_fall_that_clipping_hides_is_judged_by_the_state() -> None:
 
 
 def test_without_stored_states_clipped_rows_are_excluded_from_the_replay(path: Path) -> None:
-    rows = layout.read(path)
+    rows = hdf5.read(path)
     world = simulator("Hopper-v4")
     clipped = altered("obs", (3, 10), 10.0)(rows)
     report, wrong = replayed(replace(clipped, qpos=None, qvel=None), world)
@@ -194,7 +180,7 @@ def test_without_stored_states_clipped_rows_are_excluded_from_the_replay(path: P
     assert report["next_obs"]["median"] < 1e-4  # a state in float32, at x = 0
     assert len(wrong) == report["mismatches"]
     report, _ = replayed(replace(rows, next_obs=None), world)
-    assert report["excluded"] == len(layout.episodes(rows)[1])
+    assert report["excluded"] == len(episodes(rows)[1])
     report, _ = replayed(rows, world, count=50)
     assert report["rows"] == 50 == replayed(rows, world, count=50)[0]["rows"]
 
@@ -202,7 +188,7 @@ def test_without_stored_states_clipped_rows_are_excluded_from_the_replay(path: P
 @pytest.mark.parametrize("name", ["local/maze2d-umaze", "local/halfcheetah-random", "local/walker2d-medium"])
 def test_other_local_sets_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_EPISODES", {"random policy": 2, "waypoint controller": 2})
-    tiny = DataOptions(size=100)
+    tiny = DataOptions(dataset_rows=100)
     load_task(name, tiny).rows()
     replay = examine(name, tiny)["replay"]
     assert (replay["rows"], replay["mismatches"]) == (100, 0)
@@ -217,26 +203,11 @@ def test_the_toys_noise_is_reported_and_no_error() -> None:
 
 def test_a_users_d4rl_file_is_only_reported_on(path: Path, tmp_path: Path) -> None:
     """Another physics cannot be told from a tampered action there, and published files do break rules."""
-    row = inner(layout.read(path))
-    rows = altered("terminal", row, True)(altered("action", row, 0.0)(layout.read(path)))
-    layout.write(tmp_path / "hopper-medium-v2.hdf5", rows)
-    report = json.loads(verify("d4rl/hopper-medium-v2", replace(SMALL, data_dir=tmp_path)))
+    row = inner(hdf5.read(path))
+    rows = altered("terminal", row, True)(altered("action", row, 0.0)(hdf5.read(path)))
+    hdf5.write(tmp_path / "hopper-medium-v2.hdf5", rows)
+    report = examine("d4rl/hopper-medium-v2", replace(SMALL, data_dir=tmp_path))
     rule = "a terminal must satisfy the environment's termination rule"
     assert report["broken_rules"] == {rule: {"rows": 1, "first": row}}
     assert report["replay"]["mismatches"] == 1
     assert report["replay"]["next_obs"]["max"] > 1e-3
-
-
-@pytest.mark.usefixtures("path")
-def test_the_page_shows_what_verify_says() -> None:
-    report = examine(NAME, SMALL)
-    contents, spread = (table.splitlines()[-1].split("|") for table in tables({"hopper-random": report}).split("\n\n"))
-    score = 100 * (report["return_mean"] + 20.272305) / (3234.3 + 20.272305)
-    assert [cell.strip() for cell in contents[1:6]] == [
-        "hopper-random",
-        "400",
-        str(report["episodes"]),
-        f"{report['return_mean']:.1f} ± {report['return_std']:.1f}",
-        f"{score:.1f}",
-    ]
-    assert float(spread[3]) == pytest.approx(report["return_quantiles"]["0.5"], abs=0.05)
