@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -103,7 +104,7 @@ def run(
     elif address is not None or gpus_per_cell:
         raise SpecError("--address and --gpus-per-cell need --engine ray, got local")
     else:
-        runs = matrix.local(at_a_time)
+        runs = partial(matrix.local, jobs=at_a_time)
     try:
         store.plan(suite, specs)
     except OSError as error:

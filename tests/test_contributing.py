@@ -38,7 +38,7 @@ def test_the_generator_runs_as_a_plug_in_and_learns_the_linear_system(
     name = f"{least_squares.__name__}:LeastSquares"
     suite = load_suite("smoke", [f'generators=["{name}"]', "updates=40", "evaluate_every=40", "seeds=[0]"])
     store = ResultStore(tmp_path / "out")
-    assert matrix.run_missing(cells(suite), store, torch.device("cpu"), None, matrix.local(1)) == 0
+    assert matrix.run_missing(cells(suite), store, torch.device("cpu"), None, matrix.local) == 0
     (cell,) = store.cells()
     values = {record.metric: record.value for record in cell.records}
     median = values["compounding/policy/median/10"]

@@ -143,7 +143,7 @@ def _run(suite: str, overrides: list[str], device_name: str) -> dict[str, Any]:
     Clock.__call__ = both  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder, fresh_models():
         store = ResultStore(Path(folder))
-        if matrix.run_missing([spec], store, device, None, matrix.local(1)):
+        if matrix.run_missing([spec], store, device, None, matrix.local):
             raise RuntimeError(f"the cell failed:\n{store.cells()[0].error}")
     ran = {"cell": spec.cell_id, "seeds": list(spec.seeds), "updates": spec.settings.updates}
     return {"began": began, **ran, "machine": machine(device), "seconds": watch.stop()}

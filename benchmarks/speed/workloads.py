@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def _cells(device: torch.device, jobs: int, number: int = 4, updates: int = 400)
         store = ResultStore(Path(folder))
         specs = cells(load_suite("smoke", overrides))
         started = time.perf_counter()
-        if matrix.run_missing(specs, store, device, None, matrix.local(jobs)):
+        if matrix.run_missing(specs, store, device, None, partial(matrix.local, jobs=jobs)):
             raise RuntimeError("a cell failed")
         spent = time.perf_counter() - started
         largest = max(run["peak_memory_mib"] for cell in store.runs() for run in cell)

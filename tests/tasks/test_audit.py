@@ -97,7 +97,7 @@ def test_a_shifted_next_observation_is_refused(path: Path) -> None:
         examine(NAME, SMALL)
 
 
-def test_a_terminal_of_nobody_who_fell_is_refused(path: Path) -> None:
+def test_a_terminal_without_a_fall_is_refused(path: Path) -> None:
     row = inner(hdf5.read(path))
     rewrite(path, altered("terminal", row, True))
     with pytest.raises(DataError, match=rf"a terminal must satisfy .* termination rule; broken by 1 rows: {row}$"):
@@ -111,7 +111,7 @@ def test_a_fall_without_a_terminal_is_refused(path: Path) -> None:
         examine(NAME, SMALL)
 
 
-def test_both_flags_are_refused(path: Path) -> None:
+def test_both_flags_on_one_row_are_refused(path: Path) -> None:
     row = int(np.flatnonzero(hdf5.read(path).terminal)[0])
     rewrite(path, altered("timeout", row, True))
     with pytest.raises(DataError, match=rf"must not both be set; broken by 1 rows: {row}$"):
@@ -126,7 +126,7 @@ def test_a_state_of_another_row_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["action", "reward"])
-def test_a_tampered_action_or_reward_is_noticed_by_the_replay(path: Path, key: str) -> None:
+def test_a_replay_finds_a_changed_action_or_reward(path: Path, key: str) -> None:
     row = inner(hdf5.read(path))
     rewrite(path, lambda rows: altered(key, row, getattr(rows, key)[row] * 0.999)(rows))
     with pytest.raises(
@@ -171,18 +171,25 @@ def test_a_fall_that_clipping_hides_is_judged_by_the_state() -> None:
     assert replayed(replace(rows, terminal=~flag), world)[1].tolist() == [0]
 
 
-def test_without_stored_states_clipped_rows_are_excluded_from_the_replay(path: Path) -> None:
-    rows = hdf5.read(path)
-    world = simulator("Hopper-v4")
-    clipped = altered("obs", (3, 10), 10.0)(rows)
-    report, wrong = replayed(replace(clipped, qpos=None, qvel=None), world)
+def test_without_stored_states_clipped_rows_are_not_replayed(path: Path) -> None:
+    clipped = altered("obs", (3, 10), 10.0)(hdf5.read(path))
+    report, wrong = replayed(replace(clipped, qpos=None, qvel=None), simulator("Hopper-v4"))
     assert (report["rows"], report["excluded"]) == (399, 1)
     assert report["next_obs"]["median"] < 1e-4  # a state in float32, at x = 0
     assert len(wrong) == report["mismatches"]
-    report, _ = replayed(replace(rows, next_obs=None), world)
+
+
+def test_rows_without_a_next_observation_are_not_replayed(path: Path) -> None:
+    rows = hdf5.read(path)
+    report, _ = replayed(replace(rows, next_obs=None), simulator("Hopper-v4"))
     assert report["excluded"] == len(episodes(rows)[1])
-    report, _ = replayed(rows, world, count=50)
-    assert report["rows"] == 50 == replayed(rows, world, count=50)[0]["rows"]
+
+
+def test_a_replay_draws_the_same_rows_again(path: Path) -> None:
+    rows = hdf5.read(path)
+    report, _ = replayed(rows, simulator("Hopper-v4"), count=50)
+    assert report["rows"] == 50
+    assert replayed(rows, simulator("Hopper-v4"), count=50)[0] == report
 
 
 @pytest.mark.parametrize("name", ["local/maze2d-umaze", "local/halfcheetah-random", "local/walker2d-medium"])

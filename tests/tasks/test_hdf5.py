@@ -69,7 +69,7 @@ def refused(path: Path, *parts: str) -> None:
         assert part in str(caught.value)
 
 
-def test_missing_file(path: Path) -> None:
+def test_a_missing_file_is_refused(path: Path) -> None:
     refused(path, "no such file")
     path.mkdir()
     refused(path, "must be a file")
@@ -84,13 +84,13 @@ def test_missing_file(path: Path) -> None:
         (b"\x89HDF\r\n\x1a\n and no more", "it is truncated or damaged"),
     ],
 )
-def test_files_of_another_kind(path: Path, content: bytes, rule: str) -> None:
+def test_files_of_another_kind_are_refused(path: Path, content: bytes, rule: str) -> None:
     path.write_bytes(content)
     refused(path, "must be", rule)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
-def test_truncated_file(path: Path, rows: Rows, share: float) -> None:
+def test_a_truncated_file_is_refused(path: Path, rows: Rows, share: float) -> None:
     write(path, rows)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
@@ -110,7 +110,7 @@ def test_flipped_bytes_never_pass_as_another_kind_of_error(path: Path, rows: Row
 
 
 @pytest.mark.parametrize("key", ["observations", "actions", "rewards", "terminals"])
-def test_missing_key(path: Path, arrays: Arrays, key: str) -> None:
+def test_a_missing_key_is_refused(path: Path, arrays: Arrays, key: str) -> None:
     del arrays[key]
     refused(save(path, arrays), f"missing: {key}")
 
@@ -119,11 +119,11 @@ def test_missing_key(path: Path, arrays: Arrays, key: str) -> None:
     ("value", "dtype"),
     [(np.array([b"x"] * 12), "|S1"), (np.zeros(12, np.complex64), "complex64"), (np.zeros(12, "i4,f4"), "[(")],
 )
-def test_dtypes_that_are_no_numbers(path: Path, arrays: Arrays, value: np.ndarray, dtype: str) -> None:
+def test_types_that_are_no_numbers_are_refused(path: Path, arrays: Arrays, value: np.ndarray, dtype: str) -> None:
     refused(save(path, arrays | {"rewards": value}), "rewards must be numbers, got dtype", dtype)
 
 
-def test_object_dtype(path: Path, arrays: Arrays) -> None:
+def test_objects_are_refused(path: Path, arrays: Arrays) -> None:
     del arrays["rewards"]
     with h5py.File(save(path, arrays), "a") as file:
         file.create_dataset("rewards", (12,), dtype=h5py.string_dtype())
@@ -164,7 +164,7 @@ def external_storage(file: h5py.File, other: Path) -> None:
         (external_storage, "observations must lie in this file, got external storage"),
     ],
 )
-def test_files_that_lead_elsewhere(path: Path, arrays: Arrays, plant: Plant, rule: str) -> None:
+def test_files_that_lead_elsewhere_are_refused(path: Path, arrays: Arrays, plant: Plant, rule: str) -> None:
     other = save(path.with_name("other.hdf5"), arrays | {"qpos": np.zeros((12, 2))})
     del arrays["observations"]
     with h5py.File(save(path, arrays), "a") as file:
@@ -172,20 +172,20 @@ def test_files_that_lead_elsewhere(path: Path, arrays: Arrays, plant: Plant, rul
     refused(path, rule)
 
 
-def test_a_group_where_an_array_should_be(path: Path, arrays: Arrays) -> None:
+def test_a_group_in_place_of_an_array_is_refused(path: Path, arrays: Arrays) -> None:
     del arrays["actions"]
     refused(save(path, arrays | {"actions/low": np.zeros(12)}), "actions must be an array, got Group")
 
 
 @pytest.mark.parametrize("declared", [10**7, 10**12])
-def test_absurd_declared_size(path: Path, arrays: Arrays, declared: int) -> None:
+def test_more_data_than_the_file_can_hold_is_refused(path: Path, arrays: Arrays, declared: int) -> None:
     del arrays["observations"]
     with h5py.File(save(path, arrays), "a") as file:
         file.create_dataset("observations", (declared, 4), "f4", chunks=(1024, 4))
     refused(path, f"declares {declared * 16 + 12 * (8 + 4 + 1 + 1)} bytes of data, more than the")
 
 
-def test_foreign_filter(path: Path, arrays: Arrays) -> None:
+def test_a_filter_of_a_plug_in_is_refused(path: Path, arrays: Arrays) -> None:
     del arrays["observations"]
     with h5py.File(save(path, arrays), "a") as file:
         plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

@@ -47,23 +47,23 @@ def test_missing_timeouts_are_derived_and_said(arrays: Arrays, capsys: pytest.Ca
 
 @pytest.mark.parametrize("key", ["observations", "actions", "rewards", "infos/qpos", "infos/action_log_probs"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nan_and_inf(arrays: Arrays, key: str, value: float) -> None:
+def test_nan_and_inf_are_refused(arrays: Arrays, key: str, value: float) -> None:
     arrays |= {"infos/qpos": np.zeros((12, 2)), "infos/action_log_probs": np.zeros(12)}
     arrays[key][[3, 5, 6]] = value
     refused(arrays, f"{key} must be finite, got NaN or Inf in rows 3..6 (3 of 12 rows, 25.00%)")
 
 
-def test_too_large_for_float32(arrays: Arrays) -> None:
+def test_numbers_too_large_for_float32_are_refused(arrays: Arrays) -> None:
     arrays["observations"] = arrays["observations"].astype(np.float64) + 1e300 * (np.arange(12) == 7)[:, None]
     refused(arrays, "observations must be finite, got NaN or Inf in rows 7..7")
 
 
-def test_lengths_differ(arrays: Arrays) -> None:
+def test_columns_of_unequal_length_are_refused(arrays: Arrays) -> None:
     arrays["rewards"] = arrays["rewards"][:-1]
     refused(arrays, "all keys must have the same number of rows", "'rewards': 11", "'actions': 12")
 
 
-def test_no_rows(arrays: Arrays) -> None:
+def test_a_set_without_rows_is_refused(arrays: Arrays) -> None:
     refused({key: value[:0] for key, value in arrays.items()}, "at least one row, got 0")
 
 
@@ -77,11 +77,11 @@ def test_no_rows(arrays: Arrays) -> None:
         ("next_observations", (12, 3), "next_observations must have shape (12, 4), got (12, 3)"),
     ],
 )
-def test_wrong_shapes(arrays: Arrays, key: str, shape: tuple[int, ...], rule: str) -> None:
+def test_wrong_shapes_are_refused(arrays: Arrays, key: str, shape: tuple[int, ...], rule: str) -> None:
     refused(arrays | {key: np.zeros(shape)}, rule)
 
 
-def test_actions_out_of_range(arrays: Arrays) -> None:
+def test_actions_out_of_range_are_refused(arrays: Arrays) -> None:
     arrays["actions"][[2, 9]] = -1.25
     refused(arrays, "actions must be in [-1, 1], got |a| up to 1.25 in rows 2..9 (2 of 12 rows, 16.67%)")
 
@@ -92,7 +92,7 @@ def test_actions_out_of_range_by_rounding_are_clipped(arrays: Arrays) -> None:
 
 
 @pytest.mark.parametrize("key", ["terminals", "timeouts"])
-def test_flags_that_are_no_flags(arrays: Arrays, key: str) -> None:
+def test_flags_other_than_0_and_1_are_refused(arrays: Arrays, key: str) -> None:
     refused(arrays | {key: np.full(12, 0.5)}, f"{key} must be 0 or 1")
 
 

@@ -123,7 +123,7 @@ def test_a_stored_state_unlike_its_observation_is_not_used(heldout_state: Heldou
     assert exact.all()
 
 
-def test_statistics_of_the_split(rows: Rows) -> None:
+def test_the_card_holds_statistics_of_the_split(rows: Rows) -> None:
     dataset, card = build(rows, LinearSystem(), "digest", heldout=0.3, view="episodes")
     returns = [rows.reward[:5].sum(), rows.reward[5:9].sum()]  # the tail has not ended
     assert card["return_mean"] == pytest.approx(np.mean(returns))
@@ -165,12 +165,12 @@ def test_build_partitions_the_rows(
 
 
 @pytest.mark.parametrize("heldout", [0.0, 1.0, -0.1])
-def test_heldout_out_of_range(rows: Rows, heldout: float) -> None:
+def test_a_share_out_of_range_is_refused(rows: Rows, heldout: float) -> None:
     with pytest.raises(SpecError, match=r"heldout must be above 0 and below 1 \(share of the episodes\), got"):
         build(rows, LinearSystem(), "digest", heldout=heldout, view="episodes")
 
 
-def test_too_little_to_split(make_rows: MakeRows) -> None:
+def test_too_few_rows_are_refused(make_rows: MakeRows) -> None:
     one = make_rows(np.ones(1, bool), np.zeros(1, bool))
     with pytest.raises(DataError, match="both to train on and to hold out, got 0 and 1"):
         build(one, LinearSystem(), "digest", heldout=0.1, view="episodes")

@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -108,7 +109,7 @@ def suite(*overrides: str) -> list[RunSpec]:
 
 def run(specs: list[RunSpec], folder: Path, jobs: int = 1) -> tuple[int, ResultStore]:
     store = ResultStore(folder)
-    return matrix.run_missing(specs, store, CPU, None, matrix.local(jobs)), store
+    return matrix.run_missing(specs, store, CPU, None, partial(matrix.local, jobs=jobs)), store
 
 
 def without_cost(records: list[Record]) -> list[str]:

@@ -82,7 +82,7 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path, start: Callable[[], Recor
     if start is not None:
         monkeypatch.setitem(trackers.TRACKERS, "tensorboard", lambda spec, place: start())
     tracker = None if start is None else "tensorboard"
-    assert matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local(1), tracker) == 0
+    assert matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local, tracker) == 0
     found = store.cells()
     assert len(found) == 2
     assert all(cell.done == (0, 1) for cell in found)

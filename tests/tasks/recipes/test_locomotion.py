@@ -52,7 +52,7 @@ def test_smaller_set_is_a_prefix(level: Level) -> None:
     ("env", "level", "size"),
     [("hopper", "medium", 6000), ("walker2d", "random", 2000), ("halfcheetah", "random", 2500)],
 )
-def test_episode_structure(env: str, level: Level, size: int) -> None:
+def test_episodes_end_by_a_fall_or_by_time(env: str, level: Level, size: int) -> None:
     rows = made(env, level, size)
     world = simulator(ENV_IDS[env])
     starts, stops = episodes(rows)

@@ -10,8 +10,9 @@ from core.errors import SpecError
 from core.policy import Policy, UniformPolicy
 from core.random import Streams
 from tasks.base import DataOptions, load_task
+from tasks.recipes.ars import EPISODES
 from tasks.recipes.policies import FOLDER, LinearPolicy, load_policies
-from tasks.recipes.train_policies import EPISODES, METHODS, SHIPPED
+from tasks.recipes.train_policies import METHODS, SHIPPED
 from tasks.simulators.locomotion import simulator
 
 SHIPPED_FOR = pytest.mark.parametrize("name", sorted(METHODS))
@@ -105,7 +106,7 @@ def test_shipped_policies_span_the_returns(name: str) -> None:
     assert any(0.2 < value / max(pay) < 0.6 for value in pay)
 
 
-def test_smoothed_density_is_a_wider_gaussian_around_the_clipped_centre() -> None:
+def test_smoothed_density_is_a_wider_gaussian() -> None:
     policy = random_policies(1, 0.3)
     obs = Streams((5, 6)).normal(40, 5)
     action = Streams((7, 8)).normal(40, 3)

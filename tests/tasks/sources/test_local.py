@@ -53,7 +53,7 @@ def test_names_and_scales() -> None:
         load_task("local/maze2d-umaz", SMALL)
 
 
-def test_layout_of_the_file(made: Path) -> None:
+def test_the_file_has_d4rls_keys_and_types(made: Path) -> None:
     with h5py.File(made) as file:
         found = {
             key: (file[key].shape, file[key].dtype.name) for key in ("observations", "actions", "next_observations")
@@ -71,7 +71,7 @@ def test_layout_of_the_file(made: Path) -> None:
         }
 
 
-def test_rows(made: Path) -> None:
+def test_rows_are_one_stream_paid_for_the_next_state(made: Path) -> None:
     rows = hdf5.read(made)
     assert rows.next_obs is not None
     assert rows.qpos is not None
@@ -97,7 +97,7 @@ def test_stored_states_replay_exactly(made: Path) -> None:
     assert np.array_equal(reward.numpy(), rows.reward)
 
 
-def test_card(made: Path) -> None:
+def test_the_card_describes_the_file(made: Path) -> None:
     described = card(made)
     rows = hdf5.read(made)
     assert described["sha256"] == sha256(made)
@@ -121,7 +121,7 @@ def test_the_name_tells_everything_apart(cache: Path, monkeypatch: pytest.Monkey
     assert {path.parent for path in found} == {cache}
 
 
-def test_the_same_bytes_again(made: Path, cache: Path) -> None:
+def test_a_set_made_again_has_the_same_bytes(made: Path, cache: Path) -> None:
     again = make("maze2d-umaze", SMALL)
     assert again.parent == cache
     with h5py.File(made) as first, h5py.File(again) as second:
