@@ -62,9 +62,7 @@ def _run(ray: Any, todo: list[Job], store: ResultStore, resources: Mapping[str, 
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     beside_us = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    channel = Queue(
-        actor_options={"num_cpus": 0, "scheduling_strategy": beside_us}
-    )  # no other node can take it down
+    channel = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_us})  # no other node can take it down
     failed = 0
     started = datetime.now(UTC)
     remote = ray.remote(max_retries=_RETRIES, **resources)
