@@ -18,7 +18,7 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, RolloutCompleter, per_seed
+from generators.base import ActionConditioned, Box, Generator, RolloutCompleter, per_seed
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
@@ -34,7 +34,7 @@ Act = Callable[[Float[Tensor, "S B O"], int], Float[Tensor, "S B A"]]
 
 
 @configuration
-class DyDiff:
+class DyDiff(Generator):
     """M rounds of: states redrawn under the actions, averaged with the last ones, actions replaced by the policy's.
 
     The defaults repair what the released code gets wrong and are sized for two CPU cores; preset `faithful` is that
@@ -136,7 +136,7 @@ class DyDiff:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(ActionConditioned):
     config: DyDiff
     ensemble: EnsembleDynamics
     model: TrajectoryDiffusion | None  # None without iterations

@@ -12,7 +12,7 @@ from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
-from generators.base import ActionConditioned
+from generators.base import ActionConditioned, Generator
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig, EnsembleDynamics
@@ -24,7 +24,7 @@ Measure = Literal["max_std", "pairwise", "ensemble_std"]
 
 
 @configuration
-class MOPO:
+class MOPO(Generator):
     """The roll-outs of `ensemble`, with reward r - lambda u(s, a); with SAC replaced by whatever algorithm learns.
 
     By default u is measured in deviations of the data, and lambda u is a number of deviations of the reward: lambda
@@ -48,7 +48,7 @@ class MOPO:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(ActionConditioned):
     config: MOPO
     plain: ActionConditioned
     model: EnsembleDynamics

@@ -9,6 +9,7 @@ from core.data import Dataset
 from core.random import Streams
 from models.actors import gaussian_log_prob
 from models.bitwise import silu, softplus
+from models.cache import ModelConfig
 from models.nn import MLP, Standardize
 from models.training import split_rows, train_until_stale
 
@@ -16,7 +17,7 @@ __all__ = ["BehaviourConfig", "BehaviourModel"]
 
 
 @configuration
-class BehaviourConfig:
+class BehaviourConfig(ModelConfig):
     """A mixture density network. Source: Bishop 1994, "Mixture density networks" (Aston University, NCRG/94/004).
 
     Noise of deviation `smoothing` is added to the actions that it learns from, and no component is narrower: where

@@ -10,11 +10,12 @@ import hashlib
 import json
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -34,17 +35,21 @@ from models.compiled import compiling
 __all__ = ["ModelCache", "ModelConfig", "describe_model", "fresh_models"]
 
 
-@runtime_checkable
-class ModelConfig(Protocol):
-    """A frozen dataclass that can make its model and teach it.
+class ModelConfig(ABC):
+    """Base of every model's configuration: a frozen dataclass that makes its model and fits it."""
 
-    A model that builds on others lists their configurations in an attribute `needs`; `fit` gets them, fitted, as
-    further arguments.
-    """
+    updates: int = 0  # of a fit whose length is known beforehand; 0: it ends by itself
 
+    @property
+    def needs(self) -> tuple["ModelConfig", ...]:
+        """Models that this one builds on; `fit` gets them, fitted, as further arguments."""
+        return ()
+
+    @abstractmethod
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> Any:
         """The untrained model; every tensor of its state has the seeds in front."""
 
+    @abstractmethod
     def fit(self, model: Any, data: Dataset, rng: Streams, *needs: Any) -> None:
         """Train it in place on `data.train`."""
 
@@ -109,7 +114,7 @@ class ModelCache:
         self, config: ModelConfig, data: Dataset, dims: tuple[int, int], rng: Streams, keys: dict[int, str]
     ) -> None:
         same_seeds = ModelCache(self._rng.only(rng.seeds), self._folder, compiled=self._compiled)
-        needs = [same_seeds.get(need, data) for need in getattr(config, "needs", ())]
+        needs = [same_seeds.get(need, data) for need in config.needs]
         started = time.perf_counter()
         model: nn.Module = config.init(*dims, rng.fork("init"))
         own = [keys[seed] for seed in rng.seeds]

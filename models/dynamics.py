@@ -20,6 +20,7 @@ from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
 from models.averaging import train_averaged
 from models.bitwise import silu, softplus
+from models.cache import ModelConfig
 from models.diffusion.windows import Windows
 from models.nn import MLP, Standardize, half_square
 from models.training import split_rows, train_until_stale
@@ -31,7 +32,7 @@ _ROWS = 16  # a roll-out is padded to a multiple: then no seed's numbers end wit
 
 
 @configuration
-class DynamicsConfig:
+class DynamicsConfig(ModelConfig):
     """How the ensemble looks and how long it learns; defaults are MOPO's (OfflineRL-Kit), except for `max_updates`."""
 
     members: PositiveInt = 7  # K

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from core.config import OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
+from models.cache import ModelConfig
 from models.nn import MLP, Standardize
 from models.training import split_rows, train_until_stale
 
@@ -17,7 +18,7 @@ __all__ = ["RewardConfig", "RewardModel"]
 
 
 @configuration
-class RewardConfig:
+class RewardConfig(ModelConfig):
     """Network and budget of the regression."""
 
     inputs: Literal["sas", "sa"] = "sas"  # "sa" is DyDiff's; ill-posed where reward is a speed

@@ -38,14 +38,15 @@ ROOT = Path(run_bench.__file__).parent
 
 FRAGILE = """
 from dataclasses import dataclass
-from typing import ClassVar
+
+from generators.base import Generator
 
 
 @dataclass(frozen=True)
-class Fragile:
-    rollouts: ClassVar[int] = 1
-    rollout_length: ClassVar[int] = 1
-    refresh_every: ClassVar[int | None] = None
+class Fragile(Generator):
+    rollouts = 1
+    rollout_length = 1
+    refresh_every = None
 
     def fit(self, *arguments):
         raise ArithmeticError("the model fell over")

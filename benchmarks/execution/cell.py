@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from algorithms.base import State, real_rows
+from algorithms.base import CriticState, State
 from benchmarks.evaluation.policy import evaluate_policy
 from benchmarks.evaluation.rollouts import Values, evaluate_rollouts
 from benchmarks.execution.collector import RecordCollector
@@ -19,7 +19,6 @@ from benchmarks.spec import RunSpec
 from benchmarks.store import Record
 from core.buffer import Buffer, Mixer
 from core.data import Dataset, Trajectories
-from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
 from generators.base import Fitted, Generator, start_states
@@ -53,7 +52,7 @@ def run_cell(
         fitted = generator.fit(task, data, models, rng.fork("fit"))
     state = algorithm.init(data, rng.fork("init"))
     buffer = _buffer(spec, data, device)
-    mixer = Mixer(real_rows(algorithm, data), buffer, spec.settings.real_fraction, algorithm.batch_size)
+    mixer = Mixer(algorithm.rows(data), buffer, spec.settings.real_fraction, algorithm.batch_size)
     update = Stepper(algorithm, state, mixer, rng.fork("batches"), rng.fork("update"), capture_on(device))
     records = RecordCollector(spec.seeds, observe)
     monitor = DivergenceMonitor(state, spec.seeds)
@@ -86,7 +85,7 @@ def model_cache(spec: RunSpec, device: torch.device) -> ModelCache:
     """Where the cell takes its pretrained models from."""
 
     def compiled(config: ModelConfig) -> bool:
-        return pays(type(config).__name__, getattr(config, "updates", 0), spec.settings.compile, device)
+        return pays(type(config).__name__, config.updates, spec.settings.compile, device)
 
     rng = Streams(spec.seeds, device=device).fork("models")
     return ModelCache(rng, shared=spec.settings.shared_models, compiled=compiled)
@@ -105,15 +104,10 @@ def _generate(generator: Generator, fitted: Fitted, policy: Policy, data: Datase
     """Rollouts from states of the training data, less what is not finite and what the generator's filter drops."""
     start = start_states(data, generator.rollouts, rng.fork("start"), getattr(fitted, "start_rows", None))
     rollouts = fitted.generate(policy, start, generator.rollout_length, rng).finite()
-    return _filter(generator).apply(rollouts, rng.fork("filter"))
+    return generator.filter.apply(rollouts, rng.fork("filter"))
 
 
 def _fidelity(spec: RunSpec, task: Task, data: Dataset, fitted: Fitted, state: State, rng: Streams) -> Values:
-    keep = _filter(spec.generator.config)
-    critic = getattr(state, "action_value", None)
+    keep = spec.generator.config.filter
+    critic = state.action_value if isinstance(state, CriticState) else None
     return evaluate_rollouts(task, data, fitted, state.policy, spec.settings, rng, keep=keep, critic=critic)
-
-
-def _filter(generator: Generator) -> Filter:
-    chosen: Filter = getattr(generator, "filter", Filter())
-    return chosen

@@ -51,7 +51,7 @@ def needed_models(spec: RunSpec) -> list[ModelConfig]:
     """The pretrained models of a cell, each behind those that it builds on."""
     configs = (getattr(spec.generator.config, field.name) for field in fields(spec.generator.config))
     models = [config for config in configs if isinstance(config, ModelConfig)]
-    return [each for model in models for each in (*getattr(model, "needs", ()), model)]
+    return [each for model in models for each in (*model.needs, model)]
 
 
 def pretrained(spec: RunSpec) -> set[str]:

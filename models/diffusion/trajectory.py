@@ -25,6 +25,7 @@ from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
 from models.averaging import train_averaged
+from models.cache import ModelConfig
 from models.compiled import call
 from models.diffusion.denoisers import UNetConfig, condition_channels
 from models.diffusion.edm import Sampler, denoising_loss, masked_mean_or_zero, precondition, training_sigma
@@ -46,7 +47,7 @@ _SCALE_WINDOWS = 2_000  # from which the deviation at each step is measured
 
 
 @configuration
-class TrajectoryDiffusionConfig:
+class TrajectoryDiffusionConfig(ModelConfig):
     """What is modelled, by which network, for how long. Defaults are for two CPU cores; `paper` is DyDiff's code."""
 
     rows: PositiveInt = 32  # H
@@ -100,8 +101,8 @@ class TrajectoryDiffusionConfig:
             raise ValueError("base must be 'zero' where no start is given, got 'start'")
 
     @property
-    def needs(self) -> tuple[DynamicsConfig, ...]:
-        """Models that must be fitted before."""
+    def needs(self) -> tuple[ModelConfig, ...]:
+        """The ensemble that is corrected."""
         return () if self.corrects is None else (self.corrects,)
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "TrajectoryDiffusion":

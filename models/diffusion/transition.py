@@ -15,6 +15,7 @@ from core.config import LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.averaging import train_averaged
+from models.cache import ModelConfig
 from models.diffusion.denoisers import ResidualMLPConfig
 from models.diffusion.edm import Sampler, denoising_loss, precondition, training_sigma
 from models.nn import Standardize
@@ -23,7 +24,7 @@ __all__ = ["TransitionDiffusion", "TransitionDiffusionConfig"]
 
 
 @configuration
-class TransitionDiffusionConfig:
+class TransitionDiffusionConfig(ModelConfig):
     """Network and budget. The optimiser's settings are SynthER's; its size and budget are in its preset `faithful`."""
 
     denoiser: ResidualMLPConfig = ResidualMLPConfig()

@@ -27,7 +27,7 @@ config = {
     "transition": TransitionDiffusionConfig(denoiser=ResidualMLPConfig(width=16, blocks=1), updates=6, batch_size=8),
 }[sys.argv[1]]
 data, rng = load_task("toy/linear", DataOptions(dataset_rows=1000)).dataset()[0], Streams((0, 1))
-needs = [need.init(4, 2, rng.fork("need")) for need in getattr(config, "needs", ())]
+needs = [need.init(4, 2, rng.fork("need")) for need in config.needs]
 found = []
 for on in (False, True):
     model = config.init(4, 2, rng.fork("init"))

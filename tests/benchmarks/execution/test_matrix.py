@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 
+from algorithms.base import Algorithm
 from algorithms.bc import BC
 from benchmarks.evaluation.policy import evaluate_policy
 from benchmarks.execution import matrix
@@ -25,6 +26,7 @@ from core.data import Batch, Dataset, Trajectories
 from core.errors import DataError
 from core.interrupt import Stopped
 from core.random import Streams
+from generators.base import Generator
 from generators.none import RealOnly
 from tasks.base import load_task
 from tasks.sources.toy import LinearSystem
@@ -44,19 +46,19 @@ SMALL = ("ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2", "
 
 
 @dataclass(frozen=True)
-class Broken:
+class Broken(Generator):
     """A generator that cannot learn."""
 
-    rollouts: ClassVar[int] = 1
-    rollout_length: ClassVar[int] = 1
-    refresh_every: ClassVar[int | None] = None
+    rollouts = 1
+    rollout_length = 1
+    refresh_every = None
 
     def fit(self, *arguments: Any) -> None:
         raise ArithmeticError("the model fell over")
 
 
 @dataclass(frozen=True)
-class Exploding:
+class Exploding(Algorithm):
     """BC whose seed 1 meets NaN at the fourth update."""
 
     batch_size: int = 16
@@ -317,7 +319,7 @@ def test_refreshes_add_rows_and_the_ring_forgets_none_it_has_room_for(tmp_path: 
 )
 def test_a_seed_alone_gives_the_records_it_gives_among_others(generator: str) -> None:
     kind = registry.load("generators", generator)
-    preset = (f'{generator}.preset="smoke"',) if "smoke" in getattr(kind, "presets", {}) else ()
+    preset = (f'{generator}.preset="smoke"',) if "smoke" in kind.presets else ()
     overrides = (f'generators=["{generator}"]', *preset, "seeds=[0, 1, 2]", "updates=201", "evaluate_every=67")
     (spec,) = cells(load_suite("smoke", (*overrides, "episodes=3", "dataset_rows=3000", "fidelity_horizon=5")))
     task = load_task(spec.task, spec.settings.data_options(None))
