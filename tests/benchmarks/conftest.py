@@ -1,4 +1,4 @@
-"""A suite of two cells, and its cells with overrides."""
+"""What tests of suites and of results folders share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.spec import RunSpec
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 
 BASE = """
@@ -19,6 +20,16 @@ updates = 40
 rollout_length = 3
 dynamics = { members = 4, elites = 2 }
 """
+
+
+@pytest.fixture
+def spec() -> RunSpec:
+    return cells(load_suite("smoke", ('generators=["none"]', "seeds=[0, 1]")))[0]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "results")
 
 
 @pytest.fixture
