@@ -189,7 +189,7 @@ def _failed(code: int | None, job: Job, store: ResultStore, started: datetime) -
     """Whether the cell of a process that ended with this exit code has failed."""
     if code in (Outcome.DONE, Outcome.HELD):
         return False
-    if code in _STOPPED:  # somebody has stopped the cell alone
+    if code in _STOPPED:  # the signal was sent to the cell alone
         raise Stopped(_STOPPED[code])
     if code != Outcome.FAILED:
         job.fail(store, started, f"the cell's process ended with exit code {code}\n")
