@@ -1,4 +1,4 @@
-"""Whether a dataset is what it should be: its bytes, the structure of its episodes, and a replay in the simulator."""
+"""Checks of a dataset: the bytes of its file, the structure of its episodes, and a replay in the simulator."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -80,9 +80,9 @@ def examine(name: str, options: DataOptions) -> dict[str, Any]:
 def broken_rules(rows: Rows, simulator: Simulator, horizon: int) -> dict[str, Int[np.ndarray, " M"]]:
     """Every rule of an episode's structure that some rows break, with those rows in ascending order.
 
-    An episode has at most `horizon` rows. What a file does not hold is not judged. Where the stored flag and the
-    termination rule disagree on an observation, a step from the row's exact state decides: the observation is rounded,
-    and clipped velocities hide a clause of Hopper's rule.
+    An episode has at most `horizon` rows. Rules on arrays that the file does not have are skipped. Where the stored
+    flag and the termination rule disagree on an observation, a step from the row's exact state decides: observations
+    are rounded, and clipped velocities hide a clause of Hopper's rule.
     """
     starts, stops = episodes(rows)
     rules = {
@@ -106,11 +106,11 @@ def broken_rules(rows: Rows, simulator: Simulator, horizon: int) -> dict[str, In
 def replayed(rows: Rows, simulator: Simulator, count: int = REPLAYED) -> tuple[dict[str, Any], Int[np.ndarray, " M"]]:
     """Up to `count` rows stepped once in the simulator, from the row's own state with its action; always the same rows.
 
-    Returns what came of it, and the rows beyond `TOLERANCE` or with another terminal flag. Errors are |simulated -
-    stored|: of next_obs the largest over its dimensions, in the environment's units and in standard deviations of the
-    data (constant dimensions left out), of reward in its own; None where no row was replayed. `excluded` rows were
-    drawn, but their state is not known exactly or their next observation not at all; on `stuck` ones the simulator
-    gives up.
+    Returns statistics, and the rows beyond `TOLERANCE` or with another terminal flag. Errors are |simulated - stored|:
+    of next_obs the largest over its dimensions, in the environment's units and in standard deviations of the data
+    (constant dimensions left out); of reward in its own units; None where no row was replayed. `excluded` rows were
+    drawn, but their state is not known exactly or their next observation is not known; `stuck` rows are those that the
+    simulator cannot step.
     """
     known, next_obs = following(rows, episodes(rows)[1])
     total = len(rows.reward)
@@ -121,7 +121,7 @@ def replayed(rows: Rows, simulator: Simulator, count: int = REPLAYED) -> tuple[d
     if len(index):
         after, reward, ended = simulator.step(state[usable], torch.from_numpy(rows.action[index]), None)
         observed = simulator.observe(after).numpy()
-    else:  # a simulator whose state cannot be set is not even asked
+    else:  # a simulator whose state cannot be set cannot step
         observed = np.empty((0, rows.obs.shape[1]))
         reward = torch.empty(0, dtype=torch.float64)
         ended = torch.empty(0, dtype=torch.bool)
@@ -165,24 +165,23 @@ def _refuse(index: Int[np.ndarray, " M"], complaint: str) -> None:
 
 
 def _misjudged(rows: Rows, simulator: Simulator) -> Int[np.ndarray, " M"]:
-    """Rows whose terminal flag is not what the environment says of them; none where it has no rule to say it by."""
+    """Rows whose terminal flag differs from the environment's rule; none if the environment has no rule."""
     known, next_obs = following(rows, episodes(rows)[1])
     obs = torch.from_numpy(rows.obs)
     action = torch.from_numpy(rows.action)
     try:
-        says = simulator.terminated(obs, action, torch.from_numpy(next_obs)).numpy()
+        judged = simulator.terminated(obs, action, torch.from_numpy(next_obs)).numpy()
     except SpecError:
         return np.array([], int)
-    suspect = np.flatnonzero(known & (says != rows.terminal))
+    suspect = np.flatnonzero(known & (judged != rows.terminal))
     state, exact = simulator_state(rows, simulator, suspect)
     if exact.any():
-        judged = suspect[exact.numpy()]
-        says[judged] = simulator.step(state[exact], action[judged], None)[2].numpy()
-    return suspect[says[suspect] != rows.terminal[suspect]]
+        stepped = suspect[exact.numpy()]
+        judged[stepped] = simulator.step(state[exact], action[stepped], None)[2].numpy()
+    return suspect[judged[suspect] != rows.terminal[suspect]]
 
 
 def _spread(error: Float[np.ndarray, " M"]) -> dict[str, float | None]:
-    """Of the finite ones."""
     error = error[np.isfinite(error)]
     if not len(error):
         return {"max": None, "median": None}

@@ -33,7 +33,7 @@ SOURCES = tuple(sorted(path.stem for path in (Path(__file__).parent / "sources")
 
 @runtime_checkable
 class Behaviour(Protocol):
-    """The policy behind a dataset, as far as metrics want to know it."""
+    """The policy behind a dataset: the density that metrics of policy consistency need."""
 
     def smoothed_log_prob(
         self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], std: float
@@ -43,7 +43,7 @@ class Behaviour(Protocol):
 
 @dataclass(frozen=True)
 class DataOptions:
-    """How a dataset is found, made and read; a part of every run's specification (except the folder)."""
+    """How a dataset is found, made and read; part of every run's specification, except for the folder."""
 
     data_dir: Path | None = None  # looked into first for files of d4rl/
     dataset_rows: int = 100_000  # size of sets that are made here (local/, toy/)
@@ -65,7 +65,7 @@ class Task:
     name: str
     simulator: Simulator
     horizon: int  # steps of an evaluation episode
-    score_range: tuple[float, float] | None  # None: nobody has declared reference returns
+    score_range: tuple[float, float] | None  # None: no reference returns are known
     rows: Callable[[], tuple[Rows, str]]  # makes, downloads or reads; returns the rows and their sha256
     options: DataOptions
     behaviour: Behaviour | None = None  # the policy that made the rows, where it is one and known
@@ -74,7 +74,7 @@ class Task:
         """Training rows, held-out episodes, and the statistics of the split.
 
         Raises:
-            DataError: the file cannot be had or is not what it should be.
+            DataError: the file cannot be obtained or is not valid.
         """
         rows, digest = self.rows()
         return build(rows, self.simulator, digest, heldout=self.options.heldout, view=self.options.view)

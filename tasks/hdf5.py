@@ -23,9 +23,9 @@ _FILTERS = {1, 2, 3, 4, 5, 6, 32000}  # those that come with HDF5 and h5py; othe
 
 
 def read(path: Path, max_steps: int | None = None) -> Rows:
-    """Everything in the file that we use, checked; nothing is read before links, types and declared sizes are.
+    """The rows of a file, checked; links, types and declared sizes are checked before any value is read.
 
-    `max_steps` is the length of an episode, used only for old files that do not say where one was cut off.
+    `max_steps` is the length of an episode, for old files that have no timeouts.
 
     Raises:
         DataError: names the file and the rule it breaks.
@@ -37,7 +37,7 @@ def read(path: Path, max_steps: int | None = None) -> Rows:
             arrays = {key: np.asarray(dataset[()]) for key, dataset in _datasets(file, path).items()}
     except DataError:
         raise
-    except (OSError, KeyError, RuntimeError, ValueError) as error:  # what h5py makes of truncated or altered bytes
+    except (OSError, KeyError, RuntimeError, ValueError) as error:  # what h5py raises for truncated or altered bytes
         raise DataError(f"{path}: must be a whole HDF5 file, but it is truncated or damaged ({error})") from error
     return checked(arrays, str(path), max_steps)
 
@@ -81,7 +81,7 @@ def damage(path: Path) -> str | None:
 
 
 def require_own_content(path: Path) -> None:
-    """Refuse an HDF5 file of any layout that leads out of itself or declares more than it can hold; no value is read.
+    """Refuse an HDF5 file with links out of itself or with more declared data than it can hold; no value is read.
 
     Raises:
         DataError: names the file, the key and the rule.
@@ -107,7 +107,7 @@ def require_own_content(path: Path) -> None:
 
 
 def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
-    """The datasets that we are going to read, none of them leading out of this file or too large to be true."""
+    """The datasets to read: all in this file, and not larger than it can hold."""
     found = {key: dataset for key in REQUIRED + OPTIONAL if (dataset := _dataset(file, key, path)) is not None}
     if missing := [key for key in REQUIRED if key not in found]:
         raise DataError(f"{path}: must have the keys {', '.join(REQUIRED)}; missing: {', '.join(missing)}")

@@ -26,8 +26,8 @@ def obtain(name: str, options: DataOptions, action: str) -> str:
     """Make a set here or fetch it, with every check; returns its card: episodes, split, returns, checksum.
 
     Raises:
-        SpecError: no such task, or one that does not come into being that way.
-        DataError: it cannot be had or is damaged.
+        SpecError: no such task, or one of a source with the other command.
+        DataError: it cannot be obtained or is damaged.
     """
     origins = [source for source in SOURCES if load_source(source).origin == action]
     if name.partition("/")[0] not in origins:
@@ -41,7 +41,7 @@ def verify(name: str, options: DataOptions) -> str:
 
     Raises:
         SpecError: no such task.
-        DataError: the file is not here, or is not what it should be.
+        DataError: the file is not here, or fails a check.
     """
     return json.dumps(examine(name, options), indent=2)
 

@@ -1,4 +1,4 @@
-"""What every source of data gives: one row per environment step, and what is checked of them."""
+"""One row per environment step: what every source of data returns, and what is checked of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Rows:
 
 
 def checked(arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None = None) -> Rows:
-    """Arrays under D4RL's keys as rows: cast, squeezed, and every value looked at.
+    """Arrays under D4RL's keys as rows: cast, squeezed, and every value checked.
 
     Raises:
         DataError: names `where`, the key, the rule and the rows.
@@ -71,7 +71,7 @@ def require_dims(rows: Rows, obs_dim: int, action_dim: int, where: str) -> Rows:
 
 
 def episodes(rows: Rows) -> tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]:
-    """(first row, row after the last) of every episode; what follows the last flag is an episode too."""
+    """(first row, row after the last) of every episode; rows after the last flag are an episode, too."""
     stops = np.flatnonzero(rows.terminal | rows.timeout) + 1
     if not len(stops) or stops[-1] < len(rows.reward):
         stops = np.append(stops, len(rows.reward))

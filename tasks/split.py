@@ -1,4 +1,4 @@
-"""Rows cut into what a run sees: held-out episodes, training transitions, simulator states, and a card of the split."""
+"""Rows split into held-out episodes and training transitions, with simulator states and a card of the split."""
 
 from typing import Any, Literal, get_args
 
@@ -33,12 +33,12 @@ def qlearning(rows: Rows, *, terminate_on_end: bool = False) -> Transitions:
 def build(
     rows: Rows, simulator: Simulator, digest: str, *, heldout: float, view: View
 ) -> tuple[Dataset, dict[str, Any]]:
-    """Split by whole episodes, then cut into transitions; and a card that says what came of it.
+    """Split by whole episodes, then cut into transitions; and a card with the statistics of the split.
 
     Training rows of the view "episodes" are those whose next observation is known: stored, or the following row of the
     same episode. Those of "qlearning" are `qlearning(rows)`, less the held-out episodes. A file with one episode is cut
-    in two at a step. `obs_std` is the true one, 0 for a constant dimension (the card lists them): who divides by it
-    adds a floor.
+    in two at a step. `obs_std` is 0 for a constant dimension (the card lists them): add a floor before
+    dividing by it.
 
     Raises:
         SpecError: `heldout` or `view` is out of range.
@@ -143,18 +143,18 @@ def simulator_state(
 ) -> tuple[Float64[Tensor, "M X"], Bool[Tensor, " M"]]:
     """The simulator's state at these rows and whether that is all of it.
 
-    A stored state is believed where it looks like the observation. It is complete unless the observation had been
-    clipped and the stored velocities are the clipped ones: some files were completed later from their observations.
+    A stored state is used where it agrees with the observation. It is complete unless the observation was clipped and
+    the stored velocities are the clipped ones: in some files, states were added later from the observations.
     """
     obs = torch.from_numpy(rows.obs[index])
     restored, exact = simulator.restore(obs)
     if rows.qpos is None or rows.qvel is None or rows.qpos.shape[1] + rows.qvel.shape[1] != restored.shape[-1]:
         return restored, exact
     stored = torch.from_numpy(np.concatenate([rows.qpos[index], rows.qvel[index]], 1))
-    believed = torch.isclose(simulator.observe(stored), obs.double(), rtol=1e-4, atol=1e-4).all(-1)
+    agrees = torch.isclose(simulator.observe(stored), obs.double(), rtol=1e-4, atol=1e-4).all(-1)
     velocity = slice(rows.qpos.shape[1], None)
     unclipped = (stored[:, velocity] - restored[:, velocity]).abs().amax(-1) > 1e-4
-    return torch.where(believed[:, None], stored, restored), torch.where(believed, exact | unclipped, exact)
+    return torch.where(agrees[:, None], stored, restored), torch.where(agrees, exact | unclipped, exact)
 
 
 def _transitions(rows: Rows, index: np.ndarray, next_obs: np.ndarray) -> Transitions:

@@ -15,57 +15,60 @@ __all__ = ["Simulator", "simulate"]
 
 @runtime_checkable
 class Simulator(Protocol):
-    """The true dynamics, batched over any leading axes `*N`. States are float64 on the CPU, whatever they contain.
+    """The true dynamics: ten members, batched over any leading axes `*N`.
 
-    Stateless: everything that matters is in the state tensor, so any state can be stepped at any time.
+    A simulator keeps nothing between calls: the state X, float64 on the CPU, holds all that a step depends on, so any
+    state can be stepped at any time. O and A are the widths of an observation and of an action, S counts seeds, B
+    episodes of a seed, L steps. Actions are clipped to [-1, 1]. `tasks.sources.toy` has the shortest one; `isinstance`
+    checks that the members are there.
     """
 
     @property
     def obs_dim(self) -> int:
-        """O."""
+        """Numbers in an observation."""
 
     @property
     def action_dim(self) -> int:
-        """A."""
+        """Numbers in an action."""
 
     @property
     def physics(self) -> str:
-        """What a result must name to be comparable: "Hopper-v4, mujoco 3.4.0"."""
+        """Environment and version, recorded with every result to be comparable: "Hopper-v4, mujoco 3.4.0"."""
 
     def reset(self, rows: int, rng: Streams) -> Float64[Tensor, "S B X"]:
-        """Fresh start states, `rows` for every seed."""
+        """Start states of new episodes, `rows` for every seed, each drawn from its seed's own stream."""
 
     def observe(self, state: Float64[Tensor, "*N X"]) -> Float64[Tensor, "*N O"]:
-        """What the agent sees of a state."""
+        """The observation of a state."""
 
     def restore(self, obs: Float[Tensor, "*N O"]) -> tuple[Float64[Tensor, "*N X"], Bool[Tensor, "*N"]]:
-        """A state that looks like `obs`, and whether it is the only one (False: part of the state was clipped away)."""
+        """A state with this observation, and whether it is the only one (False: clipping hides part of the state)."""
 
     def step(
         self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], rng: Streams | None
     ) -> tuple[Float64[Tensor, "*N X"], Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """(next state, reward, terminated); actions are clipped to [-1, 1] first. `rng` None: without process noise."""
+        """(next state, reward, terminated) of one step. `rng` None: without process noise, so it can be repeated."""
 
     def outcome(
         self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
     ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """(reward, terminated) of a step that led to `after`; without simulating it."""
+        """(reward, terminated) of a step from `state` to `after`, which need not be what `step` would return."""
 
     def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
-        """Open loop: the states that a string of actions leads through, past any termination; no process noise."""
+        """Open loop: `state` and the states after each of L actions, past any termination; no process noise."""
 
     def terminated(
         self, obs: Float[Tensor, "*N O"], action: Float[Tensor, "*N A"], next_obs: Float[Tensor, "*N O"]
     ) -> Bool[Tensor, "*N"]:
-        """The environment's own rule, on observations (any device): what models that roll out are allowed to know."""
+        """The environment's own termination rule on observations, any device: generators may use it on model states."""
 
 
 def simulate(
     simulator: Simulator, policy: Policy, start: Float64[Tensor, "S B X"], length: int, rng: Streams, *, greedy: bool
 ) -> Trajectories:
-    """The policy in the true simulator, all seeds and episodes abreast, for `length` steps.
+    """A rollout of the policy in the simulator: `length` steps, all seeds and episodes in parallel.
 
-    Steps after an episode's end repeat its last state and are not `valid`. Policies see float32 on their own device.
+    Steps after an episode's end repeat its last state and are not `valid`. Policies get float32 on their own device.
     """
     act_rng = None if greedy else rng.fork("policy")
     noise = rng.fork("dynamics")
@@ -79,9 +82,9 @@ def simulate(
     for _ in range(length):
         if alive.any() or not action:
             action.append(policy.act(obs[-1].to(rng.device), act_rng).clamp(-1, 1).cpu())
-            state, paid, end = _step_alive(simulator, state, action[-1], alive, noise)
+            state, step_reward, end = _step_alive(simulator, state, action[-1], alive, noise)
             alive_after = alive & ~end
-        reward.append(paid.float().where(alive, torch.zeros(())))
+        reward.append(step_reward.float().where(alive, torch.zeros(())))
         ended.append(end & alive)
         valid.append(alive)
         obs.append(simulator.observe(state).float())

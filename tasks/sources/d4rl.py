@@ -45,7 +45,7 @@ def reference(dataset: str) -> Reference:
 
 
 def load(dataset: str, options: DataOptions) -> Task:
-    """The task `d4rl/<dataset>`; the file is looked for, or downloaded, when its rows are asked for.
+    """The task `d4rl/<dataset>`; the file is searched for, or downloaded, when its rows are first needed.
 
     Raises:
         SpecError: no such dataset.
@@ -62,7 +62,7 @@ def load(dataset: str, options: DataOptions) -> Task:
 
 
 def find(dataset: str, options: DataOptions) -> Path | None:
-    """Where the file lies on this machine, if it does: the user's folders first, then our cache.
+    """The file on this machine, if it is there: the user's folders first, then our cache.
 
     Raises:
         SpecError: no such dataset.
@@ -77,7 +77,7 @@ def fetch(dataset: str, options: DataOptions) -> Path:
 
     Raises:
         SpecError: no such dataset.
-        DataError: it cannot be had; the message says where to put a copy.
+        DataError: it cannot be obtained; the message says where to put a copy.
     """
     path = find(dataset, options)
     cache = cache_dir("datasets")

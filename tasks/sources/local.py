@@ -1,7 +1,7 @@
 """local/: D4RL-style sets made on this machine by fixed recipes; made once, kept in the cache, never downloaded.
 
-Beside every file lies its card, a JSON file that says how it came about, what it should hash to, and what the policies
-in it really earn. Scores are D4RL's scale, the data are not D4RL's: do not put them into one table without a note.
+Beside every file lies its card, a JSON file with its recipe, its checksum, and the real returns of the policies behind
+it. Scores are on D4RL's scale, the data are not D4RL's: do not put them into one table without a note.
 """
 
 import json
@@ -106,7 +106,7 @@ def names() -> list[str]:
 
 
 def load(dataset: str, options: DataOptions) -> Task:
-    """The task `local/<dataset>`; its rows are made when they are first asked for."""
+    """The task `local/<dataset>`; its rows are made when they are first needed."""
     recipe = _recipe(dataset)
     scale = reference(recipe.scored_as)
 
@@ -120,7 +120,7 @@ def load(dataset: str, options: DataOptions) -> Task:
 
 
 def location(dataset: str, options: DataOptions) -> Path:
-    """Where the file is, or would be; its name holds everything that its content depends on."""
+    """Where the file is, or would be; its name contains everything that its content depends on."""
     version = f"v{_recipe(dataset).version}-{options.dataset_rows}-seed{RECIPE_SEED}-mujoco{mujoco.__version__}"
     return cache_dir("datasets") / f"{dataset}-{version}.hdf5"
 
@@ -132,9 +132,9 @@ def find(dataset: str, options: DataOptions) -> Path | None:
 
 
 def make(dataset: str, options: DataOptions) -> Path:
-    """The file, made unless it is there; of two processes that want it, one makes it and the other waits.
+    """The file, made unless it is there; of two processes that need it, one makes it and the other waits.
 
-    A file that does not match its card is put aside as `.bad`, and made again.
+    A file that does not match its card is renamed to `.bad`, and made again.
     """
     path = location(dataset, options)
     with FileLock(path.with_name(f"{path.name}.lock")):
@@ -148,7 +148,7 @@ def make(dataset: str, options: DataOptions) -> Path:
 
 
 def card(path: Path) -> dict[str, Any]:
-    """What is known of a file of this source.
+    """The content of a file's card.
 
     Raises:
         DataError: the card is missing or unreadable.
@@ -162,7 +162,7 @@ def card(path: Path) -> dict[str, Any]:
 
 
 def intact(path: Path) -> bool:
-    """Whether the file has a card and the bytes that the card promises."""
+    """Whether the file has a card and the checksum on it."""
     try:
         return sha256(path) == card(path).get("sha256")
     except (DataError, FileNotFoundError):

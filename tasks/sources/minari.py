@@ -95,7 +95,7 @@ def _folder() -> Path:
 
 @contextmanager
 def _readable(where: str) -> Iterator[None]:
-    """Whatever Minari and its storage raise for a dataset that cannot be had, as one kind of error."""
+    """Turn what Minari and its storage raise for an unreadable dataset into DataError."""
     try:
         yield
     except DataError:
@@ -105,7 +105,7 @@ def _readable(where: str) -> Iterator[None]:
 
 
 def _require_harmless(folder: Path, where: str) -> None:
-    """Look at the files before Minari does: it follows links, and makes the environment where a space is missing.
+    """Check the files before Minari reads them: it follows links, and makes the environment where a space is missing.
 
     Raises:
         DataError: the data lead out of their file, or learning a space would run code that is not known.

@@ -1,8 +1,8 @@
-"""toy/linear: a linear-Gaussian system whose optimum, returns and dynamics are known in closed form. Seconds on a CPU.
+"""toy/linear: a linear-Gaussian system whose optimum, returns and dynamics are known in closed form.
 
 Two independent carts on lines, pushed by forces:  s' = A s + B a + w,  w ~ N(0, noise^2 I),  s = (x1, x2, v1, v2),
-paid  r = 1 - s'Qs - a'Ra  on the state before the step. Starts are N(0, start^2 I); an episode has 50 steps and never
-terminates. The behaviour policy is a third of the optimal linear gain plus Gaussian noise.
+with reward  r = 1 - s'Qs - a'Ra  of the state before the step. Starts are N(0, start^2 I); an episode has
+50 steps and never terminates. The behaviour policy is a third of the optimal linear gain plus Gaussian noise.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _RECIPE_SEED = 0
 
 @dataclass(frozen=True)
 class LinearSystem:
-    """The toy's simulator; everything one could want to know of it is a closed form."""
+    """The toy's simulator; its optimal policy and expected returns are closed forms."""
 
     noise: float = 0.01
     start: float = 0.3
@@ -96,7 +96,7 @@ class LinearSystem:
     def outcome(
         self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
     ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """Quadratic costs of state and action; there is no end."""
+        """Quadratic costs of state and action; never terminated."""
         q, r = (torch.from_numpy(matrix) for matrix in self.costs)
         action = action.double().clamp(-1, 1)
         reward = 1 - (state @ q * state).sum(-1) - (action @ r * action).sum(-1)
