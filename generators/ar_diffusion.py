@@ -1,7 +1,7 @@
 """Autoregressive diffusion: DyDiff's network as a one-step model, rolled out under the learning policy.
 
-The control that separates what diffusion does from what redrawing a whole trajectory does. Source: Rigter et al. 2024
-(PolyGRAD, arXiv:2310.08587) for the baseline; the network here is DyDiff's own on trajectories of two rows.
+The control that separates what diffusion does from what redrawing a whole trajectory does. Source: Rigter et al. 2023
+(PolyGRAD, arXiv:2312.08533) for the baseline; the network here is DyDiff's own on trajectories of two rows.
 """
 
 from dataclasses import dataclass, replace

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from core.data import Dataset, Trajectories
@@ -110,13 +110,6 @@ def per_seed(made: Trajectories, **values: int | float) -> dict[str, Float[Tenso
     return {name: made.reward.new_full(made.reward.shape[:1], value) for name, value in values.items()}
 
 
-def start_states(
-    data: Dataset, rows: int, rng: Streams, among: Int[Tensor, " N"] | None = None
-) -> Float[Tensor, "S B O"]:
-    """States of the training data, drawn uniformly for every seed: where synthetic rollouts begin.
-
-    `among` are the training rows to draw from, of a generator that cannot start everywhere.
-    """
-    if among is None:
-        return data.train.obs[(rng.uniform64(rows) * len(data.train.obs)).long()]
-    return data.train.obs[among[(rng.uniform64(rows) * len(among)).long()]]
+def start_states(data: Dataset, rows: int, rng: Streams) -> Float[Tensor, "S B O"]:
+    """States of the training data, drawn uniformly for every seed: where synthetic rollouts begin."""
+    return data.train.obs[(rng.uniform64(rows) * len(data.train.obs)).long()]

@@ -34,7 +34,7 @@ class Trajectory(Generator):
     """The defaults are DyDiff's network and settings, with the actions generated instead of imposed.
 
     Preset `dydiff_net` has the size of DyDiff's released network, `diffuser` what can be said of Diffuser in this core:
-    its network, normaliser, in-painted start and 20 evaluations (its noise is DDPM's with a cosine schedule).
+    its network, normaliser and in-painted start, with 19 evaluations (Diffuser: 20, of DDPM's cosine schedule).
     """
 
     rollouts: PositiveInt = 2_000  # B, start states of every refresh

@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.buffer import pack
-from core.checkpoint import within
+from core.checkpoint import Checkpoint
 from core.config import adapter
 from core.data import Dataset
 from core.files import atomic, cache_dir, canonical_json, sha256, write_json
@@ -32,7 +33,15 @@ from core.progress import say
 from core.random import Streams
 from models.compiled import compiling
 
-__all__ = ["ModelCache", "ModelConfig", "describe_model", "fresh_models"]
+__all__ = ["FitContext", "ModelCache", "ModelConfig", "describe_model", "fresh_models"]
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a fit is given besides its data."""
+
+    rng: Streams
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
 
 class ModelConfig(ABC):
@@ -50,7 +59,7 @@ class ModelConfig(ABC):
         """The untrained model; every tensor of its state has the seeds in front."""
 
     @abstractmethod
-    def fit(self, model: Any, data: Dataset, rng: Streams, *needs: Any) -> None:
+    def fit(self, model: Any, data: Dataset, context: FitContext, *needs: Any) -> None:
         """Train it in place on `data.train`."""
 
 
@@ -118,17 +127,18 @@ class ModelCache:
         started = time.perf_counter()
         model: nn.Module = config.init(*dims, rng.fork("init"))
         own = [keys[seed] for seed in rng.seeds]
-        with within(self._folder / f"{own[0]}.partial", " ".join(own)):
-            with compiling(self._compiled(config)):
-                config.fit(model, data, rng.fork("fit"), *needs)
-            share = (time.perf_counter() - started) / len(rng.seeds)
-            state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-            for row, seed in enumerate(rng.seeds):
-                path = self._folder / f"{keys[seed]}.safetensors"
-                with atomic(path) as part:
-                    save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
-                card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
-                write_json(path.with_suffix(".json"), {**card, "sha256": sha256(path)})
+        checkpoint = Checkpoint(self._folder / f"{own[0]}.partial", " ".join(own))
+        with compiling(self._compiled(config)):
+            config.fit(model, data, FitContext(rng.fork("fit"), checkpoint), *needs)
+        share = (time.perf_counter() - started) / len(rng.seeds)
+        state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+        for row, seed in enumerate(rng.seeds):
+            path = self._folder / f"{keys[seed]}.safetensors"
+            with atomic(path) as part:
+                save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
+            card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
+            write_json(path.with_suffix(".json"), {**card, "sha256": sha256(path)})
+        checkpoint.clear()
 
     def _load(self, key: str) -> dict[str, Tensor] | None:
         path = self._folder / f"{key}.safetensors"

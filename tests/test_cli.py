@@ -117,8 +117,11 @@ def test_without_out_results_lie_under_the_suites_name(elsewhere: Path) -> None:
 )
 def test_set_takes_one_pair_or_many_once_or_often(monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
     asked = []
-    monkeypatch.setattr(run_bench.planning, "describe", lambda specs, store: asked.extend(specs) or "")
-    for command in (["plan", "smoke", "--set", TWO, *options], ["plan", *options, "--set", TWO, "smoke"]):
+    monkeypatch.setattr(run_bench.plan, "describe", lambda specs, store: asked.extend(specs) or "")
+    for command in (
+        ["plan", "smoke", "--set", TWO, *options],
+        ["plan", *options, "--set", TWO, "smoke"],
+    ):
         assert run_bench.main(command) == 0
     assert {(spec.settings.updates, spec.settings.episodes) for spec in asked} == {(7, 3)}
     assert len(asked) == 4
@@ -177,7 +180,7 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
     ("command", "code", "message"),
     [
         (["run", "smoek"], 2, "suite must be one of .*got 'smoek'; did you mean 'smoke'"),
-        (["run", "smoke", "--set", "updates=0"], 2, "updates should be greater than or equal to 1, got 0"),
+        (["run", "smoke", "--set", "updates=0"], 2, "updates should be greater than 0, got 0"),
         (["run", "smoke", "--set", "update=3"], 2, "did you mean 'updates'"),
         (["run", "smoke", "--set", "smoke"], 2, "--set must be key=value, got 'smoke'"),
         (
@@ -244,7 +247,7 @@ def test_a_signal_ends_with_its_own_code(
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(number, before)
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_torn_results_end_with_one_and_are_named(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ from pydantic import AwareDatetime, BaseModel, Field, FiniteFloat, ValidationErr
 
 from benchmarks.report.aggregates import aggregate
 from benchmarks.report.comparability import mixtures
-from benchmarks.report.render import to_csv
 from benchmarks.report.results import collect
-from benchmarks.report.scores import evaluations, finals
+from benchmarks.report.scores import evaluations
+from benchmarks.report.table import to_csv
 from benchmarks.spec import cell_id
 from benchmarks.store import Cell, ResultStore
 from core.errors import DataError
@@ -168,7 +168,7 @@ def _plan(store: ResultStore) -> tuple[dict[str, set[int]], list[str]]:
 def _report(store: ResultStore) -> Iterator[str]:
     """Where the numbers of report/ are not those of the records."""
     results = collect(store)
-    for name, frame in (("scores", evaluations(results)), ("aggregate", aggregate(finals(results)))):
+    for name, frame in (("scores", evaluations(results)), ("aggregate", aggregate(results))):
         path = store.root / "report" / f"{name}.csv"
         if path.exists():
             kept = path.read_text(encoding="utf-8", errors="replace").splitlines()

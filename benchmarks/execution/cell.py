@@ -102,7 +102,7 @@ def _buffer(spec: RunSpec, data: Dataset, device: torch.device) -> Buffer:
 
 def _generate(generator: Generator, fitted: Fitted, policy: Policy, data: Dataset, rng: Streams) -> Trajectories:
     """Rollouts from states of the training data, less what is not finite and what the generator's filter drops."""
-    start = start_states(data, generator.rollouts, rng.fork("start"), getattr(fitted, "start_rows", None))
+    start = start_states(data, generator.rollouts, rng.fork("start"))
     rollouts = fitted.generate(policy, start, generator.rollout_length, rng).finite()
     return generator.filter.apply(rollouts, rng.fork("filter"))
 

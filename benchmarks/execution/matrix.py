@@ -159,7 +159,7 @@ def _side_by_side(todo: list[Job], store: ResultStore, jobs: int) -> int:
     """A process for each cell, no more at a time than memory has room for."""
     context = _context()
     environment = dict(os.environ)
-    channel: Channel = context.SimpleQueue()
+    channel: Channel = context.Queue()
     waiting = deque(todo)
     failed = 0
     running: dict[Any, tuple[BaseProcess, Job, datetime]] = {}  # by sentinel

@@ -1,7 +1,7 @@
 """The same cells as Ray tasks, from one machine to a cluster: data first, then pretrained models, then cells.
 
-Results folder and cache must be on a disk that all nodes share; everything that matters lies there, and what Ray holds
-may be lost at any moment: a task whose worker or node dies is given to another one, which resumes from its checkpoint.
+Results folder and cache must be on a disk that all nodes share; nothing else has to survive: a task
+whose worker or node dies is given to another one, which resumes from its checkpoint.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How updates are run: one operation after the other, or on a GPU as one replayed graph each."""
+"""Updates: one operation after the other, or on a GPU as one replayed CUDA graph each."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -18,9 +18,9 @@ Losses = dict[str, Tensor]
 Work = Callable[[], Losses]
 Capture = Callable[[Work, list[torch.Generator]], Work]
 
-# Updates of one seed from which on losses are compiled on a CPU: about twice those after which torch.compile has paid
-# for itself (results/speed/compiling.json), for several cells compile at once. Fits that end by themselves are missing.
-# It must not depend on the number of seeds, or those that come later would be another experiment.
+# Losses are compiled on a CPU from this number of updates: about twice the number after which torch.compile has paid
+# off for one seed (results/speed/compiling.json), for several cells compile at once. Fits with early stopping are left
+# out. It must not depend on the number of seeds, or seeds added later would be another experiment.
 _PAYS = {
     "bc": 10_000,
     "cql": 5_000,
@@ -31,11 +31,11 @@ _PAYS = {
     "TransitionDiffusionConfig": 10_000,
 }
 
-_WARM = 3  # updates before a graph is captured: libraries and allocators make their choices in them
+_WARM = 3  # updates before a graph is captured: libraries choose kernels and allocate in them
 
 
 def pays(name: str, updates: int, chosen: Compile, device: torch.device) -> bool:
-    """Whether the losses of a method or model of that name are compiled for so many updates."""
+    """Whether the losses of a method or model with this name are compiled, given its number of updates."""
     if device.type != "cpu" or chosen == "never":
         return False
     return chosen == "always" or (name in _PAYS and updates >= _PAYS[name])
@@ -44,8 +44,8 @@ def pays(name: str, updates: int, chosen: Compile, device: torch.device) -> bool
 class Stepper:
     """The updates of a cell: each draws a batch and lets the algorithm take its step.
 
-    With `capture` they are recorded as graphs, one for each way an update can go, and replayed from then on: same
-    kernels, same random numbers, no launch of them one by one. An algorithm that has only an `update` runs as it is.
+    With `capture` they are recorded as graphs, one for each branch of an update, and replayed from then on: same
+    kernels, same random numbers, without single launches. An algorithm that has only an `update` is not captured.
     """
 
     def __init__(
@@ -92,19 +92,19 @@ class Stepper:
             found: Losses = self._algorithm.update(self._state, self._mixer.batch(self._batches), self._noise)
             return found
         due = self._algorithm.schedule(self._state)
-        way = due, self._mixer.batch_layout
-        if way not in self._replay:
-            self._seen[way] = self._seen.get(way, 0) + 1
-            if self._seen[way] <= _WARM:
+        branch = due, self._mixer.batch_layout
+        if branch not in self._replay:
+            self._seen[branch] = self._seen.get(branch, 0) + 1
+            if self._seen[branch] <= _WARM:
                 return self._step(due)
             try:
                 generators = [*self._batches.generators, *self._noise.generators]
-                self._replay[way] = self._capture(lambda: self._step(due), generators)
+                self._replay[branch] = self._capture(lambda: self._step(due), generators)
             except RuntimeError as error:
-                say(f"updates run operation by operation, for they cannot be captured: {error}")
+                say(f"updates run operation by operation, because they cannot be captured: {error}")
                 self._capture = None
                 return self._step(due)
-        return self._replay[way]()
+        return self._replay[branch]()
 
     def _step(self, due: Any) -> Losses:
         found: Losses = self._algorithm.step(self._state, self._mixer.batch(self._batches), self._noise, due)
@@ -117,10 +117,10 @@ def capture_on(device: torch.device) -> Capture | None:
 
 
 def cuda_graph(work: Work, generators: list[torch.Generator]) -> Work:
-    """`work` as a CUDA graph, which has not run yet.
+    """Capture `work` as a CUDA graph; it has not run yet.
 
     Raises:
-        RuntimeError: something in it waits for the device or cannot be recorded.
+        RuntimeError: an operation in it synchronises or cannot be recorded.
     """
     graph = torch.cuda.CUDAGraph()
     for generator in generators:

@@ -26,6 +26,7 @@ from core.data import Dataset
 from core.files import write_json
 from core.random import Streams
 from core.registry import build_method
+from models.cache import FitContext
 from models.compiled import compiling
 from models.diffusion.trajectory import TrajectoryDiffusionConfig
 from models.diffusion.transition import TransitionDiffusionConfig
@@ -114,7 +115,7 @@ def _fit(config: Any, data: Dataset, field: str) -> Updates:
 
     def update(count: int) -> None:
         rng = Streams((0,))
-        replace(config, **{field: count}).fit(config.init(OBS, ACTION, rng), data, rng)
+        replace(config, **{field: count}).fit(config.init(OBS, ACTION, rng), data, FitContext(rng))
 
     return update
 

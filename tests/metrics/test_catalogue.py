@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import run_bench
-from benchmarks.execution.cell import run
+from benchmarks.execution.cell import run_cell
 from benchmarks.store import DIVERGED
 from benchmarks.suite import cells, load_suite
 from metrics.catalogue import METRICS, PAGE, Metric, updated
@@ -38,7 +38,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[tuple[str
             (spec,) = cells(
                 load_suite("matrix-smoke", [*TINY, f'generators=["{generator}"]', f'algorithms=["{algorithm}"]'])
             )
-            records, _ = run(spec, load_task(spec.task, spec.settings.data_options(None)), torch.device("cpu"))
+            records, _ = run_cell(spec, load_task(spec.task, spec.settings.data_options(None)), torch.device("cpu"))
             found |= {(record.metric, record.horizon is not None) for record in records}
         yield found
 

@@ -5,6 +5,7 @@ import torch
 
 from core.data import Dataset
 from core.random import Streams
+from models.cache import FitContext
 from models.diffusion.windows import Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics, _bootstrap, bounded_log_variance, gaussian_nll, rollout
 from tasks.base import DataOptions, load_task
@@ -15,7 +16,7 @@ TINY = DynamicsConfig(members=3, elites=2, width=32, weight_decay=(0.0, 0.0, 0.0
 def fitted(data: Dataset, config: DynamicsConfig = TINY, seeds: tuple[int, ...] = (0,)) -> EnsembleDynamics:
     rng = Streams(seeds)
     model = config.init(4, 2, rng.fork("init"))
-    config.fit(model, data, rng.fork("fit"))
+    config.fit(model, data, FitContext(rng.fork("fit")))
     return model
 
 

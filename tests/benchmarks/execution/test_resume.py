@@ -208,6 +208,6 @@ def test_a_signal_saves_what_is_running(number: int, code: int, jobs: str, tmp_p
         process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == code, said.decode()
-    assert b"the same command goes on from there" in said
+    assert b"the same command resumes" in said
     assert not list((tmp_path / "out").glob("*/LEASE"))
     assert not list((tmp_path / "out").glob("*/error.txt"))

@@ -5,11 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import report
-from benchmarks.report.ablation import ablation, ablations
-from benchmarks.report.fidelity import compounding
 from benchmarks.report.results import collect
-from benchmarks.report.scores import finals
-from benchmarks.report.tradeoffs import frontiers, prices
+from benchmarks.report.sections.ablation import ablation, ablations
 from benchmarks.spec import RunSpec
 from benchmarks.store import Record, ResultStore
 from benchmarks.suite import cells, load_suite
@@ -30,14 +27,14 @@ def _records(spec: RunSpec, score: dict[int, float]) -> list[Record]:
     rounds = getattr(spec.generator.config, "iterations", None)
     level = 10.0 if rounds is None else score[rounds]
     return [
-        Record(seed, step, metric, value)
+        Record(seed, step, metric, value, horizon)
         for seed in spec.seeds
         for step in (50, 100)
-        for metric, value in (
-            ("return", level),
-            ("normalized_score", level + seed),
-            *([("compounding/policy/median/1", 0.1 + level / 100)] if step == 100 else []),
-            *(((f"generate/residual/{m}", 1 / m) for m in range(1, rounds + 1)) if rounds else ()),
+        for metric, value, horizon in (
+            ("return", level, None),
+            ("normalized_score", level + seed, None),
+            *([("compounding/policy/median", 0.1 + level / 100, 1)] if step == 100 else []),
+            *([("generate/lag", 1 / rounds, None)] if rounds else []),
         )
     ]
 
@@ -48,17 +45,17 @@ def test_one_field_makes_a_curve(tmp_path: Path) -> None:
     (group,) = ablations(results)
     assert group.fields == ("iterations",)
     assert list(group.cells) == [(0,), (1,), (10,)]
-    table = ablation(results, finals(results)).set_index("values")
+    table = ablation(results).set_index("values")
     assert table["fields"].unique().tolist() == ["iterations"]
     assert table["mean"].tolist() == [12.0, 22.0, 4.0]
     assert table["gain_mean"].tolist() == pytest.approx([0.0, 10.0, -8.0])
-    assert table["residual"].tolist()[1:] == pytest.approx([1.0, 0.1])
+    assert table["lag"].tolist()[1:] == pytest.approx([1.0, 0.1])
     assert table["error"].tolist() == pytest.approx([0.2, 0.3, 0.12])
     assert table["robust"].tolist() == [False, True, False]
     assert table["failure"].tolist() == [False, False, True]
 
 
-def test_two_fields_make_a_heat_map_and_what_follows_from_another_field_is_none(tmp_path: Path) -> None:
+def test_two_fields_make_a_heat_map(tmp_path: Path) -> None:
     rounds = {0: 10.0, 1: 20.0}
     square = fill(tmp_path, '"dydiff.iterations" = [0, 1]\n"dydiff.filter.share" = [0.25, 0.5, 1.0]', rounds)
     (group,) = ablations(collect(square))
@@ -68,9 +65,11 @@ def test_two_fields_make_a_heat_map_and_what_follows_from_another_field_is_none(
     assert group.axis(1) == [0, 1]
     assert report(square) == []
     assert {path.name for path in (square.root / "report").glob("*.png")} >= {"heat.png", "scores.png"}
-    (tmp_path / "length").mkdir()
+
+
+def test_a_field_that_follows_from_another_does_not_count(tmp_path: Path) -> None:
     length = "dydiff = [{rollouts = 60, rollout_length = 2}, {rollouts = 30, rollout_length = 4}]"
-    (group,) = ablations(collect(fill(tmp_path / "length", length, {1: 1.0, 2: 1.0})))
+    (group,) = ablations(collect(fill(tmp_path, length, {1: 1.0, 2: 1.0})))
     assert group.fields == ("rollout_length",)
     assert list(group.cells) == [(2,), (4,)]
 
@@ -88,31 +87,3 @@ def test_settings_can_be_varied_for_all(tmp_path: Path) -> None:
 
 def test_nothing_varied_is_no_ablation(tmp_path: Path) -> None:
     assert ablations(collect(fill(tmp_path, "updates = [200]", {1: 1.0, 2: 1.0}))) == []
-
-
-def test_points_of_the_trade_offs(tmp_path: Path) -> None:
-    store = ResultStore(tmp_path)
-    for generator, full in (("none", False), ("mopo", True), ("synther", False)):
-        (spec,) = cells(load_suite("smoke", [f'generators=["{generator}"]'], seeds=2))
-        records = [
-            Record(seed, 100, metric, value)
-            for seed in spec.seeds
-            for metric, value in (
-                ("return", 5.0 + seed),
-                ("cost/update_seconds", 3.0),
-                ("cost/evaluate_seconds", 100.0),
-                ("cost/model_seconds", 2.0),
-                ("consistency/distance", 0.1 * (1 + seed)),
-                ("compounding/policy/median/1", 0.5),
-                *([("compounding/policy/median/2", 0.7 + 0.2 * seed)] if full else []),
-            )
-        ]
-        store.finish(spec, {"seeds": [0, 1], "status": "ok"}, records)
-    results = collect(store)
-    front = frontiers(results, compounding(results))
-    assert front["generator"].tolist() == ["mopo"]  # the others have no rollout of full length
-    assert front[["distance", "error"]].iloc[0].tolist() == pytest.approx([0.15, 0.8])
-    price = prices(results, finals(results)).set_index("generator")
-    assert price.loc["mopo", ["seconds", "score"]].tolist() == [5.0, 5.5]
-    assert report(store) == []
-    assert {path.name for path in (tmp_path / "report").glob("*.png")} >= {"frontier.png", "price.png"}

@@ -1,4 +1,4 @@
-"""Published scores on the same D4RL files beside ours; never used for anything but to be read."""
+"""Published scores on the same D4RL files beside ours; no other section reads them."""
 
 import math
 from functools import cache
@@ -7,19 +7,20 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.report.results import Results
-from benchmarks.report.scores import RULE, estimates
-from benchmarks.report.tables import Entry, Table, as_number, as_text
+from benchmarks.report.scores import RULE, estimates, finals
+from benchmarks.report.section import Section
+from benchmarks.report.table import Entry, Table, as_number
 
-__all__ = ["published_table"]
+__all__ = ["SECTION", "published_table"]
 
 _FILE = Path(__file__).with_name("published_scores.csv")
 _NAMES = {"td3bc": ["TD3+BC"], "cql": ["CQL"], "iql": ["IQL"], "bc": ["BC", "10% BC"]}  # ours -> theirs
 _METHODS = {"mopo": ["MOPO", "COMBO", "MOBILE", "RAMBO"], "trajectory": ["Diffuser"]}  # generators of ours
 
 
-def published_table(results: Results, final: pd.DataFrame) -> Table:
+def published_table(results: Results) -> Table:
     """One row per cell on a d4rl/ task, and one per published score of its algorithm or generator on the same file."""
-    estimate = estimates(final)
+    estimate = estimates(finals(results))
     known = _published()
     rows = []
     for task in dict.fromkeys(cell.task for cell in results.cells if cell.task.startswith("d4rl/")):
@@ -29,9 +30,7 @@ def published_table(results: Results, final: pd.DataFrame) -> Table:
             what = f"{cell.generator} + {cell.algorithm}" + ("" if cell.variant == "default" else f" ({cell.variant})")
             spread = "" if math.isnan(low) else f" ± {(high - low) / 2:.1f}"
             score = Entry(f"{mean:.1f}{spread}", value=mean, cell_id=cell.cell_id)
-            rows.append(
-                [as_text(task), as_text(what), as_text("this run"), score, as_number(n, "{:.0f}"), as_text("ours")]
-            )
+            rows.append([Entry(task), Entry(what), Entry("this run"), score, as_number(n, "{:.0f}"), Entry("ours")])
         wanted = {
             name for cell in cells for name in (*_NAMES.get(cell.algorithm, []), *_METHODS.get(cell.generator, []))
         }
@@ -40,12 +39,12 @@ def published_table(results: Results, final: pd.DataFrame) -> Table:
             spread = "" if math.isnan(row["std"]) else f" (std {row['std']:.1f})"
             rows.append(
                 [
-                    as_text(task),
-                    as_text(row["short"]),
-                    as_text(row["source"]),
+                    Entry(task),
+                    Entry(row["short"]),
+                    Entry(row["source"]),
                     Entry(f"{row['mean']:.1f}{spread}", value=row["mean"]),
                     as_number(row["n_seeds"], "{:.0f}"),
-                    as_text(row["rule"]),
+                    Entry(row["rule"]),
                 ]
             )
     caption = (
@@ -62,3 +61,6 @@ def published_table(results: Results, final: pd.DataFrame) -> Table:
 def _published() -> pd.DataFrame:
     table = pd.read_csv(_FILE)
     return table.assign(short=table["algorithm"].str.rpartition("/ ")[2].str.replace(r" \(.*", "", regex=True))
+
+
+SECTION = Section("published", "Published scores", tables=[published_table])
