@@ -209,8 +209,7 @@ class _Fitted(ActionConditioned):
         length = made.action.shape[2]
         cost = {"evaluations": 1.0, "flops": config.dynamics.flops(made.obs.shape[-1], made.action.shape[-1])}
         if self.model:
-            passes = config.iterations * len(self._blocks(length))
-            redrawn = self.model.cost(config.sampler, passes, length)
+            redrawn = self.model.cost(config.sampler, length, config.iterations)
             cost = {name: value + redrawn[name] for name, value in cost.items()}
         return per_seed(made, **cost)
 

@@ -20,11 +20,11 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, Fitted, Generator, RolloutCompleter, per_seed
+from generators.base import Box, FittedSequence, Generator
 from generators.trajectory import Trajectory
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
-from models.diffusion.trajectory import BehaviourDiffusionConfig, TrajectoryDiffusion
+from models.diffusion.trajectory import BehaviourDiffusionConfig
 from models.reward import RewardConfig
 from tasks.base import Task
 
@@ -62,16 +62,12 @@ class PGD(Generator):
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """The sequence model and the reward model that `trajectory` uses."""
-        return _Fitted(
-            self, models.get(self.model, data), RolloutCompleter.of(task, data, models.get(self.reward, data), self.box)
-        )
+        return _Fitted.fit(self, task, data, models)
 
 
 @dataclass(frozen=True)
-class _Fitted(Fitted):
+class _Fitted(FittedSequence):
     config: PGD
-    model: TrajectoryDiffusion
-    finish: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Steps beyond what a model without given start can make are not valid."""
@@ -87,9 +83,8 @@ class _Fitted(Fitted):
 
         chosen = guide if config.coefficient else None
         obs, action = self.model.sample(start, None, own, config.sampler, rng, guide=chosen)
-        made = self.finish(action, obs)
-        cost = self.model.cost(config.sampler, self.model.blocks(own), own)
-        return replace(_extended(made, length), info=made.info | per_seed(made, **cost))
+        made = self.completed(action, obs, own)
+        return replace(_extended(made, length), info=made.info)
 
 
 def guidance(step: int, steps: int, coefficient: float) -> float:

@@ -13,22 +13,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from core.config import OpenUnit, configuration
 from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
 from models.averaging import train_averaged
-from models.bitwise import silu, softplus
+from models.bitwise import pad_rows, silu, softplus
 from models.cache import FitContext
 from models.diffusion.windows import Windows
 from models.nn import MLP, Standardize, half_square
 from models.training import EarlyStopped, split_rows, train_until_stale
 
 __all__ = ["DynamicsConfig", "Elites", "EnsembleDynamics", "bounded_log_variance", "gaussian_nll", "rollout"]
-
-
-_ROWS = 16  # a roll-out is padded to a multiple: then no seed's numbers end within a block (models/bitwise.py)
 
 
 @configuration
@@ -174,8 +170,7 @@ class EnsembleDynamics(nn.Module):
         self.min_log_variance = nn.Parameter(torch.full((seeds, config.members, 1, outputs), -10.0, device=rng.device))
         self.input = Standardize(sizes[0], rng)
         self.output = Standardize(outputs, rng)
-        elites = torch.arange(config.elites, device=rng.device).repeat(seeds, 1)
-        self.register_buffer("elites", elites)
+        self.register_buffer("elites", torch.arange(config.elites, device=rng.device).repeat(seeds, 1))
 
     def standard(self, x: Float[Tensor, "S #K B F"]) -> tuple[Float[Tensor, "S K B P"], Float[Tensor, "S K B P"]]:
         """(mean, log variance) of every member, all in standardised units."""
@@ -227,7 +222,7 @@ class EnsembleDynamics(nn.Module):
         return self.output.inverse(mean), (0.5 * log_variance).exp() * self.output.scale[:, None]
 
     def pick(self) -> Elites:
-        """For a roll-out: to gather them anew at every step costs more than the step of a hundred rows."""
+        """The elites' weights, to be gathered once per roll-out: gathering per step dominates small batches."""
 
         def gathered(parameter: Tensor) -> Tensor:
             index = self.elites.view(*self.elites.shape, 1, 1).expand(-1, -1, *parameter.shape[-2:])
@@ -251,7 +246,7 @@ class EnsembleDynamics(nn.Module):
         evaluated: for every row the law is that of an independent draw, at 1/K of the cost of all members. Who draws
         more than once hands over what `pick` returned.
         """
-        (seeds, batch, _) = obs.shape
+        seeds, batch, _ = obs.shape
         number = self.elites.shape[-1]
         share = -(-batch // number)
         order = rng.uniform(batch).argsort(-1)
@@ -273,12 +268,22 @@ class EnsembleDynamics(nn.Module):
         y = self.output.inverse(mean.mean(1))
         return obs + y[..., :-1], y[..., -1]
 
+    def mean_rollout(
+        self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"]
+    ) -> Float[Tensor, "S B L+1 O"]:
+        """The states that the elites together expect under these actions, each from the one before."""
+        elites = self.pick()
+        path = [start]
+        for step in range(action.shape[2]):
+            path.append(self.mean(path[-1], action[:, :, step], elites)[0])
+        return torch.stack(path, 2)
+
 
 def _members(elites: Elites, x: Float[Tensor, "S E B F"]) -> tuple[Tensor, Tensor]:
     """(mean, log variance) of block e under elite e."""
     copies = x.shape[:2]
     rows = x.shape[2]
-    h = pad(x, (0, 0, 0, -rows % _ROWS)).flatten(0, 1)
+    h = pad_rows(x).flatten(0, 1)
     *hidden, last = [(weight.flatten(0, 1), bias.flatten(0, 1)) for weight, bias in elites.layers]
     for weight, bias in hidden:
         h = silu(torch.baddbmm(bias, h, weight))
