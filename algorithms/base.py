@@ -71,16 +71,14 @@ class CriticState(State, Protocol):
 
 
 class StateDictMixin:
-    """A `State` whose attributes named in `changing` are all that changes: networks, optimisers, tensors, counters."""
+    """Saves and restores the attributes named in `changing`: networks, optimisers, tensors, counters."""
 
     changing: ClassVar[tuple[str, ...]]
 
     def state_dict(self) -> dict[str, Any]:
-        """By name of the attribute."""
         return {name: _state_of(getattr(self, name)) for name in self.changing}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The opposite."""
         for name in self.changing:
             part = getattr(self, name)
             if isinstance(part, Tensor):

@@ -150,7 +150,7 @@ class DQL(StepwiseAlgorithm):
     ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"], Float[Tensor, " S"]]:
         """(noise - predicted noise)^2 - eta Q_i(s, a) / mean |Q_j(s, a)|. Source: paper, eq. 2, 3 and appendix.
 
-        Behind the sum its terms, without eta. For every seed a coin says which critic is i; j is the other one.
+        Then its terms, without eta. For every seed a coin says which critic is i; j is the other one.
         """
         rows = behaviour_rows(batch, self.regularise)
         step = rng.integers(self.steps, batch.obs.shape[1])
@@ -187,7 +187,6 @@ class _Policy:
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
-        """Action without gradients."""
         if rng is not None:
             return self.sample(obs, 1, rng)[:, 0]
         config = self.state.config
@@ -222,7 +221,7 @@ def hashed_uniform(obs: Float[Tensor, "S B O"], key: Int[Tensor, "S O"], count: 
 
 
 def _shifted(z: Tensor, by: int) -> Tensor:
-    """Right, with zeros from the left."""
+    """Logical shift to the right."""
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 

@@ -84,7 +84,6 @@ class _Fitted(FittedSequence, ActionConditioned):
         return self.completed(torch.stack(action, 2), torch.stack(obs, 2), 1)
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
-        """The same model under given actions."""
         obs, _ = self.model.sample(start, action, action.shape[2], self.config.sampler, rng)
         return self.completed(action, obs, 1)
 

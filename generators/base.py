@@ -127,7 +127,6 @@ class FittedSequence(Fitted):
 
     @classmethod
     def fit(cls: type[_T], config: Any, task: Task, data: Dataset, models: ModelCache) -> _T:
-        """One sequence model and one reward model per seed."""
         model = models.get(config.model, data)
         return cls(config, model, RolloutCompleter.of(task, data, models.get(config.reward, data), config.box))
 

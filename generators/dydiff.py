@@ -113,7 +113,7 @@ class DyDiff(Generator):
         return self.iterations == 0 or self.model.denoiser.causal
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
-        """One ensemble, one sequence model and one reward model per seed; none knows how rounds are made."""
+        """One ensemble, one sequence model and one reward model per seed; none depends on the rounds."""
         finish = RolloutCompleter.of(
             task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip"
         )

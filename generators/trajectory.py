@@ -1,7 +1,7 @@
-"""Trajectory diffusion: states and actions after a start state, as the data's policies would have lived them.
+"""Trajectory diffusion: states and actions after a start state, from the distribution of the data.
 
 Source: Janner et al. 2022 (Diffuser, arXiv:2205.09991), as a generator: no planning, no guidance. The learning policy
-is never asked, so this is what DyDiff's network does without DyDiff.
+is not used, so this is what DyDiff's network does without DyDiff.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,6 @@ class Trajectory(Generator):
     }
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
-        """One sequence model and one reward model per seed."""
         return _Fitted.fit(self, task, data, models)
 
 
@@ -80,6 +79,6 @@ class _Fitted(FittedSequence):
     config: Trajectory
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
-        """`policy` is not asked."""
+        """`policy` is not used."""
         obs, action = self.model.sample(start, None, length, self.config.sampler, rng)
         return self.completed(action, obs, length)

@@ -50,7 +50,6 @@ class DeterministicActor(_Actor):
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
-        """Action without gradients."""
         return self(obs)
 
 
@@ -89,7 +88,6 @@ class GaussianActor(_Actor):
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
-        """Action without gradients."""
         mean, log_std = self.moments(obs)
         return mean if rng is None else (mean + log_std.exp() * rng.normal(*mean.shape[1:])).clamp(-1, 1)
 
@@ -153,7 +151,6 @@ class TanhGaussianActor(_Actor):
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
-        """Action without gradients."""
         return self(obs, rng)
 
 

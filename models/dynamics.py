@@ -32,7 +32,7 @@ class DynamicsConfig(EarlyStopped):
     """How the ensemble looks and how long it learns; defaults are MOPO's (OfflineRL-Kit), except for `max_updates`."""
 
     members: PositiveInt = 7  # K
-    elites: PositiveInt = 5  # E, those with the lowest hold-out error
+    elites: PositiveInt = 5  # E, those with the lowest validation error
     width: PositiveInt = 200
     weight_decay: tuple[NonNegativeFloat, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # one per layer
     learning_rate: PositiveFloat = 1e-3
@@ -55,7 +55,6 @@ class DynamicsConfig(EarlyStopped):
             raise ValueError("weight_decay must have one value per layer, got none")
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "EnsembleDynamics":
-        """An untrained ensemble."""
         return EnsembleDynamics(self, obs_dim, action_dim, rng)
 
     def sizes(self, obs_dim: int, action_dim: int) -> list[int]:
@@ -154,7 +153,7 @@ class Elites(NamedTuple):
 
 
 class EnsembleDynamics(nn.Module):
-    """K members for each of S seeds. Everything it takes and gives is in environment units."""
+    """K members for each of S seeds. Inputs and outputs are in environment units."""
 
     elites: Tensor
 
@@ -197,10 +196,10 @@ class EnsembleDynamics(nn.Module):
         reward: Float[Tensor, "S K B L"],
         lived: Bool[Tensor, "S K B L"],
     ) -> Float[Tensor, "S K"]:
-        """Each member's error along its own roll-out: from the first state on, it goes where its own mean leads.
+        """Each member's error along its own roll-out, in which each step continues from the member's own mean.
 
         The first step is scored by its likelihood, so that variances remain those of one step; the later ones by the
-        squared error in deviations of s' - s and r. Steps that were not lived count as 0. We measured before choosing
+        squared error in deviations of s' - s and r. Steps outside the episode count as 0. We measured before choosing
         (local/hopper-medium, 800 updates of 8 steps): with the likelihood in every step the variance grows to that of
         many, and the median error of a sampled roll-out after 31 steps was 1.6 times as large. No paper's: a control.
         """
@@ -243,8 +242,8 @@ class EnsembleDynamics(nn.Module):
         """A sample of (s', r), each row from one elite drawn at random; or, without `sample`, that elite's mean.
 
         The rows are dealt to the elites in equal shares by a random permutation, and only the drawn member is
-        evaluated: for every row the law is that of an independent draw, at 1/K of the cost of all members. Who draws
-        more than once hands over what `pick` returned.
+        evaluated: for every row the law is that of an independent draw, at 1/K of the cost of all members. Pass what
+        `pick` returned when drawing more than once.
         """
         seeds, batch, _ = obs.shape
         number = self.elites.shape[-1]

@@ -138,11 +138,9 @@ class MLP(nn.Module):
 
     @property
     def linear(self) -> list[Linear]:
-        """The layers, first to last."""
         return [layer for layer in self.layers if isinstance(layer, Linear)]
 
     def forward(self, x: Float[Tensor, "*#copies B fan_in"]) -> Float[Tensor, "*#copies B fan_out"]:
-        """Last layer linear."""
         *hidden, last = self.layers
         for layer in hidden:
             x = self.activation(layer(x))
@@ -176,11 +174,9 @@ class Standardize(nn.Module):
         return self
 
     def forward(self, x: Float[Tensor, "S *E B F"]) -> Float[Tensor, "S *E B F"]:
-        """To units of one."""
         return (x - self._axes(self.mean, x)) / self._axes(self.scale, x)
 
     def inverse(self, x: Float[Tensor, "S *E B F"]) -> Float[Tensor, "S *E B F"]:
-        """Back to the units that came in."""
         return x * self._axes(self.scale, x) + self._axes(self.mean, x)
 
     def _axes(self, constant: Tensor, x: Tensor) -> Tensor:
@@ -275,7 +271,6 @@ def anneal(optimizer: torch.optim.Optimizer, learning_rate: float, done: int, to
 
 
 def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """The learning rate of the next steps."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(learning_rate)

@@ -101,11 +101,9 @@ class TrajectoryDiffusionConfig(ModelConfig):
 
     @property
     def needs(self) -> tuple[ModelConfig, ...]:
-        """The ensemble that is corrected."""
         return () if self.corrects is None else (self.corrects,)
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "TrajectoryDiffusion":
-        """An untrained model."""
         return TrajectoryDiffusion(self, obs_dim, action_dim, rng)
 
     def fit(
@@ -164,7 +162,7 @@ class StepDiffusionConfig(TrajectoryDiffusionConfig):
 
 
 class TrajectoryDiffusion(nn.Module):
-    """One network per seed. Takes and gives environment units; noise lives in the network's own."""
+    """One network per seed. Inputs and outputs in environment units; noise is added in the network's own units."""
 
     step_scale: Tensor
 
@@ -301,7 +299,6 @@ class TrajectoryDiffusion(nn.Module):
         )
 
     def clean(self, window: Window, known: Known) -> Float[Tensor, "S B H D"]:
-        """The clean x of recorded windows."""
         return self._encode(window.obs, window.action, known)
 
     def fit_units(self, data: Dataset, windows: Windows, rng: Streams, ensemble: EnsembleDynamics | None) -> None:

@@ -25,7 +25,7 @@ class Window:
     obs: Float[Tensor, "S B H O"]
     action: Float[Tensor, "S B H-1 A"]
     present: Bool[Tensor, "S B H"]  # False for states after a timeout; they and the actions before them are fillers
-    lived: Bool[Tensor, "S B H-1"]  # True where the action was taken in this episode
+    lived: Bool[Tensor, "S B H-1"]  # True where the action belongs to this episode
 
     def shortened(self, share: float, rng: Streams) -> "Window":
         """A share of the windows ends earlier than it needs to, at a row drawn uniformly among 1 .. H-1."""
@@ -61,7 +61,7 @@ class Windows:
         steps = torch.arange(self.rows, device=start.device)
         end = self._end[start][..., None]
         row = start[..., None] + steps
-        past = row > end  # states after the end are the end's next state; one of them was lived
+        past = row > end  # states after the end are the end's next state; the first of them was observed
         obs = torch.where(past[..., None], self._train.next_obs[end], self._train.obs[row.minimum(end)])
         lived = ~past[..., :-1]
         other = (rng.uniform64(*row.shape[1:-1], self.rows - 1) * len(self._end)).long()
