@@ -26,6 +26,7 @@ from benchmarks.speed.turns import Figure, Turn, also_compiled, ratio_text, take
 from core.data import Dataset
 from core.random import Streams
 from models.actors import TanhGaussianActor
+from models.cache import FitContext
 from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
 
 __all__ = ["compare", "figures", "main"]
@@ -45,7 +46,7 @@ def our_training(data: Dataset, updates: int) -> tuple[Turn, EnsembleDynamics]:
     rng = Streams((0,))
     model = _CONFIG.init(OBS, ACTION, rng.fork("init"))
     config = DynamicsConfig(max_updates=updates, check_every=updates)
-    return Turn(partial(config.fit, model, data, rng.fork("fit")), updates), model
+    return Turn(partial(config.fit, model, data, FitContext(rng.fork("fit"))), updates), model
 
 
 def our_rollout(data: Dataset, model: EnsembleDynamics, batch: int, length: int) -> Turn:
