@@ -27,7 +27,6 @@ from core.errors import DataError, SpecError
 from core.interrupt import Stopped, listening
 from core.progress import say
 from metrics.catalogue import METRICS
-from models.cache import fresh_models
 from tasks import listing
 from tasks.base import DataOptions, task_names
 
@@ -152,7 +151,7 @@ def check_suite(
     if baseline is None and not update:
         raise SpecError(f"suite {suite!r} must have a baseline to be checked: make one with --update")
     timed = {} if speed is None else {"speed": regression.hot_paths(speed)}
-    with fresh_models(), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         found = regression.snapshot(specs, Path(folder)) | timed
     verdicts = regression.compare(baseline, found) if baseline else []
     print(regression.table(verdicts) if verdicts else f"first baseline of {suite}")

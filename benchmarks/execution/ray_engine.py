@@ -118,7 +118,7 @@ def _fit(job: Job, config: ModelConfig, channel: Channel, *before: None) -> None
     _prepare(job, channel)
     with suppress(Exception):
         task = load_task(job.spec.task, job.spec.settings.data_options(job.data_dir))
-        model_cache(job.spec, job.device).get(config, task.dataset()[0].to(job.device))
+        model_cache(job.spec, job.device, job.models_folder).get(config, task.dataset()[0].to(job.device))
 
 
 def _cell(job: Job, channel: Channel, *before: None) -> Outcome:

@@ -109,7 +109,7 @@ def _run(suite: str, overrides: list[str], device_name: str) -> dict[str, Any]:
         from benchmarks.suite import cells, load_suite
         from core.buffer import Mixer
         from core.checkpoint import Checkpoint
-        from models.cache import ModelCache, fresh_models
+        from models.cache import ModelCache
         from tasks.base import Task
         from tasks.sources import local
 
@@ -141,9 +141,9 @@ def _run(suite: str, overrides: list[str], device_name: str) -> dict[str, Any]:
             yield
 
     Clock.__call__ = both  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory() as folder, fresh_models():
+    with tempfile.TemporaryDirectory() as folder:
         store = ResultStore(Path(folder))
-        if matrix.run_missing([spec], store, device, None, matrix.local):
+        if matrix.run_missing([spec], store, device, None, matrix.local, models_folder=Path(folder, "models")):
             raise RuntimeError(f"the cell failed:\n{store.cells()[0].error}")
     ran = {"cell": spec.cell_id, "seeds": list(spec.seeds), "updates": spec.settings.updates}
     return {"began": began, **ran, "machine": machine(device), "seconds": watch.stop()}
