@@ -19,7 +19,7 @@ Work = Callable[[], Losses]
 Capture = Callable[[Work, list[torch.Generator]], Work]
 
 # Updates of one seed from which on losses are compiled on a CPU: about twice those after which torch.compile has paid
-# for itself (results/speed/compiling.json), for several cells compile at once. Fits that end by themselves are missing.
+# for itself (results/speed/updates.json), for several cells compile at once. Fits that end by themselves are missing.
 # It must not depend on the number of seeds, or those that come later would be another experiment.
 _PAYS = {
     "bc": 10_000,
