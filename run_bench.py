@@ -4,8 +4,9 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,16 +14,11 @@ import torch
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.extras import SubcommandApp
 
-from benchmarks.audit import regression as checking
-from benchmarks.audit import reproduce as reproduction
-from benchmarks.audit import status as progress_of
-from benchmarks.audit import verify as verification
-from benchmarks.execution import matrix
-from benchmarks.execution import plan as planning
+from benchmarks import report
+from benchmarks.audit import regression, reproduce, status, verify
+from benchmarks.execution import matrix, plan
 from benchmarks.execution.ray_engine import on_ray
 from benchmarks.execution.trackers import require_tracker
-from benchmarks.report import report as write_report
-from benchmarks.report import score_text
 from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite, suite_names
@@ -32,16 +28,16 @@ from core.interrupt import Stopped, listening
 from core.progress import say
 from metrics.catalogue import METRICS
 from models.cache import fresh_models
-from tasks import catalogue
+from tasks import listing
 from tasks.base import DataOptions, task_names
 
 Suite = Annotated[Positional[str], arg(metavar="SUITE", help="a suite of this project (see `list`) or a .toml file")]
 Overrides = Annotated[
-    UseAppendAction[tuple[str, ...]],
+    UseAppendAction[tuple[tuple[str, ...], ...]],
     arg(
         name="set",
         metavar="KEY=VALUE",
-        help="keys of the suite, e.g. updates=5000 ensemble.rollout_length=1; TOML values",
+        help="keys of the suite, e.g. updates=5000 ensemble.rollout_length=1; TOML values or bare text",
     ),
 ]
 Seeds = Annotated[int | None, arg(metavar="N", help="seeds 0 .. N-1 instead of the suite's")]
@@ -92,7 +88,7 @@ def run(
     chosen = None if tracker == "none" else tracker
     if chosen is not None:
         require_tracker(chosen)
-    specs = cells(load_suite(suite, overrides, seeds), data_dir)
+    specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds), data_dir)
     place = _device(device)
     at_a_time = _jobs(jobs, place)
     store = _store(out, suite)
@@ -103,7 +99,7 @@ def run(
     elif address is not None or gpus_per_cell:
         raise SpecError("--address and --gpus-per-cell need --engine ray, got local")
     else:
-        runs = matrix.local(at_a_time)
+        runs = partial(matrix.local, jobs=at_a_time)
     try:
         store.plan(suite, specs)
     except OSError as error:
@@ -116,18 +112,18 @@ def run(
     return _report(store, allow_mixed) or int(failed > 0)
 
 
-@app.command
-def plan(
+@app.command(name="plan")
+def show_plan(
     suite: Suite, overrides: Overrides = (), seeds: Seeds = None, data_dir: DataDir = None, out: Out = None
 ) -> int:
     """Show the cells of a suite, the pretrained models they share and the estimated cost; start nothing."""
-    specs = cells(load_suite(suite, overrides, seeds), data_dir)
-    print(planning.describe(specs, _store(out, suite)))
+    specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds), data_dir)
+    print(plan.describe(specs, _store(out, suite)))
     return 0
 
 
-@app.command
-def reproduce(
+@app.command(name="reproduce")
+def reproduce_cell(
     cell: Annotated[Positional[Path], arg(metavar="CELL", help="the folder of a finished cell, DIR/<cell_id>")],
     device: Annotated[Literal["auto", "cpu", "cuda"], arg(help="auto takes a GPU where there is one")] = "auto",
     data_dir: DataDir = None,
@@ -136,13 +132,13 @@ def reproduce(
     place = _device(device)
     if place.type == "cpu":
         torch.set_num_threads(1)  # as cells have
-    text, equal = reproduction.reproduce(cell, place, data_dir)
+    text, equal = reproduce.reproduce(cell, place, data_dir)
     print(text)
     return int(not equal)
 
 
-@app.command
-def check(
+@app.command(name="check")
+def check_suite(
     suite: Suite,
     update: Annotated[bool, arg(help="keep what is found as the baseline, and say what changed")] = False,
     speed: Annotated[Path | None, arg(metavar="FILE", help="json of `make bench-ci`, to compare speed, too")] = None,
@@ -152,41 +148,41 @@ def check(
     Always on the CPU, one cell at a time; data are taken from the cache, pretrained models are fitted again.
     """
     specs = cells(load_suite(suite))
-    baseline = checking.load(suite)
+    baseline = regression.load(suite)
     if baseline is None and not update:
         raise SpecError(f"suite {suite!r} must have a baseline to be checked: make one with --update")
-    timed = {} if speed is None else {"speed": checking.hot_paths(speed)}
+    timed = {} if speed is None else {"speed": regression.hot_paths(speed)}
     with fresh_models(), tempfile.TemporaryDirectory() as folder:
-        found = checking.snapshot(specs, Path(folder)) | timed
-    verdicts = checking.compare(baseline, found) if baseline else []
-    print(checking.table(verdicts) if verdicts else f"first baseline of {suite}")
+        found = regression.snapshot(specs, Path(folder)) | timed
+    verdicts = regression.compare(baseline, found) if baseline else []
+    print(regression.table(verdicts) if verdicts else f"first baseline of {suite}")
     if speed is None:
         print("speed was not compared: `make bench-ci` writes a file for --speed")
     if update:
-        checking.update(suite, found)
+        regression.update(suite, found)
         return 0
     return int(not all(verdict.passed for verdict in verdicts))
 
 
-@app.command
-def status(folder: Folder) -> int:
+@app.command(name="status")
+def show_status(folder: Folder) -> int:
     """Say which cells have finished, run, wait, failed or diverged, and why. Exit code 0 when all have finished."""
-    text, finished = progress_of.describe(_existing(folder))
+    text, finished = status.describe(_existing(folder))
     print(text)
     return int(not finished)
 
 
-@app.command
-def report(folder: Folder, allow_mixed: AllowMixed = False) -> int:
+@app.command(name="report")
+def write_report(folder: Folder, allow_mixed: AllowMixed = False) -> int:
     """Redraw tables, plots and the page from a results folder alone."""
     return _report(_existing(folder), allow_mixed)
 
 
-@app.command
-def verify(folder: Folder) -> int:
+@app.command(name="verify")
+def verify_folder(folder: Folder) -> int:
     """Check that a results folder which somebody sent holds what it says; write nothing. Exit code 1 if it does not."""
-    faults = verification.verify(folder)
-    print("\n".join(faults) if faults else verification.summary(folder))
+    faults = verify.verify(folder)
+    print("\n".join(faults) if faults else verify.summary(folder))
     return int(bool(faults))
 
 
@@ -197,7 +193,7 @@ def list_names() -> int:
         "tasks": task_names(),
         "generators": registry.available("generators"),
         "algorithms": registry.available("algorithms"),
-        "metrics": [f"{name}: {meaning}" for name, meaning in METRICS.items()],
+        "metrics": [f"{metric.name}: {metric.meaning}" for metric in METRICS],
         "suites": suite_names(),
     }
     for section, names in sections.items():
@@ -209,19 +205,19 @@ def list_names() -> int:
 def data(
     action: Annotated[Positional[Literal["list", "make", "fetch", "verify"]], arg(help="what to do")],
     name: Annotated[Positional[str | None], arg(metavar="NAME", help="a task, e.g. local/maze2d-umaze")] = None,
-    size: Annotated[int, arg(metavar="ROWS", help="rows of a set that is made here")] = 100_000,
+    dataset_rows: Annotated[int, arg(metavar="ROWS", help="rows of a set that is made here")] = 100_000,
     data_dir: DataDir = None,
 ) -> int:
     """Look after datasets: list them, make local/ sets, fetch d4rl/ and minari/ ones, verify what is there."""
-    options = DataOptions(data_dir=data_dir, size=size)
+    options = DataOptions(data_dir=data_dir, dataset_rows=dataset_rows)
     if action == "list":
-        print(catalogue.describe(options))
+        print(listing.describe(options))
     elif name is None:
         raise SpecError(f"data {action} must be given the NAME of a task, got none")
     elif action == "verify":
-        print(catalogue.verify(name, options))
+        print(listing.verify(name, options))
     else:
-        print(catalogue.obtain(name, options, action))
+        print(listing.obtain(name, options, action))
     return 0
 
 
@@ -232,7 +228,7 @@ def main(arguments: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with listening():
-            code: int = app.cli(prog="run_bench.py", description=__doc__, args=list(_repeated(arguments)))
+            code: int = app.cli(prog="run_bench.py", description=__doc__, args=arguments)
     except SpecError as error:
         say(f"error: {error}")
         code = 2
@@ -240,27 +236,13 @@ def main(arguments: list[str]) -> int:
         say(f"error: {error}")
         code = 1
     except Stopped as stopped:
-        say(
-            f"stopped by {stopped}: what is finished is kept, and what was running; the same command goes on from there"
-        )
+        say(f"stopped by {stopped}: finished cells and checkpoints are kept; the same command resumes")
         code = stopped.exit_code
     return code
 
 
-def _repeated(arguments: list[str]) -> Iterator[str]:
-    """`--set a=1 b=2` as `--set a=1 --set b=2`."""
-    setting = False
-    previous = ""
-    for argument in arguments:
-        setting = previous == "--set" or (setting and "=" in argument and not argument.startswith("-"))
-        if setting and previous != "--set":
-            yield "--set"
-        yield argument
-        previous = argument
-
-
 def _matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:
-    names = [f"{spec.task} {spec.generator.name} {spec.algorithm.name} {spec.variant}" for spec in specs]
+    names = [f"{spec.label} {spec.variant}" for spec in specs]
     found = [spec for spec, name in zip(specs, names, strict=True) if fnmatchcase(name, pattern)]
     if not found:
         raise SpecError(f"--cells must match at least one cell ({names[0]!r}, ...), got {pattern!r}")
@@ -268,8 +250,8 @@ def _matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:
 
 
 def _report(store: ResultStore, allow_mixed: bool) -> int:
-    problems = write_report(store, allow_mixed=allow_mixed)
-    print(score_text(store))
+    problems = report.report(store, allow_mixed=allow_mixed)
+    print(report.score_text(store))
     for problem in problems:
         say(f"problem: {problem}")
     say(f"report: {store.root / 'report' / 'index.html'}")

@@ -13,13 +13,13 @@ from core.random import Streams
 
 __all__ = [
     "Algorithm",
+    "CriticState",
     "Regularise",
     "State",
     "StateDictMixin",
     "StepwiseAlgorithm",
     "behaviour_rows",
     "episode_returns",
-    "real_rows",
 ]
 
 Regularise = Literal["all", "real_only"]
@@ -27,10 +27,7 @@ Regularise = Literal["all", "real_only"]
 
 @runtime_checkable
 class State(Protocol):
-    """Networks, targets and optimisers of all seeds.
-
-    Where there is a critic, `action_value(obs [S, B, O], action [S, B, A]) -> [S, B]` says what it believes.
-    """
+    """Networks, targets and optimisers of all seeds."""
 
     policy: Policy
 
@@ -38,7 +35,15 @@ class State(Protocol):
         """Everything that changes during training: the tensors themselves, seeds first in each that has an axis."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` once gave, in a state that `init` has made."""
+        """Restore what `state_dict` returned, in a state that `init` has made."""
+
+
+@runtime_checkable
+class CriticState(State, Protocol):
+    """A state with a critic."""
+
+    def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
+        """The critic's value of an action."""
 
 
 class StateDictMixin:
@@ -62,24 +67,26 @@ class StateDictMixin:
                 setattr(self, name, state[name])
 
 
-@runtime_checkable
-class Algorithm(Protocol):
-    """Configuration and behaviour in one; its fields are what a suite can set.
+class Algorithm(ABC):
+    """Base of every algorithm: a frozen dataclass whose fields are what a suite can set."""
 
-    One more method says what is not as usual: `rows(data)`, the real transitions that batches are drawn from, where
-    these are not all of `data.train`.
-    """
+    batch_size: int  # must be a field or a class attribute of every algorithm
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}  # fields by name of the preset
 
-    batch_size: int
+    def rows(self, data: Dataset) -> Transitions:
+        """The real transitions that batches are drawn from."""
+        return data.train
 
+    @abstractmethod
     def init(self, data: Dataset, rng: Streams) -> Any:
         """A fresh `State` for every seed; normalisers use the real data, whatever is trained on later."""
 
+    @abstractmethod
     def update(self, state: Any, batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
-        """One gradient step on a batch of each seed; returns losses that nobody has waited for."""
+        """One gradient step on a batch of each seed; returns losses without synchronising."""
 
 
-class StepwiseAlgorithm(ABC):
+class StepwiseAlgorithm(Algorithm):
     """An algorithm whose `update` is `schedule`, which counts and chooses on the host, and `step`, work for the device.
 
     A GPU can then replay `step` as one graph for each of `schedule`'s answers. So `step` changes tensors in place, and
@@ -95,7 +102,6 @@ class StepwiseAlgorithm(ABC):
         """The update itself; `due` is what `schedule` said."""
 
     def update(self, state: Any, batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
-        """One after the other."""
         return self.step(state, batch, rng, self.schedule(state))
 
 
@@ -113,12 +119,6 @@ def behaviour_rows(batch: Transitions, regularise: Regularise) -> slice:
     if batch.real == 0:
         raise ValueError("regularise='real_only' needs real rows in every batch (real_fraction above 0), got none")
     return slice(batch.real)
-
-
-def real_rows(algorithm: Algorithm, data: Dataset) -> Transitions:
-    """The real transitions that batches are drawn from: all training rows, or what the algorithm's `rows` picks."""
-    rows: Transitions = algorithm.rows(data) if hasattr(algorithm, "rows") else data.train
-    return rows
 
 
 def episode_returns(data: Dataset) -> tuple[Float64[Tensor, " E"], Int[Tensor, " E"]]:

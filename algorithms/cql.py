@@ -35,7 +35,6 @@ class CQL(StepwiseAlgorithm):
     lagrange_gap: NonNegativeFloat | None = (
         None  # keep that term at this gap by a multiplier (times `weight`); None: fixed
     )
-    lagrange_start: float = 1.0  # first log of that multiplier
     backup_samples: PositiveInt = 1  # above 1: best of so many next actions ("max backup")
     discount: ClosedUnit = 0.99
     target_rate: LeftOpenUnit = 0.005
@@ -83,7 +82,7 @@ class CQL(StepwiseAlgorithm):
             xavier_uniform_(actor.net.linear[-1], rng.fork("actor/last"), 0.01)
             orthogonal_(critic, rng.fork("critic/orthogonal"), 2**0.5, 0.01)
         temperature = nn.Parameter(torch.zeros(seeds, device=rng.device))
-        multiplier = nn.Parameter(torch.full((seeds,), self.lagrange_start, device=rng.device))
+        multiplier = nn.Parameter(torch.ones(seeds, device=rng.device))
         return _State(
             actor,
             critic,

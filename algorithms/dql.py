@@ -48,7 +48,6 @@ class DQL(StepwiseAlgorithm):
     max_norm: PositiveFloat | None = 5.0  # of each network's gradient; the authors' vary from 1 to 9 between data sets
     select: Select = "q-softmax"  # the action at evaluation ...
     candidates: PositiveInt = 50  # ... of so many
-    softmax_temperature: PositiveFloat = 1.0  # in units of Q
     regularise: Regularise = "all"  # rows on whose actions the denoising loss acts
     batch_size: PositiveInt = 256
     hidden: tuple[PositiveInt, ...] = (256, 256, 256)
@@ -204,7 +203,7 @@ class _Policy:
         score = self.state.value(self.state.target_critic, obs, actions).amin(1)  # [S, n, B]
         if config.select == "q-softmax":  # the largest after Gumbel noise is a draw from the softmax
             gumbel = -(-uniform[..., latent:].log()).log()
-            score = score / config.softmax_temperature + gumbel.mT
+            score = score + gumbel.mT
         chosen = score.argmax(1)[:, None, :, None].expand(-1, 1, -1, actions.shape[-1])
         return actions.gather(1, chosen)[:, 0]
 

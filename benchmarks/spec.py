@@ -12,7 +12,7 @@ from core.config import STRICT, ClosedUnit, OpenUnit, adapter, build_config
 from core.files import canonical_json
 from core.registry import build_method
 from tasks.base import DataOptions
-from tasks.layout import View
+from tasks.split import View
 
 __all__ = ["Compile", "Method", "RunSpec", "Settings", "cell_id", "restore"]
 
@@ -32,7 +32,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
     shared_models: bool = False  # one pretrained model for all seeds: cheap, hides variance
     dataset_rows: PositiveInt = 100_000  # size of sets that are made here (local/, toy/)
     heldout: OpenUnit = 0.1  # share of the episodes kept back from all training
-    view: View = "episodes"  # how rows become transitions: tasks/layout.py
+    view: View = "episodes"  # how rows become transitions: tasks/split.py
     compile: Compile = "never"  # torch.compile on a CPU; "auto": where it pays. Seeds then agree to rounding only
 
     def data_options(self, data_dir: Path | None) -> DataOptions:
@@ -72,6 +72,22 @@ class RunSpec:
             "algorithm": self.algorithm.describe(),
             "settings": self.settings.model_dump(mode="json"),
         }
+
+    @property
+    def label(self) -> str:
+        """Task, generator and algorithm: how messages call the cell."""
+        return f"{self.task} {self.generator.name} {self.algorithm.name}"
+
+    def refresh_due(self, step: int) -> bool:
+        """Whether new rollouts are generated before this update: the first, then every `refresh_every`."""
+        every = self.generator.config.refresh_every
+        if not self.generator.config.rollouts:
+            return False
+        return step == 1 or (every is not None and (step - 1) % every == 0)
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether the policy is evaluated after this update: every `evaluate_every` and after the last."""
+        return step % self.settings.evaluate_every == 0 or step == self.settings.updates
 
     @property
     def cell_id(self) -> str:

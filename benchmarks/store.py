@@ -2,71 +2,64 @@
 
 DIR/plan.json                      what the last `run` was asked for: cells, seeds, labels
 DIR/<cell_id>/spec.json            the specification, and the provenance of every run that added seeds
-DIR/<cell_id>/records.jsonl        one line per number: {"seed", "step", "metric", "horizon" (of curves), "value"}
+DIR/<cell_id>/records.jsonl.gz     one line per number: {"seed", "step", "metric", "horizon" (of curves), "value"}
 DIR/<cell_id>/DONE                 finished seeds with the sha256 of their lines; written last, so it is the truth
 DIR/<cell_id>/error.txt            traceback of the last failure, until a run succeeds
-DIR/<cell_id>/checkpoint/          where a run that was stopped or killed goes on
+DIR/<cell_id>/checkpoint/          where a run that was stopped or killed resumes; holds its records until they are done
 DIR/<cell_id>/LEASE                who is running the cell
+
+A cell may have `records.jsonl`, not compressed, instead; where both are there, the compressed one is read.
 """
 
+import gzip
 import hashlib
 import json
 import math
-import sys
+import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import AliasPath, BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from benchmarks.spec import RunSpec, cell_id
 from core.checkpoint import Checkpoint
 from core.errors import DataError
-from core.files import write_json, write_text
+from core.files import atomic, write_json, write_text
 
-__all__ = ["DIVERGED", "Cell", "Record", "ResultStore"]
+__all__ = ["DIVERGED", "FORMAT", "Cell", "Record", "ResultStore"]
 
 DIVERGED = "diverged/"  # the last metric of a seed that stopped being finite; behind the slash, the tensor that did
+FORMAT = 2  # of the folder; 0.1.0 wrote none
+MAX_BYTES = 2**27  # of a cell's records, decompressed: about a million
+_Natural = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Record(NamedTuple):
     """One number, and where it belongs."""
 
-    seed: int
-    step: int  # gradient updates made when it was measured
+    seed: _Natural
+    step: _Natural  # gradient updates made when it was measured
     metric: str
-    value: float | None  # None: not defined here
-    horizon: int | None = None  # step of the rollout, or round of the generator, from 1; None: not a curve
+    value: FiniteFloat | None  # None: not defined here
+    horizon: Annotated[int, Field(ge=1, lt=2**63)] | None = None  # step of a rollout, or round of a generator, from 1
 
     @classmethod
     def parse(cls, line: str) -> "Record":
         """The opposite of `line`. Raises: ValueError: it is not a record, or a number that a record cannot hold."""
-        fields = _STRICT.decode(line)
-        if not isinstance(fields, dict) or fields.keys() | {"horizon"} != set(cls._fields):
-            raise ValueError(f"a record must have {', '.join(cls._fields)} (horizon only where there is one)")
-        seed: Any = fields["seed"]
-        step: Any = fields["step"]
-        metric: Any = fields["metric"]
-        value: Any = fields["value"]
-        horizon: Any = fields.get("horizon")
-        for name in ("seed", "step"):
-            if type(fields[name]) is not int or not 0 <= fields[name] < 2**63:
-                raise ValueError(f"{name} must be a natural number, got {fields[name]!r}")
-        if "horizon" in fields and (type(horizon) is not int or not 1 <= horizon < 2**63):
-            raise ValueError(f"horizon must be at least 1, got {horizon!r}")
-        if not isinstance(metric, str):
-            raise ValueError(f"metric must be text, got {metric!r}")
-        if value is not None and (type(value) not in (int, float) or not abs(value) <= sys.float_info.max):
-            raise ValueError(f"value must be a finite number or null, got {value!r}")
-        return cls(seed, step, metric, value, horizon)
+        return _RECORD.validate_json(line, strict=True)
 
     def line(self) -> str:
         """As a line of records.jsonl."""
         value = self.value if self.value is None or math.isfinite(self.value) else None
         at = {} if self.horizon is None else {"horizon": self.horizon}
         return json.dumps({"seed": self.seed, "step": self.step, "metric": self.metric, **at, "value": value})
+
+
+_RECORD = TypeAdapter(Record)
 
 
 @dataclass(frozen=True)
@@ -89,12 +82,19 @@ class ResultStore:
         self.root = root
 
     def plan(self, suite: str, specs: Iterable[RunSpec]) -> None:
-        """Remember what was asked for, so that a report can name what is missing."""
+        """Remember what was asked for, so that a report can name what is missing.
+
+        Raises:
+            DataError: the folder was written by a version with another format, or a file of it cannot be read.
+        """
+        self.planned()
+        for path in self.root.glob("*/spec.json"):
+            _json(path, _Described)
         planned = [
             {"cell_id": spec.cell_id, "variant": spec.variant, "seeds": list(spec.seeds), **spec.describe()}
             for spec in specs
         ]
-        write_json(self.root / "plan.json", {"suite": suite, "cells": planned})
+        write_json(self.root / "plan.json", {"format": FORMAT, "suite": suite, "cells": planned})
 
     def planned(self) -> dict[str, Any]:
         """What `plan` wrote last; empty when nothing was planned here."""
@@ -107,7 +107,7 @@ class ResultStore:
         Raises:
             DataError: its records are torn or were edited; names the file.
         """
-        done = self._lines(self.root / spec.cell_id)
+        done = self._finished(self.root / spec.cell_id)
         return tuple(seed for seed in spec.seeds if seed not in done)
 
     def runs(self) -> Iterator[list[dict[str, Any]]]:
@@ -127,13 +127,16 @@ class ResultStore:
     def finish(self, spec: RunSpec, provenance: Mapping[str, Any], records: Iterable[Record]) -> None:
         """Add the finished seeds of one run to the cell."""
         folder = self.root / spec.cell_id
-        lines = self._lines(folder)
+        lines = {seed: [line for _, line in kept] for seed, kept in self._finished(folder).items()}
         for record in records:
             lines.setdefault(record.seed, []).append(record.line())
         self._describe(spec, {**provenance, "status": "ok"})
-        write_text(folder / "records.jsonl", "".join(line + "\n" for seed in sorted(lines) for line in lines[seed]))
+        text = "".join(line + "\n" for seed in sorted(lines) for line in lines[seed])
+        with atomic(folder / "records.jsonl.gz") as part:
+            part.write_bytes(gzip.compress(text.encode(), mtime=0))  # no time: equal records are equal bytes
         write_json(folder / "DONE", {"seeds": {str(seed): _digest(lines[seed]) for seed in sorted(lines)}})
-        (folder / "error.txt").unlink(missing_ok=True)
+        for leftover in ("records.jsonl", "error.txt"):
+            (folder / leftover).unlink(missing_ok=True)
         Checkpoint(self.checkpoint(spec.cell_id)).clear()
 
     def checkpoint(self, cell_id: str) -> Path:
@@ -155,7 +158,15 @@ class ResultStore:
         Raises:
             DataError: a spec.json cannot be read; names it.
         """
-        return [self._cell(path.parent) for path in sorted(self.root.glob("*/spec.json"))]
+        found = []
+        for path in sorted(self.root.glob("*/spec.json")):
+            try:
+                found.append(self.cell(path.parent.name))
+            except DataError as error:
+                kept = _json(path, _Described)
+                name = path.parent.name
+                found.append(Cell(name, kept["spec"], kept["variant"], kept["runs"], [], (), str(error)))
+        return found
 
     def cell(self, cell_id: str) -> Cell:
         """One cell, whole.
@@ -164,33 +175,24 @@ class ResultStore:
             DataError: one of its files is torn or was edited; names it.
         """
         folder = self.root / cell_id
-        described = _json(folder / "spec.json", _Described)
+        kept = _json(folder / "spec.json", _Described)
+        _require_name(kept["spec"], folder)
+        finished = self._finished(folder)
+        records = [record for seed in sorted(finished) for record, _ in finished[seed]]
         failure = folder / "error.txt"
-        _require_name(described["spec"], folder)
-        lines = self._lines(folder)
-        records = [Record.parse(line) for seed in sorted(lines) for line in lines[seed]]
         error = failure.read_text(encoding="utf-8", errors="replace") if failure.exists() else None
-        return Cell(
-            cell_id, described["spec"], described["variant"], described["runs"], records, tuple(sorted(lines)), error
-        )
+        return Cell(cell_id, kept["spec"], kept["variant"], kept["runs"], records, tuple(sorted(finished)), error)
 
-    def strays(self, cell_id: str) -> list[Record]:
-        """Records of seeds that DONE does not vouch for: their run was killed, or DONE was edited.
+    def strays(self, cell_id: str) -> list[int]:
+        """Seeds with records that DONE does not list: their run was killed, or DONE was edited.
 
         Raises:
             DataError: the file is torn.
         """
         folder = self.root / cell_id
-        path = folder / "records.jsonl"
-        done = self._done(folder)
-        return [record for record, _ in _records(path) if record.seed not in done] if path.exists() else []
-
-    def _cell(self, folder: Path) -> Cell:
-        try:
-            return self.cell(folder.name)
-        except DataError as error:
-            described = _json(folder / "spec.json", _Described)
-            return Cell(folder.name, described["spec"], described["variant"], described["runs"], [], (), str(error))
+        path = _records_path(folder)
+        found = {record.seed for record, _ in _records(path)} if path.exists() else set()
+        return sorted(found - self._done(folder).keys())
 
     def _describe(self, spec: RunSpec, run: Mapping[str, Any]) -> None:
         path = self.root / spec.cell_id / "spec.json"
@@ -200,43 +202,36 @@ class ResultStore:
             for earlier in (_json(path, _Described)["runs"] if path.exists() else [])
             if earlier["status"] != "ok" or done.keys() >= set(earlier["seeds"])  # else it was killed before DONE
         ]
-        write_json(path, {"spec": spec.describe(), "variant": spec.variant, "runs": [*runs, dict(run)]})
+        described = {"spec": spec.describe(), "variant": spec.variant, "runs": [*runs, dict(run)]}
+        write_json(path, {"format": FORMAT, **described})
 
     def _done(self, folder: Path) -> dict[int, str]:
         path = folder / "DONE"
         return {int(seed): digest for seed, digest in _json(path, _Done)["seeds"].items()} if path.exists() else {}
 
-    def _lines(self, folder: Path) -> dict[int, list[str]]:
-        """The lines of every finished seed, checked against DONE."""
+    def _finished(self, folder: Path) -> dict[int, list[tuple[Record, str]]]:
+        """The records of every finished seed with their lines, checked against DONE."""
         done = self._done(folder)
-        lines: dict[int, list[str]] = {seed: [] for seed in done}
-        if done:
-            path = folder / "records.jsonl"
-            for record, line in _records(path):
-                if record.seed in lines:
-                    lines[record.seed].append(line)
-            for seed, digest in done.items():
-                if _digest(lines[seed]) != digest:
-                    raise DataError(
-                        f"{path} does not match DONE for seed {seed}: torn or edited; delete the folder to run it again"
-                    )
-        return lines
-
-
-class _Named(BaseModel, strict=True):
-    name: str
-
-
-class _Settings(BaseModel, strict=True):
-    updates: PositiveInt
-    evaluate_every: PositiveInt
+        if not done:
+            return {}
+        path = _records_path(folder)
+        found = defaultdict[int, list[tuple[Record, str]]](list)
+        for record, line in _records(path):
+            found[record.seed].append((record, line))
+        for seed, digest in done.items():
+            if _digest([line for _, line in found[seed]]) != digest:
+                raise DataError(
+                    f"{path} does not match DONE for seed {seed}: torn or edited; delete the folder to run it again"
+                )
+        return {seed: found[seed] for seed in done}
 
 
 class _Spec(BaseModel, strict=True):
     task: str
-    generator: _Named
-    algorithm: _Named
-    settings: _Settings
+    generator: str = Field(validation_alias=AliasPath("generator", "name"))
+    algorithm: str = Field(validation_alias=AliasPath("algorithm", "name"))
+    updates: PositiveInt = Field(validation_alias=AliasPath("settings", "updates"))
+    evaluate_every: PositiveInt = Field(validation_alias=AliasPath("settings", "evaluate_every"))
 
 
 class _Run(BaseModel, strict=True):
@@ -264,9 +259,7 @@ class _Plan(BaseModel, strict=True):
 
 
 class _Done(BaseModel, strict=True):
-    seeds: dict[
-        Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,17})$")], Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    ]
+    seeds: dict[Annotated[str, Field(pattern="^[0-9]{1,18}$")], str]
 
 
 def _require_name(described: Mapping[str, Any], folder: Path) -> None:
@@ -278,47 +271,53 @@ def _require_name(described: Mapping[str, Any], folder: Path) -> None:
         raise DataError(f"{folder / 'spec.json'} must describe the cell of its folder, got {name}: edited or renamed")
 
 
+def _records_path(folder: Path) -> Path:
+    compressed = folder / "records.jsonl.gz"
+    plain = folder / "records.jsonl"
+    return plain if plain.exists() and not compressed.exists() else compressed
+
+
 def _records(path: Path) -> Iterator[tuple[Record, str]]:
     """Every record with its line. Raises: DataError."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{path} must hold at most {MAX_BYTES} bytes of records, got more")
     for number, line in enumerate(text.splitlines(), 1):
         try:
             yield Record.parse(line), line
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} line {number} is not a record: {line[:80]!r} ({error})") from None
+        except ValidationError as error:
+            raise DataError(f"{path} line {number} is not a record: {_finding(error)}") from None
 
 
 def _digest(lines: list[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found
-
-
-_STRICT = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_unique)
-
-
 def _json(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
-    """The file's content, if it has what `kind` has. Raises: DataError."""
+    """The file's content, if it has this version's format and what `kind` has. Raises: DataError."""
     try:
-        value: dict[str, Any] = _STRICT.decode(path.read_text(encoding="utf-8"))
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        if kind is not _Done and isinstance(value, dict) and value.get("format") != FORMAT:
+            raise DataError(f"{path} {_refusal(value)}; this version reads format {FORMAT}")
         kind.model_validate(value)
     except ValidationError as error:
-        finding = error.errors()[0]
-        where = ".".join(str(part) for part in finding["loc"])
-        raise DataError(
-            f"{path} is not what it should be: {where} {finding['msg']}, got {finding['input']!r:.80}"
-        ) from None
+        raise DataError(f"{path} is not what it should be: {_finding(error)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from None
     return value
+
+
+def _refusal(value: Mapping[str, Any]) -> str:
+    if "format" in value:
+        return f"has format {value['format']!r:.80}, which only the version of RolloutBench that wrote it can read"
+    return "was written by RolloutBench 0.1.0 (commit 6684090), which is the version that can read it"
+
+
+def _finding(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))} {first['msg']}, got {first['input']!r:.80}".lstrip()

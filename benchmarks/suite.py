@@ -41,12 +41,18 @@ def suite_names() -> list[str]:
 def load_suite(name: str, overrides: Iterable[str] = (), seeds: int | None = None) -> Suite:
     """A suite of ours, or any `.toml` file, with `key=value` overrides and, if given, seeds 0 .. seeds-1.
 
+    An override of `extends` replaces the suite that this one builds on; the others replace what both say.
+
     Raises:
         SpecError: the suite, a key or a value is not valid.
     """
-    table = _read(name)
-    for override in overrides:
-        _override(table, override)
+    changes = [_override(text) for text in overrides]
+    table = _file(name)
+    table.update((key, value) for key, value in changes if key == "extends")
+    table = _extended(table, (name,))
+    for key, value in changes:
+        if key != "extends":
+            table = _with(table, key.split("."), value, key)
     if seeds is not None:
         if seeds < 1:
             raise SpecError(f"--seeds must be at least 1, got {seeds}")
@@ -83,8 +89,7 @@ def _require_length(spec: RunSpec, horizon: int | None) -> None:
         raise SpecError(f"{spec.generator.name}.rollout_length {rule}, got {length}")
 
 
-def _read(name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The suite's table on top of the one it `extends`, table by table; lists are replaced."""
+def _file(name: str) -> dict[str, Any]:
     path = Path(name) if name.endswith(".toml") else SUITES / f"{name}.toml"
     try:
         found = path.is_file()
@@ -97,15 +102,19 @@ def _read(name: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
             else unknown("suite", name, suite_names())
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise SpecError(f"suite {name} is not valid TOML: {error}") from None
+
+
+def _extended(table: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """A suite's table on top of the one it `extends`, table by table; lists are replaced. `names`: itself, last."""
     parent = table.pop("extends", None)
     if parent is None:
         return table
-    if not isinstance(parent, str) or parent in (line := (*children, name)):
-        raise SpecError(f"extends must name another suite that does not extend this one, got {parent!r} in {name}")
-    return merged(_read(parent, line), table)
+    if not isinstance(parent, str) or parent in names:
+        raise SpecError(f"extends must name another suite that does not extend this one, got {parent!r} in {names[-1]}")
+    return merged(_extended(_file(parent), (*names, parent)), table)
 
 
 def _suite(table: dict[str, Any]) -> Suite:
@@ -183,16 +192,16 @@ def _cell(suite: Suite, task: str, generator: str, algorithm: str, choice: dict[
     )
 
 
-def _override(table: dict[str, Any], override: str) -> None:
+def _override(override: str) -> tuple[str, Any]:
+    """Key and value of `key=value`; what is no TOML value is a string."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
         raise SpecError(f"--set must be key=value, got {override!r}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return key, tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        raise SpecError(f"--set {key}: the value must be TOML (strings in quotes), got {text!r}") from None
-    table.update(_with(table, key.split("."), value, key))
+        return key, text.strip()
 
 
 def _with(table: dict[str, Any], path: list[str], value: Any, key: str) -> dict[str, Any]:

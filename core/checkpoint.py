@@ -10,8 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,7 +23,7 @@ from core.files import atomic, sha256, write_json
 from core.interrupt import Stopped, asked
 from core.progress import say
 
-__all__ = ["Checkpoint", "Stateful", "load_all", "state_of", "within"]
+__all__ = ["Checkpoint", "Stateful", "load_all", "state_of"]
 
 _KEPT = 2
 
@@ -57,17 +56,15 @@ class Checkpoint:
     `identity` names all that its numbers depend on: a snapshot of another one is not used.
     """
 
-    def __init__(self, folder: Path | None, identity: str = "") -> None:
+    def __init__(self, folder: Path | None = None, identity: str = "") -> None:
         self.folder = folder
         self._identity = identity
         self._every = _seconds()
         self._last = time.monotonic()
 
-    @classmethod
-    def here(cls, label: str) -> "Checkpoint":
-        """That of a loop inside `within`."""
-        folder, identity = _within[-1] if _within else (None, "")
-        return cls(folder and folder / label.replace(" ", "-"), identity)
+    def part(self, key: str) -> "Checkpoint":
+        """The checkpoint of one stage of this computation, in a folder of its own below."""
+        return Checkpoint(self.folder and self.folder / key, self._identity)
 
     def offer(self, step: int, snapshot: Callable[[], Any]) -> None:
         """A moment to save: done if the last time was long enough ago, or if the process is to stop.
@@ -127,20 +124,6 @@ class Checkpoint:
         if sha256(tensors) != card["sha256"]:
             raise ValueError(f"sha256 of {tensors.name} must be {card['sha256']}")
         return _restore(card["state"], load_file(tensors))
-
-
-@contextmanager
-def within(folder: Path, identity: str) -> Iterator[None]:
-    """Loops inside that know `Checkpoint.here` save themselves below `folder`, which is gone when all has gone well."""
-    _within.append((folder, identity))
-    try:
-        yield
-    finally:
-        _within.pop()
-    Checkpoint(folder).clear()
-
-
-_within: list[tuple[Path, str]] = []
 
 
 def _seconds() -> float:

@@ -1,4 +1,4 @@
-"""Signals that ask a process to stop: where that could tear something they wait until asked for."""
+"""Signals that ask a process to stop: raised as `Stopped`, or deferred where a block must not be torn."""
 
 import signal
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from types import FrameType
 
 __all__ = ["SIGNALS", "Stopped", "asked", "deferred", "listening"]
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")  # Ctrl-C, two of schedulers, a terminal that was closed
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")  # Ctrl-C, two that schedulers send, a closed terminal
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Stopped(BaseException):
-    """The process was asked to stop. No `Exception`: whoever catches those has not been told to stop stopping."""
+    """The process was asked to stop. Derives from BaseException so that `except Exception` does not swallow it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -20,19 +20,19 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """130 for Ctrl-C, as shells have it; 75 (try again later) for a scheduler that wants the machine back."""
+        """130 after Ctrl-C, as in shells; 75 (try again later) after the signal of a scheduler."""
         return 130 if self.number == signal.SIGINT else 75
 
 
-_asked: list[int] = []  # the first signal that came
-_depth: list[None] = []  # one for each block of `deferred`
+_asked: list[int] = []  # the first signal received
+_depth: list[None] = []  # one entry for each block of `deferred`
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Inside, the first of SIGNALS raises `Stopped` in the main thread, and the next ones do nothing.
+    """Inside, the first of SIGNALS raises `Stopped` in the main thread; later ones are ignored.
 
-    What is ignored (`nohup`) stays ignored.
+    Signals that are ignored already (`nohup`) stay ignored.
     """
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _handle) for number in heard}
@@ -45,13 +45,13 @@ def listening() -> Iterator[None]:
 
 
 def asked() -> int | None:
-    """The signal that has asked this process to stop, if one has."""
+    """The signal that has asked this process to stop, if any."""
     return _asked[0] if _asked else None
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, a signal raises nothing: the block looks at `asked`. One that nobody looked at raises behind it."""
+    """Defers signals: poll `asked()` inside; a signal still pending raises `Stopped` on exit."""
     _depth.append(None)
     try:
         yield

@@ -1,135 +1,131 @@
 """Progress bars on a terminal, plain lines elsewhere (logs, continuous integration); always on standard error.
 
-A process that works for another one can `relay` what it would show; the other shows all of it in one view.
+Lines and bars are records of one logger. A worker process can `relay` its records; `showing` displays them here.
 """
 
+import logging
 import sys
-import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import count
+from contextlib import contextmanager
+from logging.handlers import QueueHandler, QueueListener
 from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 __all__ = ["Channel", "progress", "relay", "say", "showing"]
 
-_PLAIN_INTERVAL = 15.0  # seconds between plain lines of one task
-_console = Console(stderr=True, highlight=False)
-_live: list[Progress] = []  # a terminal can show one live display: nested bars share it
-_relay: list["Channel"] = []  # where to, if not to this process's own standard error
+_PLAIN_INTERVAL = 15.0  # seconds between plain lines of one bar
 
 
 @runtime_checkable
 class Channel(Protocol):
     """A queue between processes."""
 
-    def put(self, item: Any) -> None:
+    def put_nowait(self, item: Any, /) -> None:
         """Send."""
 
     def get(self) -> Any:
-        """Wait and receive."""
+        """Receive."""
 
 
 def say(text: str) -> None:
     """One line for the reader, above any bar that is being drawn."""
-    if _relay:
-        _relay[0].put(("say", text))
-    elif _console.is_terminal:
-        _console.print(text, markup=False)
-    else:
-        print(text, file=sys.stderr, flush=True)
+    _logger.info(text)
 
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yields `advance(steps)`; bars may be nested."""
-    if _relay:
-        with _sent(_relay[0], description, total) as advance:
-            yield advance
-    elif _console.is_terminal:
-        with _bar(description, total) as advance:
-            yield advance
-    else:
-        yield _lines(description, total)
+    key = uuid.uuid4().hex
+
+    def advance(steps: int | None) -> None:
+        _logger.info(description, extra={"bar": (key, total, steps)})
+
+    advance(0)
+    try:
+        yield advance
+    finally:
+        advance(None)
 
 
 def relay(channel: Channel) -> None:
-    """From now on this process shows nothing itself and sends it to `showing`."""
-    _relay[:] = [channel]
+    """From now on this process displays nothing itself and sends it to `showing`."""
+    _logger.handlers[:] = [QueueHandler(channel)]
 
 
 @contextmanager
 def showing(channel: Channel) -> Iterator[None]:
-    """Show what other processes relay, until the end of the block."""
-    thread = threading.Thread(target=_show, args=(channel,), daemon=True)
-    thread.start()
+    """Display what other processes relay, until the end of the block."""
+    listener = QueueListener(channel, _view)
+    before = set(_view.bars)
+    listener.start()
     try:
         yield
     finally:
-        channel.put(("stop",))
-        thread.join()
+        listener.stop()
+        for key in _view.bars.keys() - before:  # of processes that were killed
+            _view.close_bar(key)
 
 
-def _show(channel: Channel) -> None:
-    bars: dict[object, tuple[ExitStack, Callable[[int], None]]] = {}
-    while (message := channel.get())[0] != "stop":
-        match message:
-            case ("say", text):
-                say(text)
-            case ("open", key, description, total):
-                stack = ExitStack()
-                bars[key] = stack, stack.enter_context(progress(description, total))
-            case ("advance", key, steps):
-                bars[key][1](steps)
-            case ("close", key):
-                bars.pop(key)[0].close()
-    for stack, _ in bars.values():  # of processes that died
-        stack.close()
+class _View(logging.Handler):
+    """Displays records in this process; a terminal can show one live display, so all bars share it."""
 
-
-_keys = count()
-
-
-@contextmanager
-def _sent(channel: Channel, description: str, total: int) -> Iterator[Callable[[int], None]]:
-    key = (threading.get_native_id(), next(_keys))
-    channel.put(("open", key, description, total))
-    try:
-        yield lambda steps: channel.put(("advance", key, steps))
-    finally:
-        channel.put(("close", key))
-
-
-@contextmanager
-def _bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    if not _live:
+    def __init__(self) -> None:
+        super().__init__()
+        self.console = Console(stderr=True, highlight=False)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        _live.append(Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_console, transient=True))
-        _live[0].start()
-    display = _live[0]
-    task = display.add_task(description, total=total)
-    try:
-        yield lambda steps: display.advance(task, steps)
-    finally:
-        display.remove_task(task)
-        if not display.tasks:
-            _live.remove(display)
-            display.stop()
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        self.display = Progress(*columns, *times, console=self.console, transient=True)
+        self.bars = dict[str, TaskID]()
 
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        match getattr(record, "bar", None):
+            case None:
+                self._line(text)
+            case key, _, None:
+                self.close_bar(key)
+            case key, total, steps:
+                if key not in self.bars:
+                    self.bars[key] = self.display.add_task(text, total=total, shown=time.monotonic())
+                self.display.advance(self.bars[key], steps)
+                if self.console.is_terminal:
+                    self.display.start()
+                elif steps:
+                    self._plain(self.bars[key])
 
-def _lines(description: str, total: int) -> Callable[[int], None]:
-    start = last = time.monotonic()
-    done = 0
+    def close_bar(self, key: str) -> None:
+        self.display.remove_task(self.bars.pop(key))
+        if not self.bars and self.display.live.is_started:
+            self.display.stop()
 
-    def advance(steps: int) -> None:
-        nonlocal last, done
-        done += steps
+    def _line(self, text: str) -> None:
+        if self.console.is_terminal:
+            self.console.print(text, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _plain(self, bar: TaskID) -> None:
+        (task,) = (task for task in self.display.tasks if task.id == bar)
         now = time.monotonic()
-        if now - last >= _PLAIN_INTERVAL:
-            last = now
-            say(f"{description}: {done}/{total} after {now - start:.0f} s")
+        if now - task.fields["shown"] >= _PLAIN_INTERVAL:
+            self.display.update(bar, shown=now)
+            self._line(f"{task.description}: {task.completed}/{task.total} after {task.elapsed:.0f} s")
 
-    return advance
+
+_view = _View()
+_logger = logging.getLogger("rolloutbench")
+_logger.setLevel(logging.INFO)
+_logger.propagate = False
+_logger.addHandler(_view)

@@ -43,6 +43,12 @@ def load(folder: str, name: str) -> type[Any]:
         raise SpecError(f"{folder} plug-in {name!r} must be a class, got {type(found).__name__}")
     if not is_dataclass(found):
         raise SpecError(f"{folder} plug-in {name!r} must be a dataclass, got {found.__name__}")
+    base = getattr(import_module(f"{folder}.base"), folder.removesuffix("s").capitalize())
+    if not issubclass(found, base):
+        rule = f"must derive from {base.__module__}.{base.__name__}"
+        raise SpecError(f"{folder} plug-in {name!r} {rule}, got {found.__name__}")
+    if missing := _undefined(found, base):
+        raise SpecError(f"{folder} plug-in {name!r} must define {', '.join(missing)}, missing in {found.__name__}")
     return found
 
 
@@ -51,7 +57,7 @@ def build_method(folder: str, name: str, fields: dict[str, Any]) -> Any:
     kind = load(folder, name)
     fields = dict(fields)
     preset = fields.pop("preset", None)
-    presets = getattr(kind, "presets", {})
+    presets = kind.presets
     if preset is not None:
         if not isinstance(preset, str) or preset not in presets:
             raise unknown(f"{name}.preset", str(preset), presets)
@@ -63,6 +69,13 @@ def _tables(kind: type[Any]) -> dict[str, Any]:
     """The default of every field that is a table itself: who names one of its fields leaves the others as they are."""
     defaults = {field.name: field.default for field in dataclass_fields(kind) if is_dataclass(field.default)}
     return {name: adapter(type(default)).dump_python(default, mode="json") for name, default in defaults.items()}
+
+
+def _undefined(kind: type[Any], base: type[Any]) -> list[str]:
+    """Names that the base class demands and `kind` neither inherits nor has as a field."""
+    named = {field.name for field in dataclass_fields(kind)}
+    demanded = {name for name in base.__annotations__ if not hasattr(kind, name)}
+    return sorted((demanded - named) | kind.__abstractmethods__)
 
 
 def _imported(folder: str, name: str) -> Any:

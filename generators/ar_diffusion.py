@@ -1,7 +1,7 @@
 """Autoregressive diffusion: DyDiff's network as a one-step model, rolled out under the learning policy.
 
-The control that separates what diffusion does from what redrawing a whole trajectory does. Source: Rigter et al. 2024
-(PolyGRAD, arXiv:2310.08587) for the baseline; the network here is DyDiff's own on trajectories of two rows.
+The control that separates what diffusion does from what redrawing a whole trajectory does. Source: Rigter et al. 2023
+(PolyGRAD, arXiv:2312.08533) for the baseline; the network here is DyDiff's own on trajectories of two rows.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, RolloutCompleter, per_seed
+from generators.base import ActionConditioned, Box, Generator, RolloutCompleter, per_seed
 from generators.dydiff import DyDiff
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
@@ -31,7 +31,7 @@ _SHARED = ("rollouts", "rollout_length", "refresh_every", "sampler", "reward")  
 
 
 @configuration
-class ARDiffusion:
+class ARDiffusion(Generator):
     """Each step: a ~ pi(s), then s' by a whole run of the sampler.
 
     The default samples each step with as many evaluations as DyDiff spends on a whole trajectory, so it costs more;
@@ -72,7 +72,7 @@ class ARDiffusion:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(ActionConditioned):
     config: ARDiffusion
     model: TrajectoryDiffusion
     finish: RolloutCompleter

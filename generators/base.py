@@ -1,30 +1,29 @@
 """What a generator is: a frozen dataclass that learns from a dataset, and what it learned, which makes rollouts."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from core.data import Dataset, Trajectories
+from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
 from models.cache import ModelCache
 from models.reward import RewardModel
 from tasks.base import Task
 
-__all__ = ["ActionConditioned", "Box", "Fitted", "Generator", "RolloutCompleter", "per_seed"]
+__all__ = ["ActionConditioned", "Box", "Fitted", "Generator", "RolloutCompleter", "per_seed", "start_states"]
 
 Box = Literal["obs_and_next", "obs", "none"]
 
 
 @runtime_checkable
 class Fitted(Protocol):
-    """What `fit` learned; there is no way to generate before fitting.
-
-    An attribute `start_rows` (indices of training rows) says where rollouts may start, if not everywhere.
-    """
+    """What `fit` learned; there is no way to generate before fitting."""
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Rollouts of `length` steps under `policy`, from the given observations where the method can."""
@@ -32,26 +31,42 @@ class Fitted(Protocol):
 
 @runtime_checkable
 class ActionConditioned(Fitted, Protocol):
-    """A fitted generator that can also be told the actions, so that its dynamics can be judged alone."""
+    """A fitted generator that can also be given the actions, so that its dynamics can be judged alone."""
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
-        """What the model believes a given string of actions leads to."""
+        """Rollouts that the model predicts under these actions."""
 
 
-@runtime_checkable
-class Generator(Protocol):
-    """Configuration and behaviour in one; its fields are what a suite can set.
+class Generator(ABC):
+    """Base of every generator: a frozen dataclass whose fields are what a suite can set.
 
-    More attributes say what is not as usual: `keeps_start = False`, first states are not those that were asked for;
-    `models_termination = True`, ends of episodes are generated instead of decided by the task's rule; `causal = False`,
-    imagined states may depend on actions that come later. A field
-    `filter: Filter` says which rollouts of a call are learned from; whoever calls `generate` applies it.
+    The first three attributes must be fields or class attributes of every generator; the others have defaults, and a
+    generator overrides them (by a field, a class attribute or a property) where they do not hold.
     """
 
     rollouts: int  # start states of every call of generate; 0: real data only
     rollout_length: int  # L
     refresh_every: int | None  # updates between calls of generate; None: once, before training
 
+    filter: Filter = Filter()  # which rollouts of a call are learned from; the caller of `generate` applies it
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}  # fields by name of the preset
+
+    @property
+    def keeps_start(self) -> bool:
+        """Whether rollouts begin in the start states that were passed to `generate`."""
+        return True
+
+    @property
+    def models_termination(self) -> bool:
+        """Whether ends of episodes are generated, not decided by the task's rule."""
+        return False
+
+    @property
+    def causal(self) -> bool:
+        """Whether imagined states depend on past actions only."""
+        return True
+
+    @abstractmethod
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> Fitted:
         """Learn whatever is needed; pretrained models come from `models`."""
 
@@ -93,3 +108,8 @@ class RolloutCompleter:
 def per_seed(made: Trajectories, **values: int | float) -> dict[str, Float[Tensor, " S"]]:
     """Numbers that are the same for all seeds, as `info`."""
     return {name: made.reward.new_full(made.reward.shape[:1], value) for name, value in values.items()}
+
+
+def start_states(data: Dataset, rows: int, rng: Streams) -> Float[Tensor, "S B O"]:
+    """States of the training data, drawn uniformly for every seed: where synthetic rollouts begin."""
+    return data.train.obs[(rng.uniform64(rows) * len(data.train.obs)).long()]

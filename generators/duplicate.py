@@ -4,7 +4,6 @@ What a comparison shows between `none` and `duplicate` is the noise of the compa
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -15,6 +14,7 @@ from core.config import configuration
 from core.data import Dataset, Trajectories, Transitions
 from core.policy import Policy
 from core.random import Streams
+from generators.base import Fitted, Generator
 from generators.synther import single_steps
 from models.cache import ModelCache
 from tasks.base import Task
@@ -23,15 +23,15 @@ __all__ = ["Duplicate"]
 
 
 @configuration
-class Duplicate:
+class Duplicate(Generator):
     """Copies of training rows; as many as a generator it is compared with makes."""
 
     rollouts: PositiveInt = 100_000  # rows of every call
     refresh_every: PositiveInt | None = None  # other rows, if anything
 
-    rollout_length: ClassVar[int] = 1
-    keeps_start: ClassVar[bool] = False  # obs[:, :, 0] are those of the rows it copies
-    models_termination: ClassVar[bool] = True  # ends of episodes are those of the data
+    rollout_length = 1
+    keeps_start = False  # obs[:, :, 0] are those of the rows it copies
+    models_termination = True  # ends of episodes are those of the data
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """Nothing to learn."""
@@ -39,7 +39,7 @@ class Duplicate:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(Fitted):
     rows: Transitions
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:

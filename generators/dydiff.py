@@ -1,6 +1,6 @@
 """DyDiff: roll out the policy in an ensemble, redraw the states by diffusion under its actions, relabel, repeat.
 
-Source: Zhang et al. 2024 (arXiv:2405.19189) and its released code, which does more than the paper says: the redrawn
+Source: Zhao et al. 2024 (arXiv:2405.19189) and its released code, which does more than the paper says: the redrawn
 states are averaged with the previous ones (`relax`).
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
@@ -18,12 +18,11 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, RolloutCompleter, per_seed
+from generators.base import ActionConditioned, Box, Generator, RolloutCompleter, per_seed
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.trajectory import TrajectoryDiffusion, TrajectoryDiffusionConfig
-from models.diffusion.windows import Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
 from models.reward import RewardConfig
 from tasks.base import Task
@@ -34,7 +33,7 @@ Act = Callable[[Float[Tensor, "S B O"], int], Float[Tensor, "S B A"]]
 
 
 @configuration
-class DyDiff:
+class DyDiff(Generator):
     """M rounds of: states redrawn under the actions, averaged with the last ones, actions replaced by the policy's.
 
     The defaults repair what the released code gets wrong and are sized for two CPU cores; preset `faithful` is that
@@ -46,15 +45,7 @@ class DyDiff:
     refresh_every: PositiveInt | None = 1000
     iterations: NonNegativeInt = 1  # M; 0: the ensemble's roll-out
     relax: ClosedUnit = 0.5  # weight of the previous states in the average; 0: as the paper says, not its code
-    block: PositiveInt | None = None  # steps that are solved together; None: as many as the model has
-    policy: Literal["greedy", "explore"] = (
-        "greedy"  # explore: the same noise in every round, or there is no fixed point
-    )
-    initial: Literal["mean", "sample"] = "mean"  # of the ensemble's roll-out: one random elite per step
-    latent: Literal["fresh", "common"] = "fresh"  # noise of each round
     warm: bool = False  # states are redrawn from the last ones with noise of sampler.sigma_max, not from noise alone
-    last: Literal["actions", "states"] = "actions"  # states: redrawn once more, so dynamics fit the final actions
-    starts: Literal["any", "inside"] = "any"  # inside: rows where a whole window fits into the episode
     box: Box = "obs_and_next"  # the training data's range, to which states are clipped
     test: Literal["before_clip", "after_clip"] = "before_clip"  # what the rule of termination sees
     sampler: Sampler = Sampler()
@@ -113,8 +104,6 @@ class DyDiff:
     def __post_init__(self) -> None:
         if self.relax == 1:
             raise ValueError("relax must be below 1, or nothing is ever redrawn, got 1.0")
-        if self.block is not None and self.block >= self.model.rows:
-            raise ValueError(f"block must be below model.rows ({self.model.rows}), got {self.block}")
         if self.model.given != "start_and_actions":
             raise ValueError(f"model.given must be 'start_and_actions', got {self.model.given!r}")
 
@@ -129,20 +118,18 @@ class DyDiff:
             task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip"
         )
         corrected = None if self.model.corrects is None else models.get(self.model.corrects, data)
-        inside = None if self.starts == "any" else Windows(data, self.model.rows, inside=True).starts
         ensemble = models.get(self.dynamics, data)
         model = models.get(self.model, data) if self.iterations else None
-        return _Fitted(self, ensemble, model, corrected, finish, inside)
+        return _Fitted(self, ensemble, model, corrected, finish)
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(ActionConditioned):
     config: DyDiff
     ensemble: EnsembleDynamics
     model: TrajectoryDiffusion | None  # None without iterations
     corrected: EnsembleDynamics | None
     finish: RolloutCompleter
-    start_rows: Int[Tensor, " N"] | None
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Block by block, each from the last state of the one before; one block unless `length` asks for more."""
@@ -171,36 +158,25 @@ class _Fitted:
     ) -> tuple[Float[Tensor, "S B L A"], Float[Tensor, "S B L+1 O"], dict[str, Tensor]]:
         """Actions and states of one block, and how far the actions still moved in each round."""
         config = self.config
-        explore = self._exploration(rng)
-        info = dict[str, Tensor]()
         moved = list[Tensor]()
-        action, obs = self._roll_out(start, lambda state, step: _act(policy, state, explore), length, rng)
+        action, obs = self._roll_out(start, lambda state, step: _greedy(policy, state), length, rng)
         for round_ in range(1, config.iterations + 1):
-            here = rng.fork("latent" if config.latent == "common" else f"latent/{round_}")
-            drawn = self._states(start, action, here, obs if config.warm else None)
+            drawn = self._states(start, action, rng.fork(f"latent/{round_}"), obs if config.warm else None)
             obs = torch.lerp(drawn, obs, config.relax)
             obs[:, :, 0] = start
             before = action
-            action = self._relabel(policy, obs[:, :, :-1], rng)
+            action = torch.stack([_greedy(policy, state) for state in obs[:, :, :-1].unbind(2)], 2)
             moved.append(_distance(action, before))
-        if moved:
-            info["residual"] = torch.stack(moved, 1)  # by round
-            info["lag"] = moved[-1]
-        if config.iterations and config.last == "states":
-            begin = obs if config.warm else None
-            here = rng.fork("latent/last")
-            obs = self._states(start, action, here, begin)
-            info["lag"] = torch.zeros_like(info["lag"])
+        info = {"residual": torch.stack(moved, 1), "lag": moved[-1]} if moved else {}  # residual: by round
         return action, obs, info
 
     def _roll_out(self, start: Tensor, act: Act, length: int, rng: Streams) -> tuple[Tensor, Tensor]:
         """The ensemble, past any termination."""
         noise = rng.fork("model")
-        sample = self.config.initial == "sample"
         elites = self.ensemble.pick()
 
         def draw(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-            return self.ensemble.draw(obs, action, noise, sample=sample, elites=elites)
+            return self.ensemble.draw(obs, action, noise, sample=False, elites=elites)
 
         def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
             return torch.zeros(obs.shape[:-1], dtype=torch.bool, device=obs.device)
@@ -222,17 +198,9 @@ class _Fitted:
         sampler = self.config.sampler
         return self.model.sample(start, action, length, sampler, rng, begin=begin, ensemble=self.corrected)[0]
 
-    def _relabel(self, policy: Policy, obs: Float[Tensor, "S B L O"], rng: Streams) -> Float[Tensor, "S B L A"]:
-        """The policy's actions in these states; step by step, so that its noise is that of the roll-out."""
-        explore = self._exploration(rng)
-        return torch.stack([_act(policy, state, explore) for state in obs.unbind(2)], 2)
-
-    def _exploration(self, rng: Streams) -> Streams | None:
-        return rng.fork("policy") if self.config.policy == "explore" else None
-
     def _blocks(self, length: int) -> list[tuple[int, int]]:
         """(first step, steps) of every block."""
-        block = length if self.model is None else self.config.block or self.config.model.rows - 1
+        block = length if self.model is None else self.config.model.rows - 1
         return [(first, min(block, length - first)) for first in range(0, length, block)]
 
     def _cost(self, made: Trajectories) -> dict[str, Float[Tensor, " S"]]:
@@ -241,14 +209,14 @@ class _Fitted:
         length = made.action.shape[2]
         cost = {"evaluations": 1.0, "flops": config.dynamics.flops(made.obs.shape[-1], made.action.shape[-1])}
         if self.model:
-            passes = (config.iterations + (config.last == "states")) * len(self._blocks(length))
+            passes = config.iterations * len(self._blocks(length))
             redrawn = self.model.cost(config.sampler, passes, length)
             cost = {name: value + redrawn[name] for name, value in cost.items()}
         return per_seed(made, **cost)
 
 
-def _act(policy: Policy, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
-    return policy.act(obs, rng).clamp(-1, 1)
+def _greedy(policy: Policy, obs: Float[Tensor, "S B O"]) -> Float[Tensor, "S B A"]:
+    return policy.act(obs, None).clamp(-1, 1)
 
 
 def _distance(action: Float[Tensor, "S B L A"], before: Float[Tensor, "S B L A"]) -> Float[Tensor, " S"]:

@@ -16,7 +16,7 @@ from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
-from generators.base import per_seed
+from generators.base import ActionConditioned, Generator, per_seed
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
 from tasks.base import Task
@@ -25,7 +25,7 @@ __all__ = ["Ensemble"]
 
 
 @configuration
-class Ensemble:
+class Ensemble(Generator):
     """Each step: a ~ pi(s), then (s', r) from one elite drawn at random; termination by the environment's own rule.
 
     Preset `unrolled` tunes the members through their own roll-outs of 8 steps: the control for every model that learns
@@ -65,7 +65,7 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(ActionConditioned):
     task: Task
     model: EnsembleDynamics
 

@@ -12,7 +12,7 @@ from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
-from generators.base import ActionConditioned
+from generators.base import ActionConditioned, Generator
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig, EnsembleDynamics
@@ -20,11 +20,9 @@ from tasks.base import Task
 
 __all__ = ["MOPO", "penalized", "uncertainty"]
 
-Measure = Literal["max_std", "pairwise", "ensemble_std"]
-
 
 @configuration
-class MOPO:
+class MOPO(Generator):
     """The roll-outs of `ensemble`, with reward r - lambda u(s, a); with SAC replaced by whatever algorithm learns.
 
     By default u is measured in deviations of the data, and lambda u is a number of deviations of the reward: lambda
@@ -35,7 +33,6 @@ class MOPO:
     rollout_length: PositiveInt = 5  # h
     refresh_every: PositiveInt | None = 1000
     penalty: NonNegativeFloat = 1.0  # lambda
-    measure: Measure = "max_std"  # u
     units: Literal["standard", "environment"] = "standard"
     dynamics: DynamicsConfig = DynamicsConfig()
 
@@ -48,7 +45,7 @@ class MOPO:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(ActionConditioned):
     config: MOPO
     plain: ActionConditioned
     model: EnsembleDynamics
@@ -66,9 +63,9 @@ class _Fitted:
 
     def _penalized(self, made: Trajectories) -> Float[Tensor, "S B L"]:
         rows, _ = made.transitions()
-        mean, std = self.model.predict(rows.obs, rows.action)
+        _, std = self.model.predict(rows.obs, rows.action)
         scale = self.model.output.scale[:, None] if self.config.units == "standard" else torch.ones(())
-        doubt = uncertainty(mean / scale, std / scale, self.config.measure).view_as(made.reward)
+        doubt = uncertainty(std / scale).view_as(made.reward)
         unit = self.model.output.scale[..., -1:] if self.config.units == "standard" else torch.ones(())
         lowered = penalized(made.reward, doubt * unit, self.config.penalty)
         return lowered.where(made.valid, made.reward)
@@ -79,19 +76,6 @@ def penalized(reward: Float[Tensor, "S B L"], doubt: Float[Tensor, "S B L"], pen
     return reward - penalty * doubt
 
 
-def uncertainty(
-    mean: Float[Tensor, "S K B P"], std: Float[Tensor, "S K B P"], measure: Measure
-) -> Float[Tensor, "S B"]:
-    """u(s, a) from what K members say of (s' - s, r), the reward being the last of the P numbers.
-
-    - max_std: max_k |std_k|, over all members, elites or not, reward included (the paper's, practical algorithm).
-    - pairwise: max_k |mean_k - mean of means|, states only.
-    - ensemble_std: root of the members' variance of the mean, averaged over the state's dimensions.
-    Source: Yu et al. 2020; the other two after OfflineRL-Kit (ensemble_dynamics.py:56).
-    """
-    if measure == "max_std":
-        return std.norm(dim=-1).amax(1)
-    states = mean[..., :-1]
-    if measure == "pairwise":
-        return (states - states.mean(1, keepdim=True)).norm(dim=-1).amax(1)
-    return states.var(1, correction=0).mean(-1).sqrt()
+def uncertainty(std: Float[Tensor, "S K B P"]) -> Float[Tensor, "S B"]:
+    """u(s, a) = max_k |std_k| over all members, elites or not, reward included. Source: paper, practical algorithm."""
+    return std.norm(dim=-1).amax(1)

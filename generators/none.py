@@ -1,7 +1,5 @@
 """Real data only: the baseline of every comparison."""
 
-from typing import ClassVar
-
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,6 +7,7 @@ from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
+from generators.base import Generator
 from models.cache import ModelCache
 from tasks.base import Task
 
@@ -16,12 +15,12 @@ __all__ = ["RealOnly"]
 
 
 @configuration
-class RealOnly:
+class RealOnly(Generator):
     """Makes nothing, so every batch is real whatever `real_fraction` says."""
 
-    rollouts: ClassVar[int] = 0
-    rollout_length: ClassVar[int] = 1
-    refresh_every: ClassVar[int | None] = None
+    rollouts = 0
+    rollout_length = 1
+    refresh_every = None
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "RealOnly":
         """Nothing to learn."""

@@ -20,7 +20,7 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, RolloutCompleter, per_seed
+from generators.base import Box, Fitted, Generator, RolloutCompleter, per_seed
 from generators.trajectory import Trajectory
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
@@ -32,7 +32,7 @@ __all__ = ["PGD", "guidance"]
 
 
 @configuration
-class PGD:
+class PGD(Generator):
     """Before every step of the sampler: a <- a + lambda_i grad_a log pi(a | s).
 
     With coefficient 0 this is `trajectory`, number for number, and shares its model. Where the trajectory's start is
@@ -68,7 +68,7 @@ class PGD:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(Fitted):
     config: PGD
     model: TrajectoryDiffusion
     finish: RolloutCompleter

@@ -15,7 +15,7 @@ from core.config import configuration
 from core.data import Dataset, Trajectories, Transitions
 from core.policy import Policy
 from core.random import Streams
-from generators.base import per_seed
+from generators.base import Fitted, Generator, per_seed
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.transition import TransitionDiffusion, TransitionDiffusionConfig
@@ -25,7 +25,7 @@ __all__ = ["SynthER"]
 
 
 @configuration
-class SynthER:
+class SynthER(Generator):
     """Sample once, before training. The share of real data in a batch is the suite's `real_fraction`: SynthER's is 0.
 
     Preset `faithful` has the released code's settings (resmlp_denoiser.gin, with its small batch). By default we use a
@@ -39,9 +39,9 @@ class SynthER:
     sampler: Sampler = Sampler(steps=20)
     model: TransitionDiffusionConfig = TransitionDiffusionConfig()
 
-    rollout_length: ClassVar[int] = 1
-    keeps_start: ClassVar[bool] = False  # obs[:, :, 0] are its own
-    models_termination: ClassVar[bool] = True  # ends of episodes are generated, not decided by the task's rule
+    rollout_length = 1
+    keeps_start = False  # obs[:, :, 0] are its own
+    models_termination = True
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {  # seconds on a CPU, for tests
@@ -70,7 +70,7 @@ class SynthER:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(Fitted):
     config: SynthER
     model: TransitionDiffusion
 

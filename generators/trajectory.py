@@ -16,7 +16,7 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, RolloutCompleter, per_seed
+from generators.base import Box, Fitted, Generator, RolloutCompleter, per_seed
 from generators.dydiff import DyDiff
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
@@ -30,11 +30,11 @@ _SHARED = ("rollouts", "rollout_length", "refresh_every", "sampler", "model", "r
 
 
 @configuration
-class Trajectory:
+class Trajectory(Generator):
     """The defaults are DyDiff's network and settings, with the actions generated instead of imposed.
 
     Preset `dydiff_net` has the size of DyDiff's released network, `diffuser` what can be said of Diffuser in this core:
-    its network, normaliser, in-painted start and 20 evaluations (its noise is DDPM's with a cosine schedule).
+    its network, normaliser and in-painted start, with 19 evaluations (Diffuser: 20, of DDPM's cosine schedule).
     """
 
     rollouts: PositiveInt = 2_000  # B, start states of every refresh
@@ -78,7 +78,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class _Fitted(Fitted):
     config: Trajectory
     model: TrajectoryDiffusion
     finish: RolloutCompleter

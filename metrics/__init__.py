@@ -1,1 +1,6 @@
-"""Plain functions of tensors, one value per seed; they know nothing of generators or algorithms."""
+"""Plain functions of tensors, one value per seed; they know nothing of generators or algorithms.
+
+Read `catalogue` first: every metric that a cell records, with unit and meaning (METRICS.md is made from it). Then the
+formulas: `score` (returns), `compounding` (errors by step), `returns` (the return gap and its parts), `bound`,
+`consistency` (actions against policies), `distribution` (sets of states); `statistics` is what tables need.
+"""

@@ -1,7 +1,7 @@
-"""Distance between the states of two sets of rollouts, step by step: generated ones and those the policy lives.
+"""Distance between the states of two sets of rollouts, step by step: generated and on-policy ones.
 
 Rows of the two sets with the same number may share their start state. States are compared one step at a time and among
-the rollouts that have not ended: that fewer of them survive is another metric's business.
+the rollouts that have not ended; how many survive is measured elsewhere.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,9 @@ from torch import Tensor
 
 from core.random import Streams
 
-__all__ = ["distinguishable", "energy_distance", "halves", "sliced_wasserstein"]
+__all__ = ["energy_distance", "halves", "sliced_wasserstein"]
 
-_Gauss = tuple[Tensor, Tensor, Tensor]  # mean [S, 1, F], Cholesky root of the covariance, log of the rows
 _CHUNK = 2**22  # distances held at once
-_RIDGE = 1e-3  # added to the classifier's covariances, in units of the pooled variance
 
 
 def energy_distance(
@@ -78,31 +76,10 @@ def halves(
 ) -> tuple[Tensor, Tensor, Bool[Tensor, "S b L"], Bool[Tensor, "S b L"]]:
     """Two sets out of one, every other rollout: what a distance says of equal distributions and different starts.
 
-    Too high a floor for sets that share their starts: there, compare the policy with a second life of its own.
+    Too high a floor for sets that share their starts: there, compare the policy with other rollouts of its own.
     """
     even = obs.shape[1] // 2 * 2
     return obs[:, 0:even:2], obs[:, 1:even:2], valid[:, 0:even:2], valid[:, 1:even:2]
-
-
-def distinguishable(
-    model: Float[Tensor, "S B L F"],
-    real: Float[Tensor, "S B L F"],
-    model_valid: Bool[Tensor, "S B L"],
-    real_valid: Bool[Tensor, "S B L"],
-    folds: int = 5,
-) -> Float[Tensor, "S L"]:
-    """A lower estimate of the total variation distance: 2 acc - 1 of a classifier on rollouts it was not fitted to.
-
-    What a Gaussian for either set (quadratic discriminant) can tell apart, at every step alone. All rows that are not
-    valid are one more state, the end, so a difference in survival counts: a row to leave out must be masked in both.
-    Rows of one number are held out together, for with shared starts a partner in the training set would give the answer
-    away. Not cut at 0: where nothing can be told it scatters around it. NaN where either set has fewer than two
-    rollouts per fold, or one that counts is not finite.
-
-    No classifier proves the distance small: a deterministic simulator and a model that is off by a hair are at distance
-    1, and this says 0.
-    """
-    return torch.stack([_told(*step, folds) for step in _steps(model, real, model_valid, real_valid)], -1)
 
 
 def _standardized(obs: Float[Tensor, "S B L O"], scale: Float[Tensor, " O"]) -> Float[Tensor, "S B L o"]:
@@ -157,44 +134,3 @@ def _stairs(x: Float[Tensor, "S B P"], on: Bool[Tensor, "S B"]) -> tuple[Tensor,
     count = on.sum(1, keepdim=True)
     ends = torch.arange(1, x.shape[1] + 1, dtype=x.dtype, device=x.device).minimum(count) / count.clamp(min=1)
     return x.where(on[..., None], torch.inf).sort(1).values, ends
-
-
-def _told(x: Tensor, y: Tensor, on_x: Tensor, on_y: Tensor, folds: int) -> Float[Tensor, " S"]:
-    fold = torch.arange(x.shape[1], device=x.device) % folds
-    told = (~on_x).double().mean(1) - (~on_y).double().mean(1)  # the rollouts that have ended, if more of x have
-    told = told.clamp(min=0)
-    for held in range(folds):
-        mean, scale, gauss_x, gauss_y = _discriminant(x, y, on_x & (fold != held), on_y & (fold != held))
-        for rows, on, sign in ((x, on_x, 1), (y, on_y, -1)):
-            z = (rows - mean) * scale
-            odds = _log_density(z, *gauss_x) - _log_density(z, *gauss_y)
-            told = told + sign * (on & (fold == held) & (odds > 0)).double().mean(1)
-    enough = torch.minimum(on_x.sum(1), on_y.sum(1)) >= 2 * folds
-    return told.where(enough & (x + y).isfinite().all(-1).all(-1), torch.nan)
-
-
-def _discriminant(x: Tensor, y: Tensor, on_x: Tensor, on_y: Tensor) -> tuple[Tensor, Tensor, _Gauss, _Gauss]:
-    """Pooled mean and 1 / deviation [S, 1, F], and either set's Gaussian in those units."""
-    rows = torch.cat([x, y], 1)
-    weight = torch.cat([on_x, on_y], 1).double()[..., None]
-    total = weight.sum(1, keepdim=True)
-    mean = (weight * rows).sum(1, keepdim=True) / total
-    std = ((weight * (rows - mean).square()).sum(1, keepdim=True) / total).sqrt()
-    scale = (1 / std).where(std > 0, 0.0)
-    return mean, scale, _gauss((x - mean) * scale, on_x), _gauss((y - mean) * scale, on_y)
-
-
-def _gauss(z: Float[Tensor, "S B F"], on: Bool[Tensor, "S B"]) -> _Gauss:
-    weight = on.double()[..., None]
-    count = weight.sum(1, keepdim=True)
-    mean = (weight * z).sum(1, keepdim=True) / count
-    centred = weight * (z - mean)
-    covariance = centred.mT @ centred / count + _RIDGE * torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-    return mean, torch.linalg.cholesky_ex(covariance).L, count[:, 0, 0].log()
-
-
-def _log_density(z: Float[Tensor, "S B F"], mean: Tensor, root: Tensor, log_count: Tensor) -> Float[Tensor, "S B"]:
-    """Of a row and its set, up to a constant."""
-    white = torch.linalg.solve_triangular(root, (z - mean).mT, upper=False)
-    volume = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return -white.square().sum(-2) / 2 + (log_count - volume)[:, None]

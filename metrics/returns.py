@@ -1,4 +1,4 @@
-"""Return gap: what rollouts promise, against what the simulator pays for them and what the policy really lives."""
+"""Return gap: what rollouts promise, against what the simulator pays for them and what the policy earns there."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class ReturnGap:
     reward: Float[Tensor, "S L"]  # generated rewards, less what one true step from the same generated states pays
     dynamics: Float[Tensor, "S L"]  # the same actions paid at generated states, less at the states they lead to
     termination: Float[Tensor, "S L"]  # steps counted after the true end, less steps missed after a false one
-    feedback: Float[Tensor, "S L"]  # actions replayed with eyes shut, less the policy that sees where it is
+    feedback: Float[Tensor, "S L"]  # actions replayed in open loop, less the policy that sees where it is
     unsplit: Float[Tensor, "S L"]  # reward and dynamics together, where no true step can start from the generated state
     used: Float[Tensor, " S"]  # share of the rollouts; of the others the simulator knows no reward
 
@@ -53,7 +53,7 @@ def return_gap(
     one_step_valid: Bool[Tensor, "S B L"],
     discount: float = 1.0,
 ) -> ReturnGap:
-    """Split the difference between generated and lived return into parts that add up to it.
+    """Split the difference between generated and on-policy return into parts that add up to it.
 
     Args:
         generated: rollouts of the generator; those without a valid step do not count, here and in the other arguments.

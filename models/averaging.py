@@ -42,7 +42,8 @@ def train_averaged(
     max_norm: float | None = 1.0,
     average: float = 0.995,
     average_every: int = 10,
-    label: str = "model",
+    checkpoint: Checkpoint,
+    label: str,
 ) -> None:
     """Adam with a cosine learning rate and gradients clipped per seed; afterwards `model` holds the average.
 
@@ -55,7 +56,6 @@ def train_averaged(
     optimizer = adam(model.parameters(), learning_rate, betas)
     check_every = max(updates // 100, 1)
     parts: dict[str, Stateful] = {"model": model, "averaged": averaged, "optimizer": optimizer, **named(draws)}
-    checkpoint = Checkpoint.here(label)
     done, found = checkpoint.load() or (0, {})
     if found:
         load_all(parts, found)

@@ -9,14 +9,15 @@ from core.data import Dataset
 from core.random import Streams
 from models.actors import gaussian_log_prob
 from models.bitwise import silu, softplus
+from models.cache import FitContext
 from models.nn import MLP, Standardize
-from models.training import split_rows, train_until_stale
+from models.training import EarlyStopped, split_rows, train_until_stale
 
 __all__ = ["BehaviourConfig", "BehaviourModel"]
 
 
 @configuration
-class BehaviourConfig:
+class BehaviourConfig(EarlyStopped):
     """A mixture density network. Source: Bishop 1994, "Mixture density networks" (Aston University, NCRG/94/004).
 
     Noise of deviation `smoothing` is added to the actions that it learns from, and no component is narrower: where
@@ -38,13 +39,13 @@ class BehaviourConfig:
         """An untrained model."""
         return BehaviourModel(self, obs_dim, action_dim, rng)
 
-    def fit(self, model: "BehaviourModel", data: Dataset, rng: Streams) -> None:
+    def fit(self, model: "BehaviourModel", data: Dataset, context: FitContext) -> None:
         """Maximum likelihood; the weights of the best hold-out likelihood are kept."""
         obs = data.train.obs
         action = data.train.action
-        train, validation = split_rows(len(obs), self.validation, self.validation_rows, rng.fork("split"))
+        train, validation = split_rows(len(obs), self.validation, self.validation_rows, context.rng.fork("split"))
         model.units.fit(obs, train)
-        blur = self.smoothing * rng.fork("holdout").normal(validation.shape[-1], action.shape[-1])
+        blur = self.smoothing * context.rng.fork("holdout").normal(validation.shape[-1], action.shape[-1])
 
         def surprise(batches: Streams, noise: Streams) -> Float[Tensor, " S"]:
             rows = train.gather(-1, (batches.uniform64(self.batch_size) * train.shape[-1]).long())
@@ -52,14 +53,12 @@ class BehaviourConfig:
             return -model.log_prob(obs[rows], action[rows] + drawn).mean(-1)
 
         train_until_stale(
+            self,
             model,
             surprise,
             lambda: (-model.log_prob(obs[validation], action[validation] + blur).mean(-1)).exp(),  # errors are positive
-            draws=[rng.fork("batches"), rng.fork("noise")],
-            learning_rate=self.learning_rate,
-            updates=self.max_updates,
-            check_every=self.check_every,
-            patience=self.patience,
+            draws=[context.rng.fork("batches"), context.rng.fork("noise")],
+            checkpoint=context.checkpoint,
             label="behaviour density",
         )
 

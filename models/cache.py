@@ -10,11 +10,13 @@ import hashlib
 import json
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -23,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.buffer import pack
-from core.checkpoint import within
+from core.checkpoint import Checkpoint
 from core.config import adapter
 from core.data import Dataset
 from core.files import atomic, cache_dir, canonical_json, sha256, write_json
@@ -31,21 +33,33 @@ from core.progress import say
 from core.random import Streams
 from models.compiled import compiling
 
-__all__ = ["ModelCache", "ModelConfig", "describe_model", "fresh_models"]
+__all__ = ["FitContext", "ModelCache", "ModelConfig", "describe_model", "fresh_models"]
 
 
-@runtime_checkable
-class ModelConfig(Protocol):
-    """A frozen dataclass that can make its model and teach it.
+@dataclass(frozen=True)
+class FitContext:
+    """What a fit is given besides its data."""
 
-    A model that builds on others lists their configurations in an attribute `needs`; `fit` gets them, fitted, as
-    further arguments.
-    """
+    rng: Streams
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
+
+class ModelConfig(ABC):
+    """Base of every model's configuration: a frozen dataclass that makes its model and fits it."""
+
+    updates: int = 0  # of a fit whose length is known beforehand; 0: it ends by itself
+
+    @property
+    def needs(self) -> tuple["ModelConfig", ...]:
+        """Models that this one builds on; `fit` gets them, fitted, as further arguments."""
+        return ()
+
+    @abstractmethod
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> Any:
         """The untrained model; every tensor of its state has the seeds in front."""
 
-    def fit(self, model: Any, data: Dataset, rng: Streams, *needs: Any) -> None:
+    @abstractmethod
+    def fit(self, model: Any, data: Dataset, context: FitContext, *needs: Any) -> None:
         """Train it in place on `data.train`."""
 
 
@@ -109,21 +123,22 @@ class ModelCache:
         self, config: ModelConfig, data: Dataset, dims: tuple[int, int], rng: Streams, keys: dict[int, str]
     ) -> None:
         same_seeds = ModelCache(self._rng.only(rng.seeds), self._folder, compiled=self._compiled)
-        needs = [same_seeds.get(need, data) for need in getattr(config, "needs", ())]
+        needs = [same_seeds.get(need, data) for need in config.needs]
         started = time.perf_counter()
         model: nn.Module = config.init(*dims, rng.fork("init"))
         own = [keys[seed] for seed in rng.seeds]
-        with within(self._folder / f"{own[0]}.partial", " ".join(own)):
-            with compiling(self._compiled(config)):
-                config.fit(model, data, rng.fork("fit"), *needs)
-            share = (time.perf_counter() - started) / len(rng.seeds)
-            state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-            for row, seed in enumerate(rng.seeds):
-                path = self._folder / f"{keys[seed]}.safetensors"
-                with atomic(path) as part:
-                    save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
-                card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
-                write_json(path.with_suffix(".json"), {**card, "sha256": sha256(path)})
+        checkpoint = Checkpoint(self._folder / f"{own[0]}.partial", " ".join(own))
+        with compiling(self._compiled(config)):
+            config.fit(model, data, FitContext(rng.fork("fit"), checkpoint), *needs)
+        share = (time.perf_counter() - started) / len(rng.seeds)
+        state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+        for row, seed in enumerate(rng.seeds):
+            path = self._folder / f"{keys[seed]}.safetensors"
+            with atomic(path) as part:
+                save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
+            card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
+            write_json(path.with_suffix(".json"), {**card, "sha256": sha256(path)})
+        checkpoint.clear()
 
     def _load(self, key: str) -> dict[str, Tensor] | None:
         path = self._folder / f"{key}.safetensors"

@@ -20,9 +20,10 @@ from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
 from models.averaging import train_averaged
 from models.bitwise import silu, softplus
+from models.cache import FitContext
 from models.diffusion.windows import Windows
 from models.nn import MLP, Standardize, half_square
-from models.training import split_rows, train_until_stale
+from models.training import EarlyStopped, split_rows, train_until_stale
 
 __all__ = ["DynamicsConfig", "Elites", "EnsembleDynamics", "bounded_log_variance", "gaussian_nll", "rollout"]
 
@@ -31,7 +32,7 @@ _ROWS = 16  # a roll-out is padded to a multiple: then no seed's numbers end wit
 
 
 @configuration
-class DynamicsConfig:
+class DynamicsConfig(EarlyStopped):
     """How the ensemble looks and how long it learns; defaults are MOPO's (OfflineRL-Kit), except for `max_updates`."""
 
     members: PositiveInt = 7  # K
@@ -69,18 +70,18 @@ class DynamicsConfig:
         """Of one forward pass of one member for one row: two per multiply-add of the matrix products."""
         return 2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes(obs_dim, action_dim)))
 
-    def fit(self, model: "EnsembleDynamics", data: Dataset, rng: Streams) -> None:
+    def fit(self, model: "EnsembleDynamics", data: Dataset, context: FitContext) -> None:
         """Maximum likelihood on a bootstrap sample per member; the best weights of each member are kept.
 
         With `unroll` above 1 the members are then tuned by `EnsembleDynamics.unrolled`.
         """
         x = _inputs(data.train.obs, data.train.action)
         y = _targets(data.train)
-        train, validation = split_rows(len(x), self.validation, self.validation_rows, rng.fork("split"))
+        train, validation = split_rows(len(x), self.validation, self.validation_rows, context.rng.fork("split"))
         model.input.fit(x, train)
         model.output.fit(y, train)
-        bootstrap = _bootstrap(train, self.members, rng.fork("bootstrap"))
-        copies = (len(rng.seeds), self.members)
+        bootstrap = _bootstrap(train, self.members, context.rng.fork("bootstrap"))
+        copies = (len(context.rng.seeds), self.members)
 
         def loss(batches: Streams) -> Float[Tensor, " S"]:
             position = (batches.uniform64(self.members, self.batch_size) * bootstrap.shape[-1]).long()
@@ -95,18 +96,17 @@ class DynamicsConfig:
             return (mean - model.output(targets)[:, None]).square().mean((-1, -2))
 
         errors = train_until_stale(
+            self,
             model,
             loss,
             validate,
-            draws=[rng.fork("batches")],
-            learning_rate=self.learning_rate,
-            updates=self.max_updates,
-            check_every=self.check_every,
-            patience=self.patience,
+            draws=[context.rng.fork("batches")],
+            checkpoint=context.checkpoint.part("members"),
             label="dynamics ensemble",
         )
         if self.unroll > 1:
-            errors = self._tune(model, data, bootstrap, validation, rng.fork("unroll"))
+            tuning = FitContext(context.rng.fork("unroll"), context.checkpoint.part("unrolled"))
+            errors = self._tune(model, data, bootstrap, validation, tuning)
         model.elites.copy_(errors.argsort(-1)[:, : self.elites])
 
     def _tune(
@@ -115,15 +115,15 @@ class DynamicsConfig:
         data: Dataset,
         bootstrap: Int[Tensor, "S K n"],
         validation: Int[Tensor, "S h"],
-        rng: Streams,
+        context: FitContext,
     ) -> Float[Tensor, "S K"]:
-        """The multi-step loss on windows that begin in each member's own sample; returned is that of the hold-out rows.
+        """The multi-step loss on windows that begin in each member's own sample; returns that of the validation rows.
 
         Rows kept back begin no window but may lie inside one, of every member alike: the errors only rank members.
         """
         windows = Windows(data, self.unroll + 1)
-        draws = [rng.fork("starts"), rng.fork("others")]
-        steps = torch.arange(self.unroll, device=rng.device)
+        draws = [context.rng.fork("starts"), context.rng.fork("others")]
+        steps = torch.arange(self.unroll, device=context.rng.device)
         last = len(data.episode) - 1
 
         def error(start: Int[Tensor, "S K b"], others: Streams) -> Float[Tensor, "S K"]:
@@ -136,9 +136,15 @@ class DynamicsConfig:
             position = (starts.uniform64(self.members, self.unroll_batch) * bootstrap.shape[-1]).long()
             return error(bootstrap.gather(-1, position).long(), others).sum(-1) + model.regularization()
 
-        rate = self.unroll_learning_rate
-        label = "dynamics ensemble, unrolled"
-        train_averaged(model, loss, draws=draws, updates=self.unroll_updates, learning_rate=rate, label=label)
+        train_averaged(
+            model,
+            loss,
+            draws=draws,
+            updates=self.unroll_updates,
+            learning_rate=self.unroll_learning_rate,
+            checkpoint=context.checkpoint,
+            label="dynamics ensemble, unrolled",
+        )
         with torch.no_grad():
             return error(validation[:, None].expand(-1, self.members, -1), draws[1])
 

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from core.config import OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
+from models.cache import FitContext
 from models.nn import MLP, Standardize
-from models.training import split_rows, train_until_stale
+from models.training import EarlyStopped, split_rows, train_until_stale
 
 __all__ = ["RewardConfig", "RewardModel"]
 
 
 @configuration
-class RewardConfig:
+class RewardConfig(EarlyStopped):
     """Network and budget of the regression."""
 
     inputs: Literal["sas", "sa"] = "sas"  # "sa" is DyDiff's; ill-posed where reward is a speed
@@ -34,12 +35,12 @@ class RewardConfig:
         """An untrained model."""
         return RewardModel(self, obs_dim, action_dim, rng)
 
-    def fit(self, model: "RewardModel", data: Dataset, rng: Streams) -> None:
+    def fit(self, model: "RewardModel", data: Dataset, context: FitContext) -> None:
         """Least squares; the weights of the lowest hold-out error are kept."""
         rows = data.train
         x = model.inputs(rows.obs, rows.action, rows.next_obs)
         y = rows.reward[:, None]
-        train, validation = split_rows(len(x), self.validation, self.validation_rows, rng.fork("split"))
+        train, validation = split_rows(len(x), self.validation, self.validation_rows, context.rng.fork("split"))
         model.input.fit(x, train)
         model.output.fit(y, train)
 
@@ -54,14 +55,12 @@ class RewardConfig:
             return error(train.gather(-1, position))
 
         train_until_stale(
+            self,
             model,
             loss,
             lambda: error(validation),
-            draws=[rng.fork("batches")],
-            learning_rate=self.learning_rate,
-            updates=self.max_updates,
-            check_every=self.check_every,
-            patience=self.patience,
+            draws=[context.rng.fork("batches")],
+            checkpoint=context.checkpoint,
             label="reward model",
         )
 

@@ -11,25 +11,33 @@ from core.checkpoint import Checkpoint, Stateful, load_all, state_of
 from core.interrupt import deferred
 from core.progress import progress
 from core.random import Streams, named
+from models.cache import ModelConfig
 from models.nn import adam, descend
 
-__all__ = ["split_rows", "train_until_stale"]
+__all__ = ["EarlyStopped", "split_rows", "train_until_stale"]
+
+_THRESHOLD = 0.01  # share by which an error must fall to count as an improvement
+
+
+class EarlyStopped(ModelConfig):
+    """Base of configurations whose fit ends by itself; all four must be fields."""
+
+    learning_rate: float
+    patience: int  # checks without an improvement
+    check_every: int  # updates between checks
+    max_updates: int
 
 
 def train_until_stale(
+    config: EarlyStopped,
     model: nn.Module,
     loss: Callable[..., Float[Tensor, " S"]],
     validate: Callable[[], Float[Tensor, "S *E"]],
-    *,
     draws: Sequence[Streams],
-    learning_rate: float,
-    updates: int,
-    check_every: int,
-    patience: int,
-    threshold: float = 0.01,
-    label: str = "model",
+    checkpoint: Checkpoint,
+    label: str,
 ) -> Float[Tensor, "S *E"]:
-    """Adam until, for every seed, no copy's hold-out error has fallen by `threshold` (a share) in `patience` checks.
+    """Adam until, for every seed, no copy's validation error has fallen by one per cent in `patience` checks.
 
     Afterwards the parameters hold each copy's best weights; returned are the errors of those weights. A seed that has
     stopped keeps what it has while others go on, so its result does not depend on them. Parameters have the axes of
@@ -37,12 +45,11 @@ def train_until_stale(
     them.
     """
     parameters = list(model.parameters())
-    optimizer = adam(parameters, learning_rate)
+    optimizer = adam(parameters, config.learning_rate)
     best = _validate(model, validate)
     weights = [parameter.detach().clone() for parameter in parameters]
     stale = torch.zeros(len(best), dtype=torch.int64, device=best.device)
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, **named(draws)}
-    checkpoint = Checkpoint.here(label)
 
     def snapshot() -> dict[str, Any]:
         return state_of(parts) | {"best": best, "stale": stale, "weights": weights}
@@ -53,23 +60,23 @@ def train_until_stale(
         best = found["best"].to(best)
         stale = found["stale"].to(stale)
         weights = [kept.to(parameter) for kept, parameter in zip(found["weights"], parameters, strict=True)]
-    with progress(f"fit {label}", updates) as advance, deferred():
-        advance(done - done % check_every)
-        for update in range(done + 1, updates + 1):
+    with progress(f"fit {label}", config.max_updates) as advance, deferred():
+        advance(done - done % config.check_every)
+        for update in range(done + 1, config.max_updates + 1):
             descend(optimizer, loss, *draws)
-            if update % check_every == 0 or update == updates:
-                advance(update % check_every or check_every)
+            if update % config.check_every == 0 or update == config.max_updates:
+                advance(update % config.check_every or config.check_every)
                 error = _validate(model, validate)
                 if not bool(error.isfinite().all()):
                     raise FloatingPointError(
-                        f"{label}: hold-out error must be finite, got {error.tolist()} at update {update}"
+                        f"{label}: validation error must be finite, got {error.tolist()} at update {update}"
                     )
-                better = (error < best * (1 - threshold)) & _like(stale < patience, error)
+                better = (error < best * (1 - _THRESHOLD)) & _like(stale < config.patience, error)
                 best = torch.where(better, error, best)
                 for kept, parameter in zip(weights, parameters, strict=True):
                     kept.copy_(torch.where(_like(better, kept), parameter.detach(), kept))
                 stale = torch.where(better.view(len(better), -1).any(1), 0, stale + 1)
-                if bool((stale >= patience).all()):
+                if bool((stale >= config.patience).all()):
                     break
             checkpoint.offer(update, snapshot)
     with torch.no_grad():

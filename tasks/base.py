@@ -1,34 +1,30 @@
-"""A task is a dataset with the simulator that could have made it; `load_task("source/dataset")` finds both.
-
-A source is a module in `tasks/sources` with `names() -> list[str]` and `load(dataset, options) -> Task`.
-"""
+"""A task is a dataset with the simulator that could have made it; `load_task("source/dataset")` finds both."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
-from core.data import Dataset, Trajectories
+from core.data import Dataset
 from core.errors import SpecError, unknown
-from core.policy import Policy
-from core.random import Streams
-from tasks.layout import Rows, View, build
+from tasks.rows import Rows
+from tasks.simulators.base import Simulator
+from tasks.split import View, build
 
 __all__ = [
     "SOURCES",
     "Behaviour",
     "DataOptions",
-    "Simulator",
+    "Source",
     "Task",
     "episode_length",
+    "find_source",
+    "load_source",
     "load_task",
-    "require_task",
-    "rollout",
     "task_names",
 ]
 
@@ -36,55 +32,8 @@ SOURCES = tuple(sorted(path.stem for path in (Path(__file__).parent / "sources")
 
 
 @runtime_checkable
-class Simulator(Protocol):
-    """The true dynamics, batched over any leading axes `*N`. States are float64 on the CPU, whatever they contain.
-
-    Stateless: everything that matters is in the state tensor, so any state can be stepped at any time.
-    """
-
-    @property
-    def obs_dim(self) -> int:
-        """O."""
-
-    @property
-    def action_dim(self) -> int:
-        """A."""
-
-    @property
-    def physics(self) -> str:
-        """What a result must name to be comparable: "Hopper-v4, mujoco 3.4.0"."""
-
-    def reset(self, rows: int, rng: Streams) -> Float64[Tensor, "S B X"]:
-        """Fresh start states, `rows` for every seed."""
-
-    def observe(self, state: Float64[Tensor, "*N X"]) -> Float64[Tensor, "*N O"]:
-        """What the agent sees of a state."""
-
-    def restore(self, obs: Float[Tensor, "*N O"]) -> tuple[Float64[Tensor, "*N X"], Bool[Tensor, "*N"]]:
-        """A state that looks like `obs`, and whether it is the only one (False: part of the state was clipped away)."""
-
-    def step(
-        self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], rng: Streams | None
-    ) -> tuple[Float64[Tensor, "*N X"], Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """(next state, reward, terminated); actions are clipped to [-1, 1] first. `rng` None: without process noise."""
-
-    def outcome(
-        self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
-    ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """(reward, terminated) of a step that led to `after`; without simulating it."""
-
-    def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
-        """Open loop: the states that a string of actions leads through, past any termination; no process noise."""
-
-    def terminated(
-        self, obs: Float[Tensor, "*N O"], action: Float[Tensor, "*N A"], next_obs: Float[Tensor, "*N O"]
-    ) -> Bool[Tensor, "*N"]:
-        """The environment's own rule, on observations (any device): what models that roll out are allowed to know."""
-
-
-@runtime_checkable
 class Behaviour(Protocol):
-    """The policy behind a dataset, as far as metrics want to know it."""
+    """The policy behind a dataset: the density that metrics of policy consistency need."""
 
     def smoothed_log_prob(
         self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], std: float
@@ -94,19 +43,19 @@ class Behaviour(Protocol):
 
 @dataclass(frozen=True)
 class DataOptions:
-    """How a dataset is found, made and read; a part of every run's specification (except the folder)."""
+    """How a dataset is found, made and read; part of every run's specification, except for the folder."""
 
     data_dir: Path | None = None  # looked into first for files of d4rl/
-    size: int = 100_000  # rows of a local/ or toy/ set
+    dataset_rows: int = 100_000  # size of sets that are made here (local/, toy/)
     heldout: float = 0.1  # share of the episodes kept back from all training
-    view: View = "episodes"  # how rows become transitions: `tasks.layout`
+    view: View = "episodes"  # how rows become transitions: `tasks.split`
 
     def __post_init__(self) -> None:
         """Raises: SpecError."""
         if self.data_dir is not None and not self.data_dir.is_dir():
             raise SpecError(f"data_dir must be a folder, got {str(self.data_dir)!r}")
-        if self.size < 1:
-            raise SpecError(f"size must be at least 1 row, got {self.size}")
+        if self.dataset_rows < 1:
+            raise SpecError(f"dataset_rows must be at least 1, got {self.dataset_rows}")
 
 
 @dataclass(frozen=True)
@@ -116,7 +65,7 @@ class Task:
     name: str
     simulator: Simulator
     horizon: int  # steps of an evaluation episode
-    score_range: tuple[float, float] | None  # None: nobody has declared reference returns
+    score_range: tuple[float, float] | None  # None: no reference returns are known
     rows: Callable[[], tuple[Rows, str]]  # makes, downloads or reads; returns the rows and their sha256
     options: DataOptions
     behaviour: Behaviour | None = None  # the policy that made the rows, where it is one and known
@@ -125,29 +74,48 @@ class Task:
         """Training rows, held-out episodes, and the statistics of the split.
 
         Raises:
-            DataError: the file cannot be had or is not what it should be.
+            DataError: the file cannot be obtained or is not valid.
         """
         rows, digest = self.rows()
         return build(rows, self.simulator, digest, heldout=self.options.heldout, view=self.options.view)
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a module of `tasks/sources` offers as `SOURCE`; the module's name is the first half of its tasks' names."""
+
+    names: Callable[[], list[str]]  # datasets known on this machine without a network
+    load: Callable[[str, DataOptions], Task]  # by dataset; SpecError for a name that cannot be one
+    find: Callable[[str, DataOptions], Path | None] | None = None  # where a dataset lies, if here; None: only in memory
+    origin: Literal["make", "fetch"] = "make"  # the `run_bench.py data` command that brings a dataset here
+    remote: bool = False  # there may be more datasets than `names` tells, and only their data tell the horizon
+    card: Callable[[Path], dict[str, Any]] | None = None  # of files made here: the `sha256` and `size` they must have
+
+
+def load_source(name: str) -> Source:
+    """What `tasks/sources/<name>.py` offers."""
+    source: Source = import_module(f"tasks.sources.{name}").SOURCE
+    return source
+
+
 def task_names() -> list[str]:
     """Every `source/dataset` known on this machine without a network."""
-    return [f"{source}/{name}" for source in SOURCES for name in _module(source).names()]
+    return [f"{source}/{name}" for source in SOURCES for name in load_source(source).names()]
 
 
-def require_task(name: str) -> None:
-    """Check a name without touching data or network; of a source that may have more than is here, only the source.
+def find_source(name: str) -> tuple[Source, str]:
+    """The source and the dataset that a task's name means, without touching data or network.
 
     Raises:
-        SpecError: no such source or dataset.
+        SpecError: no such source, or no such dataset in a source that is not remote.
     """
-    source, _, dataset = name.partition("/")
-    if source not in SOURCES or not dataset:
+    source_name, _, dataset = name.partition("/")
+    if source_name not in SOURCES or not dataset:
         raise unknown("task", name, task_names())
-    module = _module(source)
-    if not getattr(module, "REMOTE", False) and dataset not in module.names():
-        raise unknown(f"{source} dataset", dataset, module.names())
+    source = load_source(source_name)
+    if not source.remote and dataset not in source.names():
+        raise unknown(f"{source_name} dataset", dataset, source.names())
+    return source, dataset
 
 
 def episode_length(name: str, options: DataOptions) -> int | None:
@@ -156,8 +124,8 @@ def episode_length(name: str, options: DataOptions) -> int | None:
     Raises:
         SpecError: no such source or dataset.
     """
-    require_task(name)
-    return None if getattr(_module(name.partition("/")[0]), "REMOTE", False) else load_task(name, options).horizon
+    source, dataset = find_source(name)
+    return None if source.remote else source.load(dataset, options).horizon
 
 
 def load_task(name: str, options: DataOptions) -> Task:
@@ -166,54 +134,5 @@ def load_task(name: str, options: DataOptions) -> Task:
     Raises:
         SpecError: no such source or dataset.
     """
-    require_task(name)
-    source, _, dataset = name.partition("/")
-    task: Task = _module(source).load(dataset, options)
-    return task
-
-
-def rollout(
-    simulator: Simulator, policy: Policy, start: Float64[Tensor, "S B X"], length: int, rng: Streams, *, greedy: bool
-) -> Trajectories:
-    """The policy in the true simulator, all seeds and episodes abreast, for `length` steps.
-
-    Steps after an episode's end repeat its last state and are not `valid`. Policies see float32 on their own device.
-    """
-    act_rng = None if greedy else rng.fork("policy")
-    noise = rng.fork("dynamics")
-    state = start
-    alive = torch.ones(start.shape[:-1], dtype=torch.bool)
-    obs = [simulator.observe(state).float()]
-    action = list[Tensor]()
-    reward = list[Tensor]()
-    ended = list[Tensor]()
-    valid = list[Tensor]()
-    for _ in range(length):
-        if alive.any() or not action:
-            action.append(policy.act(obs[-1].to(rng.device), act_rng).clamp(-1, 1).cpu())
-            state, paid, end = _step_alive(simulator, state, action[-1], alive, noise)
-            alive_after = alive & ~end
-        reward.append(paid.float().where(alive, torch.zeros(())))
-        ended.append(end & alive)
-        valid.append(alive)
-        obs.append(simulator.observe(state).float())
-        alive = alive_after
-    action += action[-1:] * (length - len(action))
-    steps = Trajectories(*(torch.stack(x, 2) for x in (action, obs, reward, ended, valid)))
-    return steps.map(lambda x: x.to(rng.device))
-
-
-def _step_alive(
-    simulator: Simulator, state: Tensor, action: Tensor, alive: Tensor, noise: Streams
-) -> tuple[Tensor, Tensor, Tensor]:
-    if alive.all():
-        return simulator.step(state, action, noise)
-    after = state.clone()
-    reward = torch.zeros(alive.shape, dtype=torch.float64)
-    ended = torch.zeros_like(alive)
-    after[alive], reward[alive], ended[alive] = simulator.step(state[alive], action[alive], None)
-    return after, reward, ended
-
-
-def _module(source: str) -> Any:
-    return import_module(f"tasks.sources.{source}")
+    source, dataset = find_source(name)
+    return source.load(dataset, options)

@@ -1,4 +1,4 @@
-"""Files that were fetched once: whole, recorded by checksum, and never a bad one in the cache."""
+"""Downloads into the cache: fetched once, verified by checksum, and never left damaged."""
 
 import time
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ from filelock import FileLock
 from core import files
 from core.errors import DataError
 from core.progress import progress, say
-from tasks.layout import damage
+from tasks.hdf5 import damage
 
 __all__ = ["ATTEMPTS", "BACKOFF", "fetch"]
 
@@ -22,10 +22,10 @@ _CHUNK = 2**16
 
 
 def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
-    """`path`, holding what `url` gave once; one process fetches it, the others wait for that one and then verify.
+    """`path` with the content of `url`; one process downloads it while others wait, then they verify it.
 
     The checksum is `sha256` where it is known, else that of the first download, kept beside the file. A file that does
-    not match it is moved to `.bad` and fetched again; what comes then must match it, too.
+    not match it is moved to `.bad` and downloaded again; the new download must match it, too.
 
     Raises:
         DataError: names the URL, the rule that the download breaks, and where to put a copy by hand.
@@ -64,7 +64,7 @@ def _download(url: str, path: Path, sha256: str | None) -> None:
 
 
 def _fault(path: Path, expected: str | None) -> str | None:
-    """What is wrong with the file, judged by its structure and its checksum."""
+    """The first rule of structure or checksum that the file breaks."""
     if (problem := damage(path)) is not None:
         return problem
     found = expected and files.sha256(path)
@@ -86,7 +86,7 @@ def _record(path: Path) -> None:
 
 
 class _Bar:
-    """What pooch expects of a progress bar, drawn by ours: it sets `total`, then calls `update` per chunk, in bytes."""
+    """Adapter from pooch's progress bar to ours: pooch sets `total`, then calls `update` for every chunk, in bytes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -116,7 +116,7 @@ class _Bar:
         self._advance(size // 1024)
 
     def reset(self) -> None:
-        """Pooch starts again from 0 at the end to fill the bar; ours is full by then."""
+        """Pooch resets and refills the bar at the end; ours is full by then."""
 
     def close(self) -> None:
         self._stack.close()

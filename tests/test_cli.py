@@ -20,11 +20,12 @@ import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import run_bench
-from benchmarks.execution import cell as runner
+from benchmarks.execution.cell import run_cell
 from benchmarks.store import ResultStore
 from benchmarks.suite import suite_names
 from core import registry
-from tasks.layout import Rows, write
+from tasks.hdf5 import write
+from tasks.rows import Rows
 from tasks.sources import toy
 
 TWO = 'generators=["none","ensemble"]'
@@ -37,14 +38,15 @@ ROOT = Path(run_bench.__file__).parent
 
 FRAGILE = """
 from dataclasses import dataclass
-from typing import ClassVar
+
+from generators.base import Generator
 
 
 @dataclass(frozen=True)
-class Fragile:
-    rollouts: ClassVar[int] = 1
-    rollout_length: ClassVar[int] = 1
-    refresh_every: ClassVar[int | None] = None
+class Fragile(Generator):
+    rollouts = 1
+    rollout_length = 1
+    refresh_every = None
 
     def fit(self, *arguments):
         raise ArithmeticError("the model fell over")
@@ -83,7 +85,7 @@ def test_run_then_nothing_to_do_then_report(
     }
     assert [cell.done for cell in ResultStore(out).cells()] == [(0, 1), (0, 1)]
     before = scores(out)
-    monkeypatch.setattr(runner, "run", never)
+    monkeypatch.setattr("benchmarks.execution.matrix.run_cell", never)
     assert run_bench.main(command) == 0
     second = capsys.readouterr()
     assert second.out == first.out
@@ -115,8 +117,11 @@ def test_without_out_results_lie_under_the_suites_name(elsewhere: Path) -> None:
 )
 def test_set_takes_one_pair_or_many_once_or_often(monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
     asked = []
-    monkeypatch.setattr(run_bench.planning, "describe", lambda specs, store: asked.extend(specs) or "")
-    for command in (["plan", "smoke", "--set", TWO, *options], ["plan", *options, "--set", TWO, "smoke"]):
+    monkeypatch.setattr(run_bench.plan, "describe", lambda specs, store: asked.extend(specs) or "")
+    for command in (
+        ["plan", "smoke", "--set", TWO, *options],
+        ["plan", *options, "--set", TWO, "smoke"],
+    ):
         assert run_bench.main(command) == 0
     assert {(spec.settings.updates, spec.settings.episodes) for spec in asked} == {(7, 3)}
     assert len(asked) == 4
@@ -125,7 +130,7 @@ def test_set_takes_one_pair_or_many_once_or_often(monkeypatch: pytest.MonkeyPatc
 def test_plan_starts_nothing(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
-    monkeypatch.setattr(runner, "run", never)
+    monkeypatch.setattr("benchmarks.execution.matrix.run_cell", never)
     assert run_bench.main(["plan", "smoke", "--set", TWO, "--out", "out", "--seeds", "3"]) == 0
     text = capsys.readouterr().out
     assert "2 cells, 6 seeds to run" in text
@@ -175,7 +180,7 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
     ("command", "code", "message"),
     [
         (["run", "smoek"], 2, "suite must be one of .*got 'smoek'; did you mean 'smoke'"),
-        (["run", "smoke", "--set", "updates=0"], 2, "updates should be greater than or equal to 1, got 0"),
+        (["run", "smoke", "--set", "updates=0"], 2, "updates should be greater than 0, got 0"),
         (["run", "smoke", "--set", "update=3"], 2, "did you mean 'updates'"),
         (["run", "smoke", "--set", "smoke"], 2, "--set must be key=value, got 'smoke'"),
         (
@@ -205,7 +210,7 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
         (["data", "make", "d4rl/hopper-medium-v2"], 2, "data make must be given a task of local/ or toy/"),
         (["data", "fetch", "toy/linear"], 2, "data fetch must be given a task of d4rl/ or minari/"),
         (["data", "make"], 2, "data make must be given the NAME of a task, got none"),
-        (["data", "make", "toy/linear", "--size", "0"], 2, "size must be at least 1 row, got 0"),
+        (["data", "make", "toy/linear", "--dataset-rows", "0"], 2, "dataset_rows must be at least 1, got 0"),
         (["data", "list", "--data-dir", "gone"], 2, "data_dir must be a folder, got 'gone'"),
     ],
 )
@@ -236,22 +241,22 @@ def test_a_signal_ends_with_its_own_code(
         time.sleep(10)
 
     before = signal.signal(number, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C, and so do we
-    monkeypatch.setattr(runner, "run", interrupted)
+    monkeypatch.setattr("benchmarks.execution.matrix.run_cell", interrupted)
     try:
         assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == code
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(number, before)
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_torn_results_end_with_one_and_are_named(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_bench.main(["run", "smoke", "--set", *TINY, 'generators=["none"]', "--out", "out", "--jobs", "1"]) == 0
-    (torn,) = (elsewhere / "out").rglob("records.jsonl")
-    torn.write_text(torn.read_text()[:-20])
+    (torn,) = (elsewhere / "out").rglob("records.jsonl.gz")
+    torn.write_bytes(torn.read_bytes()[:-20])
     capsys.readouterr()
     assert run_bench.main(["report", "out"]) == 1
-    assert "records.jsonl" in capsys.readouterr().err
+    assert "records.jsonl.gz" in capsys.readouterr().err
 
 
 def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +268,7 @@ def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert "d4rl/hopper-medium-v2" in listed
     assert "made in memory" in listed
     for action in ("make", "verify"):
-        assert run_bench.main(["data", action, "toy/linear", "--size", "500"]) == 0
+        assert run_bench.main(["data", action, "toy/linear", "--dataset-rows", "500"]) == 0
         card = json.loads(capsys.readouterr().out)
         assert (card["task"], card["rows"], card["episodes"]) == ("toy/linear", 500, 10)
 
@@ -277,7 +282,7 @@ def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
         (["report"], ["DIR", "--allow-mixed"]),
         (["verify"], ["DIR", "Exit code"]),
         (["list"], ["tasks", "generators", "algorithms", "suites"]),
-        (["data"], ["list", "make", "fetch", "verify", "NAME", "--size", "ROWS", "--data-dir"]),
+        (["data"], ["list", "make", "fetch", "verify", "NAME", "--dataset-rows", "ROWS", "--data-dir"]),
     ],
 )
 def test_help_mentions_every_argument(capsys: pytest.CaptureFixture[str], command: list[str], words: list[str]) -> None:
@@ -493,13 +498,13 @@ def test_reproduce_runs_a_cell_again_and_names_what_differs(
     capsys.readouterr()
     assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 0
     assert re.search(r"\d+ numbers of seeds 0, 1, 0 differ", capsys.readouterr().out)
-    right = runner.run
+    right = run_cell
 
     def wrong(*arguments: Any) -> Any:
         records, origin = right(*arguments)
         return [record._replace(value=5.0) if record.metric == "return" else record for record in records], origin
 
-    monkeypatch.setattr(runner, "run", wrong)
+    monkeypatch.setattr("benchmarks.audit.reproduce.run_cell", wrong)
     assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 1
     told = capsys.readouterr().out
     assert "4 differ" in told

@@ -15,7 +15,7 @@ from core.errors import DataError
 from core.random import Streams
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig
-from tasks import layout
+from tasks import hdf5
 from tasks.base import DataOptions, load_task
 from tasks.recipes import policies as behaviour
 
@@ -108,7 +108,7 @@ def test_the_hdf5_loader_refuses_a_pickle(bomb: bytes, folder: Path, tmp_path: P
     path = tmp_path / "hopper_medium-v2.hdf5"
     path.write_bytes(bomb)
     with pytest.raises(DataError, match=r"hopper_medium-v2\.hdf5: must be an HDF5 file, but it starts with"):
-        layout.read(path)
+        hdf5.read(path)
     with pytest.raises(DataError, match=r"hopper_medium-v2\.hdf5: must be an HDF5 file"):
         load_task("d4rl/hopper-medium-v2", DataOptions(data_dir=tmp_path)).dataset()
     assert not folder.exists()
@@ -143,7 +143,7 @@ def test_the_model_cache_replaces_a_pickle(
     bomb: bytes, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
 ) -> None:
     config = DynamicsConfig(members=2, elites=1, width=8, weight_decay=(0.0, 0.0), max_updates=4, check_every=2)
-    data: Dataset = load_task("toy/linear", DataOptions(size=500)).dataset()[0]
+    data: Dataset = load_task("toy/linear", DataOptions(dataset_rows=500)).dataset()[0]
     before = ModelCache(Streams((0,)), tmp_path / "models").get(config, data).state_dict()
     (path,) = (tmp_path / "models").glob(f"*.{suffix}")
     path.write_bytes(bomb)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from benchmarks.execution import cell as runner
+from benchmarks.execution.cell import run_cell
 from benchmarks.spec import restore
 from benchmarks.store import Cell, Record, ResultStore
 from core.errors import SpecError
@@ -29,7 +29,7 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     if spec.cell_id != cell.cell_id:
         return f"{cell.cell_id}: this version has other fields; it would be {spec.cell_id}", False
     task = load_task(spec.task, spec.settings.data_options(data_dir))
-    records, origin = runner.run(spec, task, device)
+    records, origin = run_cell(spec, task, device)
     old = _values(cell.records)
     new = _values(records)
     rows = [[*key, value, new.get(key)] for key, value in sorted(old.items()) if new.get(key, key) != value]
@@ -39,7 +39,7 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     last = cell.runs[-1]
     lines += [f"{name}: was {last.get(name)}, is {origin[name]}" for name in _ORIGIN if last.get(name) != origin[name]]
     if rows:
-        lines += ["", tabulate(rows[:_SHOWN], ["seed", "step", "metric", "was", "is"])]
+        lines += ["", tabulate(rows[:_SHOWN], ["seed", "step", "metric", "horizon", "was", "is"])]
         lines += [f"... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
     return "\n".join(lines), not rows
 
@@ -52,10 +52,10 @@ def _cell(folder: Path) -> Cell:
     return cell
 
 
-def _values(records: list[Record]) -> dict[tuple[int, int, str], float | None]:
-    """As they are written: what is not finite is none."""
+def _values(records: list[Record]) -> dict[tuple[int, int, str, int], float | None]:
+    """By seed, step, metric and horizon (0: not a curve), as they are written: what is not finite is none."""
     return {
-        (kept.seed, kept.step, kept.metric): kept.value
+        (kept.seed, kept.step, kept.metric, kept.horizon or 0): kept.value
         for record in records
         if not record.metric.startswith("cost/")
         for kept in [Record.parse(record.line())]

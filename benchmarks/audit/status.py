@@ -44,12 +44,10 @@ def _state(store: ResultStore, cell: CellView) -> tuple[str, str]:
     if found and found[1]:
         minutes = (time.time() - found[0].since) / 60
         return "running", "; ".join(filter(None, [f"{found[0]}, for {minutes:.0f} min", at]))
-    if cell.error is not None:
-        return "failed", cell.error
-    if cell.missing:
+    if cell.state == "failed":
+        return cell.state, cell.error or ""
+    if cell.state == "missing":
         dead = f"{found[0]} has died" if found else ""
-        return ("interrupted" if dead or at else "missing"), "; ".join(filter(None, [dead, at]))
-    if cell.diverged:
-        tensors = {f"seed {seed}: {tensor} at update {step}" for seed, (step, tensor) in cell.diverged.items()}
-        return "diverged", "; ".join(sorted(tensors))
-    return "finished", ""
+        return ("interrupted" if dead or at else cell.state), "; ".join(filter(None, [dead, at]))
+    tensors = {f"seed {seed}: {tensor} at update {step}" for seed, (step, tensor) in cell.diverged.items()}
+    return cell.state, "; ".join(sorted(tensors))

@@ -1,4 +1,4 @@
-"""Generated rollouts beside what the true simulator says of the same starts: what every metric of rollouts reads."""
+"""Generated rollouts beside the simulator's from the same start states: what every metric of rollouts reads."""
 
 from dataclasses import dataclass, replace
 
@@ -9,19 +9,19 @@ from torch import Tensor
 from core.data import Trajectories, Transitions
 from core.policy import Policy
 from core.random import Streams
-from tasks.base import Simulator, rollout
+from tasks.simulators.base import Simulator, simulate
 
 __all__ = ["SimulatedCounterparts", "gather", "replayed"]
 
 
 @dataclass(frozen=True)
 class SimulatedCounterparts:
-    """Rollouts and their witnesses, [S, B, L] each, all on the device of the run."""
+    """Generated rollouts and their counterparts in the simulator, [S, B, L] each, all on the device of the run."""
 
-    generated: Trajectories  # what the generator made; not valid where its start determines no state of the simulator
+    generated: Trajectories  # not valid where the first state determines no state of the simulator
     replayed: Trajectories  # the same starts and actions in the simulator, open loop, past any end; valid until the end
     one_step: Transitions  # one step of the simulator from every generated state, under the generated action
-    one_step_valid: Bool[Tensor, "S B L"]  # `made.valid`, where the generated state determines one of the simulator
+    one_step_valid: Bool[Tensor, "S B L"]  # of valid steps, those whose state determines one of the simulator
     on_policy: Trajectories | None  # the learning policy from the same starts, closed loop; None for logged actions
     state: Float64[Tensor, "S B X"]  # the simulator's at every start; on the CPU
 
@@ -29,16 +29,16 @@ class SimulatedCounterparts:
 def gather(
     simulator: Simulator,
     state: Float64[Tensor, "S B X"],
-    asked: Float[Tensor, "S B O"],
+    start: Float[Tensor, "S B O"],
     generated: Trajectories,
     policy: Policy | None,
     rng: Streams,
 ) -> SimulatedCounterparts:
-    """Ask the simulator. `state` is its state at the starts that were `asked` for.
+    """Run the simulator beside generated rollouts; `state` is its state at the `start` they were to begin from.
 
-    Rollouts that begin elsewhere are judged from their own first state, if that determines a state of the simulator.
+    Rollouts that begin elsewhere are compared from their own first state, if that determines a state of the simulator.
     """
-    state, generated = _from_own_start(simulator, state, asked, generated)
+    state, generated = _from_own_start(simulator, state, start, generated)
     own, exact = simulator.restore(generated.obs[:, :, :-1])
     after, reward, ended = simulator.step(own, generated.action.cpu(), None)
     one_step = Transitions(
@@ -50,14 +50,14 @@ def gather(
     )
     on_policy = None
     if policy is not None:
-        on_policy = rollout(simulator, policy, state, generated.action.shape[2], rng.fork("closed"), greedy=False)
+        on_policy = simulate(simulator, policy, state, generated.action.shape[2], rng.fork("closed"), greedy=False)
     truth = replayed(simulator, state, generated.action)
     valid = generated.valid & exact.to(rng.device)
     return SimulatedCounterparts(generated, truth, one_step, valid, on_policy, state)
 
 
 def replayed(simulator: Simulator, state: Float64[Tensor, "S B X"], action: Float[Tensor, "S B L A"]) -> Trajectories:
-    """The simulator under a string of actions. It goes on past an end; the steps behind the first are not valid."""
+    """The simulator under given actions. It is stepped past an end; the steps behind the first are not valid."""
     states = simulator.replay(state, action.cpu())
     reward, ended = simulator.outcome(states[:, :, :-1], action.cpu(), states[:, :, 1:])
     before = ended.long().cumsum(-1) - ended.long() == 0
@@ -66,12 +66,12 @@ def replayed(simulator: Simulator, state: Float64[Tensor, "S B X"], action: Floa
 
 
 def _from_own_start(
-    simulator: Simulator, state: Float64[Tensor, "S B X"], asked: Float[Tensor, "S B O"], generated: Trajectories
+    simulator: Simulator, state: Float64[Tensor, "S B X"], start: Float[Tensor, "S B O"], generated: Trajectories
 ) -> tuple[Float64[Tensor, "S B X"], Trajectories]:
-    moved = (generated.obs[:, :, 0] != asked).any(-1)
+    moved = (generated.obs[:, :, 0] != start).any(-1)
     if not moved.any():
         return state, generated
     own, exact = simulator.restore(generated.obs[:, :, 0])
     usable = exact.to(moved.device) | ~moved
-    masked = replace(generated, valid=generated.valid & usable[..., None])
-    return torch.where(moved.cpu()[..., None], own, state), masked
+    mstart = replace(generated, valid=generated.valid & usable[..., None])
+    return torch.where(moved.cpu()[..., None], own, state), mstart

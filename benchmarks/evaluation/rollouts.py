@@ -1,4 +1,4 @@
-"""What a generator's rollouts are worth: asked of the true simulator, of the learning policy and of the data."""
+"""Metrics of generated rollouts: beside the true simulator, the learning policy and the data."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -30,17 +30,17 @@ from metrics.distribution import energy_distance, halves, sliced_wasserstein
 from metrics.returns import ReturnGap, kept_and_dropped, return_gap
 from models.behaviour import BehaviourConfig
 from models.cache import ModelCache
-from tasks.base import Simulator, Task, rollout
+from tasks.base import Task
+from tasks.simulators.base import Simulator, simulate
 
-__all__ = ["evaluate_rollouts"]
+__all__ = ["Values", "evaluate_rollouts"]
 
 Values = Iterator[tuple[str, Float[Tensor, " S"] | Float[Tensor, "S L"]]]  # curves have one column per step
 
-
-_NUDGE = 1e-4  # added to every entry of the simulator's state, to see how fast two lives of a policy part
-_JUDGED = 500  # rows of a seed that are compared with the data ...
-_REFERENCE = 10_000  # ... by looking at no more of its rows than this
-_SAMPLES = 64  # drawn from policies without a density in every state
+_NUDGE = 1e-4  # added to every entry of the simulator's state, to see how fast two rollouts of a policy diverge
+_COMPARED_ROWS = 500  # of a seed, compared with the data
+_REFERENCE_ROWS = 10_000  # of the data, at most, that they are compared with
+_SAMPLES = 64  # drawn in every state from policies without a density
 _PAIRED = 256  # rollouts that distances between distributions look at: their cost is quadratic
 Critic = Callable[[Tensor, Tensor], Tensor]  # (obs [S, B, O], action [S, B, A]) -> value [S, B]
 
@@ -58,123 +58,123 @@ def evaluate_rollouts(
 ) -> Values:
     """Everything that is measured of rollouts from held-out states, under the learning policy and under logged actions.
 
-    Only starts whose simulator state is known exactly are used. `keep` is the filter whose choice is to be judged,
-    `critic` what the algorithm believes of actions.
+    Only start states whose simulator state is known exactly are used. `keep` is the generator's filter, `critic` gives
+    the algorithm's values of actions.
     """
     yield "compounding/starts_excluded", _excluded(data, rng)
     window = _windows(data, settings.fidelity_starts, settings.fidelity_horizon, rng.fork("starts"))
     if window is None:
         return
-    (real, state) = window
+    real, state = window
     simulator = task.simulator
-    asked = real.obs[:, :, 0]
-    floor = _from_start(replayed(simulator, state, real.action), real, data)
-    generated = fitted.generate(policy, asked, settings.fidelity_horizon, rng.fork("generate"))
-    seen = gather(simulator, state, asked, generated, policy, rng)
-    assert seen.on_policy is not None
-    yield from _compounding("policy", seen, floor, simulator, data)
-    gap = return_gap(seen.generated, seen.replayed, seen.on_policy, seen.one_step.reward, seen.one_step_valid)
-    yield from _returns(seen, gap, keep, rng.fork("filter"))
-    yield from _bounds(seen, gap, policy, simulator, data, rng)
-    yield from _distances(seen, data, rng)
-    yield from _consistency(seen, policy, rng.fork("consistency"))
-    yield from _shift(seen, real, task, data, rng.fork("shift"))
+    start = real.obs[:, :, 0]
+    floor = _floor(replayed(simulator, state, real.action), real, data)
+    generated = fitted.generate(policy, start, settings.fidelity_horizon, rng.fork("generate"))
+    pairs = gather(simulator, state, start, generated, policy, rng)
+    assert pairs.on_policy is not None
+    yield from _compounding("policy", pairs, floor, simulator, data)
+    gap = return_gap(pairs.generated, pairs.replayed, pairs.on_policy, pairs.one_step.reward, pairs.one_step_valid)
+    yield from _returns(gap)
+    if keep is not None and keep.mode != "none":
+        yield from _filtered(pairs, keep, rng.fork("filter"))
+    yield from _bounds(pairs, pairs.on_policy, gap, policy, simulator, data, rng)
+    yield from _distances(pairs.generated, pairs.on_policy, data, rng)
+    yield from _consistency(pairs.generated, policy, rng.fork("consistency"))
+    rows = {"heldout": real, "generated": pairs.generated, "on_policy": pairs.on_policy}
+    yield from _distance_to_data(rows, task, data, rng.fork("shift"))
     if critic is not None:
         yield "values/ratio", _value_ratio(critic, generated, real)
     if isinstance(fitted, ActionConditioned):
-        imagined = fitted.imagine(asked, real.action, rng.fork("imagine"))
+        imagined = fitted.imagine(start, real.action, rng.fork("imagine"))
         masked = replace(imagined, valid=imagined.valid & real.valid)
-        yield from _compounding("logged", gather(simulator, state, asked, masked, None, rng), floor, simulator, data)
+        pairs = gather(simulator, state, start, masked, None, rng)
+        yield from _compounding("logged", pairs, floor, simulator, data)
         if (half := settings.fidelity_horizon // 2) > 0:
             other = torch.cat([real.action[:, :, :half], real.action.roll(1, 1)[:, :, half:]], 2)
-            moved = fitted.imagine(asked, other, rng.fork("imagine"))
-            yield "compounding/leakage", leakage(imagined.obs, moved.obs, data.obs_std, half)
+            changed = fitted.imagine(start, other, rng.fork("imagine"))
+            yield "compounding/leakage", leakage(imagined.obs, changed.obs, data.obs_std, half)
 
 
 def _compounding(
-    actions: str, seen: SimulatedCounterparts, floor: Float[Tensor, "S L"], simulator: Simulator, data: Dataset
+    actions: str, pairs: SimulatedCounterparts, floor: Float[Tensor, "S L"], simulator: Simulator, data: Dataset
 ) -> Values:
     """Errors by step, in deviations of the data."""
-    generated = seen.generated
-    truth = seen.replayed.obs
+    generated = pairs.generated
+    truth = pairs.replayed.obs
     scale = data.obs_std
     cap = data_diameter(data.train.obs, scale)
-    nudged = torch.nextafter(seen.state.float(), torch.full((), torch.inf)).double()  # one float32 ulp away
-    chaotic = simulator.observe(simulator.replay(nudged, generated.action.cpu()))
+    nudged = torch.nextafter(pairs.state.float(), torch.full((), torch.inf)).double()  # one float32 step away
+    chaotic = simulator.observe(simulator.replay(nudged, generated.action.cpu())).to(truth)
 
-    def error(model: Tensor, other: Tensor) -> Tensor:
-        return standardized_error(model[:, :, 1:], other[:, :, 1:], scale)
+    def error(one: Tensor, other: Tensor) -> Tensor:
+        return standardized_error(one[:, :, 1:], other[:, :, 1:], scale)
 
     def median(values: Tensor, valid: Tensor) -> Tensor:
         return over_starts(values, valid, cap).median
 
     open_loop = over_starts(error(generated.obs, truth), generated.valid, cap)
-    inconsistency = standardized_error(generated.obs[:, :, 1:], seen.one_step.next_obs, scale)
+    one_step = standardized_error(generated.obs[:, :, 1:], pairs.one_step.next_obs, scale)
     curves = {name: getattr(open_loop, name) for name in ("median", "mean", "q10", "q90", "alive", "capped")} | {
-        "local": median(inconsistency, seen.one_step_valid),
+        "local": median(one_step, pairs.one_step_valid),
         "floor": floor,
-        "chaos": median(error(chaotic.to(truth), truth), generated.valid),
+        "chaos": median(error(chaotic, truth), generated.valid),
         "still": median(error(truth[:, :, :1].expand_as(truth), truth), generated.valid),
     }
-    if seen.on_policy is not None:
-        curves["closed"] = median(error(generated.obs, seen.on_policy.obs), generated.valid & seen.on_policy.valid)
-        curves["alive_on_policy"] = seen.on_policy.valid.double().mean(1)
+    if pairs.on_policy is not None:
+        both = generated.valid & pairs.on_policy.valid
+        curves["closed"] = median(error(generated.obs, pairs.on_policy.obs), both)
+        curves["alive_on_policy"] = pairs.on_policy.valid.double().mean(1)
     for quantity, curve in curves.items():
         yield f"compounding/{actions}/{quantity}", curve
 
 
-def _returns(seen: SimulatedCounterparts, gap: ReturnGap, keep: Filter | None, rng: Streams) -> Values:
-    """What rollouts promise, what they are worth, and whether the filter keeps the right ones."""
-    for part in (
-        "generated",
-        "replayed",
-        "on_policy",
-        "gap",
-        "reward",
-        "dynamics",
-        "termination",
-        "feedback",
-        "unsplit",
-    ):
-        yield f"returns/{part}", getattr(gap, part)
-    yield "returns/used", gap.used
-    if keep is not None and keep.mode != "none":
-        valid = seen.generated.valid[..., 0]
-        kept = keep.apply(seen.generated, rng).valid[..., 0]
-        both = seen.generated.valid & seen.replayed.valid
-        promised, paid = (
-            x.where(on, 0.0).sum(-1)
-            for x, on in ((seen.generated.reward, seen.generated.valid), (seen.replayed.reward, both))
-        )
-        sides = kept_and_dropped(promised, paid, kept, valid)
-        yield from ((f"filter/{field.name}", getattr(sides, field.name)) for field in fields(sides))
+def _returns(gap: ReturnGap) -> Values:
+    """What rollouts promise, what they are worth, and the parts of the difference."""
+    parts = ("reward", "dynamics", "termination", "feedback", "unsplit")
+    for name in ("generated", "replayed", "on_policy", "gap", *parts, "used"):
+        yield f"returns/{name}", getattr(gap, name)
+
+
+def _filtered(pairs: SimulatedCounterparts, keep: Filter, rng: Streams) -> Values:
+    """Whether the filter keeps the right rollouts."""
+    generated = pairs.generated
+    valid = generated.valid[..., 0]
+    kept = keep.apply(generated, rng).valid[..., 0]
+    promised = generated.reward.where(generated.valid, 0.0).sum(-1)
+    paid = pairs.replayed.reward.where(generated.valid & pairs.replayed.valid, 0.0).sum(-1)
+    sides = kept_and_dropped(promised, paid, kept, valid)
+    yield from ((f"filter/{field.name}", getattr(sides, field.name)) for field in fields(sides))
 
 
 def _bounds(
-    seen: SimulatedCounterparts, gap: ReturnGap, policy: Policy, simulator: Simulator, data: Dataset, rng: Streams
+    pairs: SimulatedCounterparts,
+    on_policy: Trajectories,
+    gap: ReturnGap,
+    policy: Policy,
+    simulator: Simulator,
+    data: Dataset,
+    rng: Streams,
 ) -> Values:
     """The gap that is not the reward model's, beside what theory makes of errors of one step and of whole paths."""
-    assert seen.on_policy is not None
-    generated = seen.generated
-    on_policy = seen.on_policy
+    generated = pairs.generated
     scale = data.obs_std
-    length = seen.generated.action.shape[2]
+    length = generated.action.shape[2]
     cap = data_diameter(data.train.obs, scale)
-    moved = rollout(simulator, policy, seen.state + _NUDGE, length, rng.fork("closed"), greedy=False)
-    before = standardized_error(moved.obs[:, :, 0], on_policy.obs[:, :, 0], scale).double().mean(1)
+    nudged = simulate(simulator, policy, pairs.state + _NUDGE, length, rng.fork("closed"), greedy=False)
 
     def apart(one: Tensor, other: Tensor, valid: Tensor) -> Float[Tensor, "S L"]:
         return over_starts(standardized_error(one, other, scale), valid, cap).mean
 
-    after = apart(moved.obs[:, :, 1:], on_policy.obs[:, :, 1:], moved.valid & on_policy.valid)[:, -1]
+    before = standardized_error(nudged.obs[:, :, 0], on_policy.obs[:, :, 0], scale).double().mean(1)
+    after = apart(nudged.obs[:, :, 1:], on_policy.obs[:, :, 1:], nudged.valid & on_policy.valid)[:, -1]
     amplification = (after / before) ** (1 / length)
-    both = seen.replayed.valid & on_policy.valid
-    distance = standardized_error(seen.replayed.obs[:, :, :-1], on_policy.obs[:, :, :-1], scale)
-    slope = steepness(seen.replayed.reward - on_policy.reward, distance, both)
+    distance = standardized_error(pairs.replayed.obs[:, :, :-1], on_policy.obs[:, :, :-1], scale)
+    both = pairs.replayed.valid & on_policy.valid
+    slope = steepness(pairs.replayed.reward - on_policy.reward, distance, both)
     paid = data.train.reward.double()
     bounds = wasserstein_bounds(
         gap.gap - gap.reward,
-        apart(generated.obs[:, :, 1:], seen.one_step.next_obs, seen.one_step_valid),
+        apart(generated.obs[:, :, 1:], pairs.one_step.next_obs, pairs.one_step_valid),
         apart(generated.obs[:, :, 1:], on_policy.obs[:, :, 1:], generated.valid & on_policy.valid),
         amplification,
         slope,
@@ -187,51 +187,45 @@ def _bounds(
     yield "bound/steepness", slope
 
 
-def _distances(seen: SimulatedCounterparts, data: Dataset, rng: Streams) -> Values:
-    """Generated states against those the policy lives through, as distributions; and two halves of the latter."""
-    assert seen.on_policy is not None
-    generated, on_policy = ((x.obs[:, :_PAIRED, 1:], x.valid[:, :_PAIRED]) for x in (seen.generated, seen.on_policy))
-    left, right, on_left, on_right = halves(*on_policy)
-    pairs = {"": (generated[0], on_policy[0], generated[1], on_policy[1]), "_floor": (left, right, on_left, on_right)}
-    for suffix, pair in pairs.items():
-        for name, curve in (
-            ("energy", energy_distance(*pair, data.obs_std)),
-            ("wasserstein", sliced_wasserstein(*pair, data.obs_std, rng.fork("axes"))),
-        ):
-            yield f"distance/{name}{suffix}", curve
+def _distances(generated: Trajectories, on_policy: Trajectories, data: Dataset, rng: Streams) -> Values:
+    """Generated states against on-policy ones, as distributions; the floor: two halves of the latter."""
+    obs, valid = generated.obs[:, :_PAIRED, 1:], generated.valid[:, :_PAIRED]
+    true_obs, true_valid = on_policy.obs[:, :_PAIRED, 1:], on_policy.valid[:, :_PAIRED]
+    for suffix, pair in (("", (obs, true_obs, valid, true_valid)), ("_floor", halves(true_obs, true_valid))):
+        yield f"distance/energy{suffix}", energy_distance(*pair, data.obs_std)
+        yield f"distance/wasserstein{suffix}", sliced_wasserstein(*pair, data.obs_std, rng.fork("axes"))
 
 
-def _consistency(seen: SimulatedCounterparts, policy: Policy, rng: Streams) -> Values:
+def _consistency(generated: Trajectories, policy: Policy, rng: Streams) -> Values:
     """Are the generated actions those of the learning policy in the generated states?"""
-    rows, valid = seen.generated.transitions()
+    rows, valid = generated.transitions()
     own = policy.act(rows.obs, None)
     yield "consistency/distance", action_distance(rows.action, own, valid)
     match policy:
         case GaussianPolicy():
             yield "consistency/kl", excess_cross_entropy(policy.noise_of(rows.obs, rows.action), valid)
         case ImplicitPolicy():
-            few = slice(None, None, -(-valid.shape[1] // _JUDGED))
+            few = slice(None, None, -(-valid.shape[1] // _COMPARED_ROWS))
             samples = policy.sample(rows.obs[:, few], _SAMPLES, rng)
             yield "consistency/energy", excess_energy(rows.action[:, few], samples, valid[:, few])
         case _:
             yield "consistency/kl", smoothed_kl(rows.action, own, valid)
 
 
-def _shift(seen: SimulatedCounterparts, real: Trajectories, task: Task, data: Dataset, rng: Streams) -> Values:
-    """How far from the data are generated rows, those the policy lives through, and unseen rows of the data itself?"""
-    assert seen.on_policy is not None
+def _distance_to_data(rollouts: dict[str, Trajectories], task: Task, data: Dataset, rng: Streams) -> Values:
+    """How far the rows of each kind of rollouts are from the training data; `heldout` comes first."""
     device = data.train.obs.device
-    noise = rng.normal(_JUDGED, data.train.action.shape[-1])
-    judge = task.behaviour
-    if judge is None:
-        models = ModelCache(Streams((0,), "behaviour", device))  # one judge for all seeds
-        judge = models.get(BehaviourConfig(SMOOTHING), data)  # a BehaviourModel
-    every = -(-len(data.train.obs) // _REFERENCE)
+    noise = rng.normal(_COMPARED_ROWS, data.train.action.shape[-1])
+    behaviour = task.behaviour
+    if behaviour is None:
+        models = ModelCache(Streams((0,), "behaviour", device))  # one density for all seeds
+        behaviour = models.get(BehaviourConfig(SMOOTHING), data)  # a BehaviourModel
+    every = -(-len(data.train.obs) // _REFERENCE_ROWS)
     known = _features(data.train.obs[::every], data.train.action[::every], data)
-    unseen = None
-    for name, rollouts in (("heldout", real), ("generated", seen.generated), ("on_policy", seen.on_policy)):
-        rows, valid = rollouts.transitions()
-        few = torch.linspace(0, valid.shape[1] - 1, min(_JUDGED, valid.shape[1]), device=device).long()
+    surprise = dict[str, Tensor]()
+    for name, kind in rollouts.items():
+        rows, valid = kind.transitions()
+        few = torch.linspace(0, valid.shape[1] - 1, min(_COMPARED_ROWS, valid.shape[1]), device=device).long()
         obs = rows.obs[:, few]
         action = rows.action[:, few]
         valid = valid[:, few]
@@ -239,13 +233,11 @@ def _shift(seen: SimulatedCounterparts, real: Trajectories, task: Task, data: Da
         near = nearest(features, known)[..., 0].where(valid, torch.nan)
         yield f"behaviour/nearest/{name}", near.nanmedian(1).values
         yield f"behaviour/knn_kl/{name}", knn_kl(features, known, valid)
-        blurred = action + SMOOTHING * noise[:, : len(few)]
-        density = judge.smoothed_log_prob(obs.flatten(0, 1)[None], blurred.flatten(0, 1)[None], SMOOTHING)
-        surprise = masked_mean_or_nan(-density.view(valid.shape), valid)
-        if unseen is None:
-            unseen = surprise
-        else:
-            yield f"behaviour/excess/{name}", surprise - unseen
+        smoothed = action + SMOOTHING * noise[:, : len(few)]
+        density = behaviour.smoothed_log_prob(obs.flatten(0, 1)[None], smoothed.flatten(0, 1)[None], SMOOTHING)
+        surprise[name] = masked_mean_or_nan(-density.view(valid.shape), valid)
+        if name != "heldout":
+            yield f"behaviour/excess/{name}", surprise[name] - surprise["heldout"]
 
 
 def _features(obs: Tensor, action: Tensor, data: Dataset) -> Tensor:
@@ -265,8 +257,8 @@ def _value_ratio(critic: Critic, generated: Trajectories, real: Trajectories) ->
     return size(generated) / size(real)
 
 
-def _from_start(model: Trajectories, real: Trajectories, data: Dataset) -> Float[Tensor, "S L"]:
-    error = standardized_error(model.obs[:, :, 1:], real.obs[:, :, 1:], data.obs_std)
+def _floor(replay: Trajectories, real: Trajectories, data: Dataset) -> Float[Tensor, "S L"]:
+    error = standardized_error(replay.obs[:, :, 1:], real.obs[:, :, 1:], data.obs_std)
     return over_starts(error, real.valid).median
 
 

@@ -1,4 +1,4 @@
-"""Seeds whose training stops being finite: noticed where the host waits for the device anyway, and frozen."""
+"""Seeds whose training stops being finite: detected where the host synchronises anyway, and frozen."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,10 +13,10 @@ __all__ = ["DivergenceMonitor"]
 
 
 class DivergenceMonitor:
-    """Looks at a state now and then, and keeps what each seed was when it was last seen to be finite.
+    """Checks a state now and then, and keeps a copy of each seed at its last finite check.
 
-    There is no limit on |Q| of its own: an error above 1.8e19 has no finite square in float32, so the losses notice it.
-    What blows up and stays finite is a result like any other; `train/q` shows it.
+    There is no limit on |Q| of its own: an error above 1.8e19 has no finite square in float32, so the losses show it.
+    Values that grow and stay finite are a result like any other; `train/q` shows them.
     """
 
     def __init__(self, state: State, seeds: tuple[int, ...]) -> None:
@@ -27,20 +27,20 @@ class DivergenceMonitor:
         self.look({})
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has seen."""
+        """The last finite copy and the seeds that have diverged."""
         return {"good": self._good, "diverged": self.diverged}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The opposite."""
+        """Restore what `state_dict` gave, each tensor on its own device."""
         devices = {name: tensor.device for name, tensor in _tensors(self._state.state_dict(), len(self._seeds))}
         self._good = {name: tensor.to(devices[name]) for name, tensor in state["good"].items()}
         self.diverged = dict(state["diverged"])
 
     def look(self, losses: Mapping[str, Float[Tensor, " S"]]) -> dict[int, str]:
-        """Seeds that have diverged since the last look, with the name of the tensor; waits for the device.
+        """Seeds that have diverged since the last look, with the name of the tensor; synchronises.
 
-        Seeds that have ever diverged are put back to where they were at their last good look: whoever asks their policy
-        next gets finite actions. The other seeds are not touched.
+        Seeds that have ever diverged are reset to their last finite copy, so that their policy returns finite actions.
+        The other seeds are not touched.
         """
         tensors = dict(_tensors(self._state.state_dict(), len(self._seeds)))
         if not (named := {**losses, **tensors}):
@@ -54,7 +54,7 @@ class DivergenceMonitor:
         self.diverged |= new
         frozen = torch.tensor([seed in self.diverged for seed in self._seeds], device=finite.device)
         for name, tensor in tensors.items():
-            if name not in self._good:  # optimisers make theirs with the first step
+            if name not in self._good:  # optimisers create theirs in the first step
                 self._good[name] = torch.zeros_like(tensor)
             tensor[frozen] = self._good[name][frozen]
             self._good[name].copy_(tensor)

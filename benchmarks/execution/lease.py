@@ -1,9 +1,13 @@
-"""Who runs a cell: one process at a time, on whichever machine; whoever dies is noticed and followed.
+"""Who runs a cell: one process at a time, on whichever machine; stale owners are detected and replaced.
 
-A lease is a file that only one process can create. Its owner touches it every few seconds, so its age, by the clock of
-the disk it lies on, says whether the owner lives; on the owner's own machine the process table says so at once. Nothing
-depends on file locks, which network file systems do not always have. Each lease has a token: an owner that slept
-through its own burial finds another one there, and keeps its results to itself.
+A lease is a file that only one process can create. Its owner touches it every few seconds; an owner on another machine
+is stale once the file is older than `STALE`, by the clock of the disk that holds it, and an owner on this machine as
+soon as its process has ended. Nothing depends on file locks, which network file systems do not always have. Each lease
+has a token: an owner whose lease was taken over finds another token and must discard its results.
+
+`filelock.SoftFileLease` is no substitute: it counts the time that one waiting object has watched the file, so that
+neither `status` nor a process started for one attempt can detect a stale owner elsewhere, and an empty file (its owner
+was killed between creating and writing it) blocks the cell for good.
 """
 
 import json
@@ -23,7 +27,7 @@ from core.progress import say
 
 __all__ = ["STALE", "Lease", "Owner", "acquire", "holder"]
 
-STALE = 120.0  # seconds without a sign of life after which an owner on another machine counts as dead
+STALE = 120.0  # seconds without a heartbeat after which an owner on another machine is stale
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Owner:
     host: str
     machine: str  # boot and process namespace: where `pid` means something
     pid: int
-    born: str  # start of the process: a pid is used again
+    born: str  # start of the process, since pids are reused
     since: float  # seconds since 1970
     token: str
 
@@ -61,7 +65,7 @@ class Lease:
             self._path.unlink(missing_ok=True)
 
     def held(self) -> bool:
-        """Whether it is still this process's: to be asked before anything is written for good."""
+        """Whether nobody has taken it over; check before writing results."""
         return _read(self._path) == self._owner
 
     def _beat(self) -> None:
@@ -71,7 +75,7 @@ class Lease:
 
 
 def acquire(path: Path) -> Lease | Owner:
-    """The lease, or whoever has it. One whose owner is dead is taken over, which is said.
+    """The lease, or its owner if that is another process. The lease of a stale owner is taken over, with a message.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -83,7 +87,7 @@ def acquire(path: Path) -> Lease | Owner:
             json.dump(asdict(me), file)
     except FileExistsError:
         found = holder(path)
-        if found is None:  # given back this very moment
+        if found is None:  # released meanwhile
             return acquire(path)
         owner, alive = found
         return owner if alive or not _take_over(path, owner, me) else Lease(path, me)
@@ -91,27 +95,27 @@ def acquire(path: Path) -> Lease | Owner:
 
 
 def holder(path: Path) -> tuple[Owner, bool] | None:
-    """Who holds the lease, and whether they live; None if nobody does."""
+    """The owner of the lease, and whether it is alive (not stale); None without a lease."""
     owner = _read(path)
     return None if owner is None else (owner, _alive(path, owner))
 
 
-def _take_over(path: Path, dead: Owner, me: Owner) -> bool:
-    """False where another process is quicker. A second file makes sure that only one buries."""
-    grave = path.with_name(f"{path.name}.{dead.token}")
+def _take_over(path: Path, stale: Owner, me: Owner) -> bool:
+    """False where another process is quicker: a takeover marker ensures that one contender replaces the owner."""
+    marker = path.with_name(f"{path.name}.{stale.token}")
     try:
-        grave.touch(exist_ok=False)
+        marker.touch(exist_ok=False)
     except FileExistsError:
-        if _age(grave) > STALE:  # whoever was quicker has died over it
-            grave.unlink(missing_ok=True)
+        if _age(marker) > STALE:  # left by a contender that was killed
+            marker.unlink(missing_ok=True)
         return False
     try:
-        if _read(path) != dead:
+        if _read(path) != stale:
             return False
         write_json(path, asdict(me))
     finally:
-        grave.unlink(missing_ok=True)
-    say(f"{path.parent.name}: taken over from {dead}, which is dead")
+        marker.unlink(missing_ok=True)
+    say(f"{path.parent.name}: taken over from {stale}, which is dead")
     return True
 
 
@@ -124,7 +128,7 @@ def _alive(path: Path, owner: Owner) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Seconds since it was touched, by the clock of its disk."""
+    """Seconds since the file was touched, by the clock of its disk."""
     probe = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     probe.touch()
     try:
@@ -134,7 +138,7 @@ def _age(path: Path) -> float:
 
 
 def _read(path: Path) -> Owner | None:
-    """None where there is none. One that is being written, or torn, belongs to nobody that could be asked."""
+    """The owner; one that cannot be read (being written, or torn) is an unknown process on an unknown host."""
     try:
         return Owner(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -158,7 +162,7 @@ def _machine() -> str:
 
 
 def _born(pid: int) -> str:
-    """When the process started; empty if there is none."""
+    """When the process started; empty if there is no such process."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return "" if state in "ZX" else fields[18]
@@ -166,7 +170,7 @@ def _born(pid: int) -> str:
         pass
     if Path("/proc/self").exists():
         return ""
-    try:  # not Linux: alive is all that can be said
+    try:  # not Linux: only that it runs can be found out
         os.kill(pid, 0)
     except PermissionError:
         return "alive"

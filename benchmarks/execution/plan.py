@@ -1,4 +1,4 @@
-"""What a matrix will do before it does it: cells, pretrained models they share, and the time they should take."""
+"""The plan of a suite: its cells, the pretrained models they share, and the estimated time; starts nothing."""
 
 import json
 from collections import defaultdict
@@ -51,11 +51,11 @@ def needed_models(spec: RunSpec) -> list[ModelConfig]:
     """The pretrained models of a cell, each behind those that it builds on."""
     configs = (getattr(spec.generator.config, field.name) for field in fields(spec.generator.config))
     models = [config for config in configs if isinstance(config, ModelConfig)]
-    return [each for model in models for each in (*getattr(model, "needs", ()), model)]
+    return [each for model in models for each in (*model.needs, model)]
 
 
 def pretrained(spec: RunSpec) -> set[str]:
-    """The same by name; equal names are equal models."""
+    """The pretrained models of a cell by name; equal names are equal models."""
     return {canonical_json([spec.task, describe_model(model)]) for model in needed_models(spec)}
 
 
@@ -78,7 +78,7 @@ def _kind(spec: RunSpec) -> tuple[str, str, str]:
 
 
 class _Rate(NamedTuple):
-    """What a finished cell has taken."""
+    """Costs of a finished cell."""
 
     seconds: float  # per seed and update
     size: float  # bytes per seed

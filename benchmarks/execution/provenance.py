@@ -1,4 +1,4 @@
-"""Where a number comes from: code, data, versions, machine."""
+"""Provenance of a number: code, data, versions, machine."""
 
 import hashlib
 import math
@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,14 +15,17 @@ from typing import Any
 
 import torch
 
-__all__ = ["available_memory_mib", "peak_memory_mib", "provenance"]
+from core.data import Dataset
+from tasks.base import Task
+
+__all__ = ["available_memory_mib", "inputs", "peak_memory_mib", "provenance"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "h5py", "safetensors", "pydantic")
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Everything about this process that a result must name to be traceable."""
+    """Code, versions and device of this process."""
     return {
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -32,11 +36,24 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
+def inputs(
+    seeds: Iterable[int], task: Task, data: Dataset, card: Mapping[str, Any], models: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a finished run was made from: seeds, physics, data and pretrained models."""
+    return {
+        "seeds": list(seeds),
+        "physics": task.simulator.physics,
+        "dataset_sha256": data.sha256,
+        "dataset": card,
+        "models": models,
+    }
+
+
 def peak_memory_mib(device: torch.device) -> float:
-    """Of the device where there is one, else of this process since it started."""
+    """Peak memory of a GPU, or of this process since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    with suppress(OSError, StopIteration):  # Linux: what getrusage tells there includes the parent before exec
+    with suppress(OSError, StopIteration):  # on Linux, getrusage includes the parent before exec
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -44,7 +61,7 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def available_memory_mib() -> float:
-    """What new processes may take: of the machine or, where there is a limit for this container, of that."""
+    """Memory for new processes: what the machine has free, within the limit of this container."""
     free = math.inf
     with suppress(OSError):
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
@@ -56,7 +73,7 @@ def available_memory_mib() -> float:
 
 
 def _versions() -> dict[str, str]:
-    """Of what is installed: a GPU that is only lent may have less than what a cell needs."""
+    """Versions of the packages that are installed: not every machine has all of them."""
     found = {}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
@@ -66,7 +83,7 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _diff() -> str | None:
-    """Of what a dirty checkout has changed in the code."""
+    """Hash of uncommitted changes to the code."""
     changed = _git("diff", "HEAD", "--", "*.py", "*.toml")
     return hashlib.sha256(changed.encode()).hexdigest() if changed else None
 

@@ -1,12 +1,10 @@
 """The same cells as Ray tasks, from one machine to a cluster: data first, then pretrained models, then cells.
 
-Results folder and cache must be on a disk that all nodes share; everything that matters lies there, and what Ray holds
-may be lost at any moment: a task whose worker or node dies is given to another one, which goes on from its checkpoint.
-Ray schedules; nothing is decided twice.
+Results folder and cache must be on a disk that all nodes share; nothing else has to survive: a task
+whose worker or node dies is given to another one, which resumes from its checkpoint.
 """
 
 import os
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.execution import cell as runner
+from benchmarks.execution.cell import model_cache
 from benchmarks.execution.matrix import Engine, Job, Outcome
 from benchmarks.execution.plan import needed_models
 from benchmarks.store import ResultStore
@@ -29,8 +27,8 @@ from tasks.base import load_task
 __all__ = ["on_ray"]
 
 _RETRIES = 5  # of a task whose worker or node has died
-_RETRY, _GRACE = 5.0, 120.0  # seconds: between questions for a held cell, and for saving when the driver stops
-_MINE = ("ROLLOUTBENCH_", "D4RL_", "MINARI_", "PYTHONPATH")  # what workers elsewhere must know, too
+_GRACE = 120.0  # seconds for saving when the driver stops
+_PASSED_ON = ("ROLLOUTBENCH_", "D4RL_", "MINARI_", "PYTHONPATH")  # prefixes of environment variables
 
 
 def on_ray(address: str | None, gpus_per_cell: float, jobs: int | None) -> Engine:
@@ -45,7 +43,7 @@ def on_ray(address: str | None, gpus_per_cell: float, jobs: int | None) -> Engin
         raise SpecError("--engine ray needs the extra `ray`: pip install -c constraints.txt -e .[ray]") from None
 
     def run(todo: list[Job], store: ResultStore) -> int:
-        passed_on = {name: value for name, value in os.environ.items() if name.startswith(_MINE)}
+        passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
         here = {} if address else {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": 2**27}
         environment = {"env_vars": {**passed_on, "OMP_NUM_THREADS": "1"}}
         ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="warning", **here)
@@ -64,7 +62,7 @@ def _run(ray: Any, todo: list[Job], store: ResultStore, resources: Mapping[str, 
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     beside_us = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    channel = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_us})  # no other node takes it along
+    channel = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_us})  # no other node can take it down
     failed = 0
     started = datetime.now(UTC)
     remote = ray.remote(max_retries=_RETRIES, **resources)
@@ -111,7 +109,7 @@ def _ended(ray: Any, task: Any, job: Job, store: ResultStore, started: datetime)
 def _data(job: Job, channel: Channel) -> None:
     """Download or make the data set of a cell."""
     _prepare(job, channel)
-    with suppress(Exception):  # the cell says what is wrong
+    with suppress(Exception):  # the cell itself reports what is wrong
         load_task(job.spec.task, job.spec.settings.data_options(job.data_dir)).dataset()
 
 
@@ -120,15 +118,15 @@ def _fit(job: Job, config: ModelConfig, channel: Channel, *before: None) -> None
     _prepare(job, channel)
     with suppress(Exception):
         task = load_task(job.spec.task, job.spec.settings.data_options(job.data_dir))
-        runner.model_cache(job.spec, job.device).get(config, task.dataset()[0].to(job.device))
+        model_cache(job.spec, job.device).get(config, task.dataset()[0].to(job.device))
 
 
 def _cell(job: Job, channel: Channel, *before: None) -> Outcome:
-    """Run it; one that a process outside of Ray has is waited for."""
+    """Run it; a cell that a process outside of Ray runs is waited for."""
     _prepare(job, channel)
     with listening():  # Ray cancels by SIGINT: there is time to save
         while (outcome := job.run()) is Outcome.HELD:
-            time.sleep(_RETRY)
+            pass
     return outcome
 
 

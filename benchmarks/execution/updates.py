@@ -1,6 +1,6 @@
-"""How updates are run: one operation after the other, or on a GPU as one replayed graph each."""
+"""Updates: one operation after the other, or on a GPU as one replayed CUDA graph each."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
@@ -12,15 +12,15 @@ from core.buffer import Mixer
 from core.progress import say
 from core.random import Streams
 
-__all__ = ["Stepper", "cuda_graph", "pays"]
+__all__ = ["Stepper", "capture_on", "cuda_graph", "pays"]
 
 Losses = dict[str, Tensor]
 Work = Callable[[], Losses]
 Capture = Callable[[Work, list[torch.Generator]], Work]
 
-# Updates of one seed from which on losses are compiled on a CPU: about twice those after which torch.compile has paid
-# for itself (results/speed/updates.json), for several cells compile at once. Fits that end by themselves are missing.
-# It must not depend on the number of seeds, or those that come later would be another experiment.
+# Losses are compiled on a CPU from this number of updates: about twice the number after which torch.compile has paid
+# off for one seed (results/speed/updates.json), for several cells compile at once. Fits with early stopping are left
+# out. It must not depend on the number of seeds, or seeds added later would be another experiment.
 _PAYS = {
     "bc": 10_000,
     "cql": 5_000,
@@ -31,11 +31,11 @@ _PAYS = {
     "TransitionDiffusionConfig": 10_000,
 }
 
-_WARM = 3  # updates before a graph is captured: libraries and allocators make their choices in them
+_WARM = 3  # updates before a graph is captured: libraries choose kernels and allocate in them
 
 
 def pays(name: str, updates: int, chosen: Compile, device: torch.device) -> bool:
-    """Whether the losses of a method or model of that name are compiled for so many updates."""
+    """Whether the losses of a method or model with this name are compiled, given its number of updates."""
     if device.type != "cpu" or chosen == "never":
         return False
     return chosen == "always" or (name in _PAYS and updates >= _PAYS[name])
@@ -44,8 +44,8 @@ def pays(name: str, updates: int, chosen: Compile, device: torch.device) -> bool
 class Stepper:
     """The updates of a cell: each draws a batch and lets the algorithm take its step.
 
-    With `capture` they are recorded as graphs, one for each way an update can go, and replayed from then on: same
-    kernels, same random numbers, no launch of them one by one. An algorithm that has only an `update` runs as it is.
+    With `capture` they are recorded as graphs, one for each branch of an update, and replayed from then on: same
+    kernels, same random numbers, without single launches. An algorithm that has only an `update` is not captured.
     """
 
     def __init__(
@@ -63,39 +63,64 @@ class Stepper:
         self._batches = batches
         self._noise = noise
         self._capture = capture if isinstance(algorithm, StepwiseAlgorithm) else None
+        self.count = 0  # updates so far
+        self.losses: Losses = {}  # of the last one
         self._seen = dict[Hashable, int]()
         self._replay = dict[Hashable, Work]()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Positions of both streams, the last losses and the number of updates."""
+        streams = {"batches": self._batches.state_dict(), "noise": self._noise.state_dict()}
+        return {**streams, "losses": self.losses, "count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume; the rows of the buffer must have been loaded before."""
+        self._batches.load_state_dict(state["batches"])
+        self._noise.load_state_dict(state["noise"])
+        self.losses = {name: loss.to(self._noise.device) for name, loss in state["losses"].items()}
+        self.count = state["count"]
+        self._mixer.refresh()
+
     def __call__(self) -> Losses:
         """One update; the losses are overwritten by a later one."""
+        self.losses = self._update()
+        self.count += 1
+        return self.losses
+
+    def _update(self) -> Losses:
         if self._capture is None:
             found: Losses = self._algorithm.update(self._state, self._mixer.batch(self._batches), self._noise)
             return found
         due = self._algorithm.schedule(self._state)
-        way = due, self._mixer.batch_layout
-        if way not in self._replay:
-            self._seen[way] = self._seen.get(way, 0) + 1
-            if self._seen[way] <= _WARM:
+        branch = due, self._mixer.batch_layout
+        if branch not in self._replay:
+            self._seen[branch] = self._seen.get(branch, 0) + 1
+            if self._seen[branch] <= _WARM:
                 return self._step(due)
             try:
                 generators = [*self._batches.generators, *self._noise.generators]
-                self._replay[way] = self._capture(lambda: self._step(due), generators)
+                self._replay[branch] = self._capture(lambda: self._step(due), generators)
             except RuntimeError as error:
-                say(f"updates run operation by operation, for they cannot be captured: {error}")
+                say(f"updates run operation by operation, because they cannot be captured: {error}")
                 self._capture = None
                 return self._step(due)
-        return self._replay[way]()
+        return self._replay[branch]()
 
     def _step(self, due: Any) -> Losses:
         found: Losses = self._algorithm.step(self._state, self._mixer.batch(self._batches), self._noise, due)
         return found
 
 
+def capture_on(device: torch.device) -> Capture | None:
+    """How updates are recorded there; None where they run as they are."""
+    return cuda_graph if device.type == "cuda" else None
+
+
 def cuda_graph(work: Work, generators: list[torch.Generator]) -> Work:
-    """`work` as a CUDA graph, which has not run yet.
+    """Capture `work` as a CUDA graph; it has not run yet.
 
     Raises:
-        RuntimeError: something in it waits for the device or cannot be recorded.
+        RuntimeError: an operation in it synchronises or cannot be recorded.
     """
     graph = torch.cuda.CUDAGraph()
     for generator in generators:

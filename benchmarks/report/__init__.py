@@ -1,28 +1,19 @@
-"""From a results folder to tables, figures and one HTML page; everything is redrawn from the folder alone."""
+"""From a results folder to csv files, tables, figures and one HTML page; everything is redrawn from the folder alone.
 
-from benchmarks.report.ablation import ablation
-from benchmarks.report.aggregates import aggregate
+Read `results` (the folder as frames), `scores` and `aggregates` (intervals over seeds and over tasks), then one file
+of `sections/` (what the page shows) with `section` (what it is made of), and `page`. `table` writes tables as csv,
+Markdown, LaTeX and text, `style` is how figures look, `score_rows` and `scatter` are shared by sections;
+`comparability` says which results must not stand in one table.
+"""
+
 from benchmarks.report.comparability import mixtures, refusal
-from benchmarks.report.consistency import consistency, consistency_table, shift_table
-from benchmarks.report.diagnostics import diagnostics_table
-from benchmarks.report.fidelity import (
-    COMPOUNDING,
-    compounding,
-    compounding_table,
-    cost,
-    cost_table,
-    growth_table,
-    return_table,
-    returns,
-)
-from benchmarks.report.page import page
-from benchmarks.report.plots import figures
-from benchmarks.report.published import published_table
-from benchmarks.report.render import to_csv, to_latex, to_markdown, to_text
-from benchmarks.report.results import Results, collect
-from benchmarks.report.scores import comparisons, evaluations, finals
+from benchmarks.report.page import Content, Picture, page
+from benchmarks.report.results import collect
+from benchmarks.report.scores import undefined
+from benchmarks.report.sections import SECTIONS
+from benchmarks.report.sections.scores import score_table
 from benchmarks.report.style import save
-from benchmarks.report.tables import aggregate_table, detail_table, improvement_table, score_table
+from benchmarks.report.table import to_csv, to_latex, to_markdown, to_text
 from benchmarks.store import ResultStore
 from core.errors import DataError
 from core.files import write_text
@@ -44,58 +35,30 @@ def report(store: ResultStore, *, allow_mixed: bool = False) -> list[str]:
     mixed = mixtures(results.cells)
     if mixed and not allow_mixed:
         raise DataError(refusal(mixed))
-    final = finals(results)
-    problems = [*results.problems, *_undefined(results)]
-    written = [
-        score_table(results, final),
-        improvement_table(results, final),
-        published_table(results, final),
-        aggregate_table(final),
-        detail_table(results, final),
-        compounding_table(results),
-        growth_table(results),
-        consistency_table(results),
-        shift_table(results),
-        return_table(results),
-        diagnostics_table(results),
-        cost_table(results),
-    ]
-    for name, frame in (
-        ("scores", evaluations(results)),
-        ("aggregate", aggregate(final)),
-        ("ablation", ablation(results, final).drop(columns="cell_id")),
-        ("improvements", comparisons(results, final)),
-        ("compounding", compounding(results)[COMPOUNDING]),
-        ("consistency", consistency(results)),
-        ("returns", returns(results)),
-        ("cost", cost(results)),
-    ):
-        write_text(folder / f"{name}.csv", to_csv(frame))
+    problems = [*results.problems, *undefined(results)]
+    contents = []
+    for section in SECTIONS:
+        for name, frame in section.frames.items():
+            write_text(folder / f"{name}.csv", to_csv(frame(results)))
+        tables = [table for table in (function(results) for function in section.tables) if table.rows]
+        pictures = []
+        for plot in section.figures:
+            for name, figure in plot.pages(results):
+                save(figure, folder, name)
+                svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+                pictures.append(Picture(name, plot.caption, svg))
+        contents.append(Content(section, tables, pictures))
     for suffix, render in (("md", to_markdown), ("tex", to_latex)):
-        write_text(folder / f"scores.{suffix}", "\n".join(render(table) for table in written if table.rows))
-    svgs = {}
-    for name, figure in figures(results):
-        save(figure, folder, name)
-        svgs[name] = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        text = "\n".join(render(table) for content in contents for table in content.tables)
+        write_text(folder / f"scores.{suffix}", text)
+    drawn = {picture.name for content in contents for picture in content.pictures}
     for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
-        if path.stem not in svgs:
+        if path.stem not in drawn:
             path.unlink(missing_ok=True)
-    write_text(folder / "index.html", page(results, written, svgs, [*(m.footnote for m in mixed), *problems]))
+    write_text(folder / "index.html", page(results, contents, [*(mixture.footnote for mixture in mixed), *problems]))
     return problems
 
 
 def score_text(store: ResultStore) -> str:
     """The score table for a terminal."""
-    results = collect(store)
-    return to_text(score_table(results, finals(results)))
-
-
-def _undefined(results: Results) -> list[str]:
-    """Seeds that finished without a score, because an evaluation that counts is not defined."""
-    undefined = finals(results).query("final.isna()")
-    cells = {cell.cell_id: cell for cell in results.cells}
-    return [
-        f"undefined: {cells[cell_id].name}, seed {seed}: no score, an evaluation that counts has no return"
-        for cell_id, seed in zip(undefined["cell_id"].tolist(), undefined["seed"].tolist(), strict=True)
-        if seed not in cells[cell_id].diverged
-    ]
+    return to_text(score_table(collect(store)))

@@ -1,10 +1,11 @@
-"""What must not stand in one table, cells of one task with different physics or data; and what may if it is said."""
+"""Cells of one task with different physics or data must not stand in one table; different commits are only named."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report.results import CellView, natural
+from benchmarks.report.results import CellView
+from benchmarks.report.text import natural
 from benchmarks.store import Cell
 
 __all__ = ["Mixture", "mixtures", "origins", "refusal"]
@@ -28,7 +29,7 @@ class Mixture:
 
     @property
     def footnote(self) -> str:
-        """How many cells have which."""
+        """Which versions there are, and how many cells have each."""
         versions = " and ".join(f"{version} ({_cells(len(cells))})" for version, cells in self.cells.items())
         return f"mixed {self.what}: {self.task} has {versions}; its numbers are not comparable."
 
@@ -36,8 +37,8 @@ class Mixture:
 def mixtures(cells: Iterable[Cell | CellView]) -> list[Mixture]:
     """Every task whose finished seeds have more than one physics or data set.
 
-    What a run does not say is not held against it. Sets that are made here differ with `dataset_rows`, so they are
-    compared among cells that have asked for the same.
+    Fields that a run does not record are skipped. Sets that are made here differ with `dataset_rows`, so they are
+    compared among cells of equal `dataset_rows`.
     """
     found: dict[tuple[str, str, int | None], dict[str, list[str]]] = {}
     for cell in cells:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +11,41 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from benchmarks.report.plots import CAPTIONS
-from benchmarks.report.results import CellView, Results, without_folders
+from benchmarks.report.results import CellView, Results
+from benchmarks.report.section import Section
 from benchmarks.report.style import COLOURS, GRID, INK, SURFACE, WIDTH
-from benchmarks.report.tables import Table
+from benchmarks.report.table import Table
+from benchmarks.report.text import without_folders
 
-__all__ = ["page"]
+__all__ = ["Content", "Picture", "page"]
 
 _METRICS = Path(__file__).parents[2] / "metrics" / "METRICS.md"
 _THEMED = {INK: "currentColor", GRID: "var(--line)", SURFACE: "var(--surface)"} | {
     colour: f"var(--c{colour[1:]})" for colour in COLOURS.values()
 }
-_SECTIONS = {  # id: (title, tables, figures)
-    "scores": ("Scores", ["scores", "aggregate", "selection"], ["scores", "aggregate", "profiles"]),
-    "improvement": ("Improvement over real data only", ["improvement"], ["improvement"]),
-    "published": ("Published scores", ["published"], []),
-    "curves": ("Learning curves", [], ["learning_curves"]),
-    "ablation": ("What was varied", [], ["ablation", "heat"]),
-    "compounding": ("Compounding error", ["compounding", "growth"], ["compounding"]),
-    "consistency": ("Policy consistency and distance to the data", ["consistency", "shift"], ["frontier"]),
-    "returns": ("Return gap", ["returns"], []),
-    "diagnostics": ("Diagnostics", ["diagnostics"], []),
-    "cost": ("Cost", ["cost"], ["price"]),
-}
 
 
-def page(results: Results, tables: Iterable[Table], svgs: Mapping[str, str], problems: list[str]) -> str:
-    """The page's text. `svgs`: file name without suffix -> svg as matplotlib wrote it, in the order of the page."""
-    by_name = {table.name: table for table in tables if table.rows}
-    sections = []
-    for anchor, (title, names, stems) in _SECTIONS.items():
-        figures = [
-            {"svg": _inline(svg, name), "caption": CAPTIONS[stem], "file": name}
-            for stem in stems
-            for name, svg in svgs.items()
-            if re.fullmatch(rf"{stem}(_\d+)?", name)
-        ]
-        shown = [by_name[name] for name in names if name in by_name]
-        if figures or shown:
-            sections.append({"id": anchor, "title": title, "figures": figures, "tables": shown})
+@dataclass(frozen=True)
+class Picture:
+    """A figure as matplotlib wrote it."""
+
+    name: str  # of its files
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a section shows of some results."""
+
+    section: Section
+    tables: list[Table]
+    pictures: list[Picture]
+
+
+def page(results: Results, contents: Iterable[Content], problems: list[str]) -> str:
+    """The page's text; sections with nothing to show are left out."""
+    contents = list(contents)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -59,7 +56,9 @@ def page(results: Results, tables: Iterable[Table], svgs: Mapping[str, str], pro
     return environment.get_template("page.html.j2").render(
         suite=results.suite or "unnamed suite",
         summary=_summary(results),
-        sections=sections,
+        contents=[content for content in contents if content.tables or content.pictures],
+        frames=[name for content in contents for name in content.section.frames],
+        inline=_inline,
         problems=problems,
         cells=[_provenance(cell) for cell in results.cells],
         hover=_hover(results),
@@ -79,8 +78,8 @@ def _meaning() -> Markup:
 
 def _summary(results: Results) -> list[tuple[str, str]]:
     cells = results.cells
-    settings = [cell.spec["settings"] for cell in results.cells]
-    finished = sum(bool(cell.done) and not cell.failed and not cell.missing for cell in cells)
+    settings = [cell.spec["settings"] for cell in cells]
+    finished = sum(cell.state in ("finished", "diverged") for cell in cells)
     seeds = sorted({seed for cell in cells for seed in (*cell.done, *cell.failed, *cell.missing)})
     return [
         ("tasks", _listed(cell.task for cell in cells)),
@@ -88,7 +87,7 @@ def _summary(results: Results) -> list[tuple[str, str]]:
         ("algorithms", _listed(cell.algorithm for cell in cells)),
         ("seeds", _listed(str(seed) for seed in seeds)),
         ("updates", _listed(f"{setting['updates']:,}" for setting in settings)),
-        ("cells", f"{finished} of {len(cells)} complete"),
+        ("cells", f"{finished} of {len(cells)} finished"),
     ]
 
 
@@ -98,14 +97,8 @@ def _provenance(cell: CellView) -> dict[str, Any]:
         "name": cell.name,
         "runs": [_run(run) for run in cell.runs],
         "spec": without_folders(json.dumps(cell.spec, indent=1, sort_keys=True)),
-        "state": _state(cell),
+        "state": cell.state,
     }
-
-
-def _state(cell: CellView) -> str:
-    if cell.failed or cell.error:
-        return "failed"
-    return "missing" if cell.missing else "diverged" if cell.diverged else "complete"
 
 
 def _run(run: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -131,13 +124,13 @@ def _run(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _hover(results: Results) -> dict[str, str]:
-    """The short story of every cell, for the tooltip of its numbers."""
+    """Provenance of every cell in short, the tooltip of its numbers."""
     wanted = ("seeds", "took", "commit", "data sha256", "physics", "device", "versions")
-    stories = {}
+    shown = {}
     for cell in results.cells:
         runs = ["\n".join(f"{key}: {value}" for key, value in _run(run) if key in wanted) for run in cell.runs]
-        stories[cell.cell_id] = "\n\n".join([cell.cell_id, *runs])
-    return stories
+        shown[cell.cell_id] = "\n\n".join([cell.cell_id, *runs])
+    return shown
 
 
 def _environments(results: Results) -> list[tuple[str, str]]:
@@ -163,12 +156,13 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names)) or "none"
 
 
-def _inline(svg: str, name: str) -> Markup:
+def _inline(picture: Picture) -> Markup:
     """As an element of a page: without headers, with ids of its own, in the colours of the reader's theme.
 
     matplotlib has escaped the text in it, and draws it as outlines anyway.
     """
-    svg = svg[svg.index("<svg") :]
+    name = picture.name
+    svg = picture.svg[picture.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|\sxmlns(:\w+)?=\"[^\"]*\"", "", svg, flags=re.DOTALL)
     for side in ("width", "height"):
         svg = re.sub(rf"^<svg ([^>]*?)\b{side}=\"[^\"]*\" ?([^>]*)>", r"<svg \1\2>", svg)

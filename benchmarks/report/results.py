@@ -2,18 +2,21 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 
 import pandas as pd
 
-from benchmarks.store import DIVERGED, Cell, Record, ResultStore
+from benchmarks.report.text import natural, without_folders
+from benchmarks.store import DIVERGED, Cell, ResultStore
 
-__all__ = ["LABELS", "CellView", "Results", "collect", "natural", "without_folders"]
+__all__ = ["LABELS", "CellView", "Results", "at_end", "collect", "error_at_end", "error_by_cell", "once"]
 
 LABELS = ["task", "generator", "algorithm", "variant"]
+_TYPES = {"seed": "int64", "step": "int64", "metric": "str", "value": "float64", "horizon": "Int64"}  # of records
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class CellView:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Its labels, as messages show them."""
         variant = "" if self.variant == "default" else f" [{self.variant}]"
         return f"{self.task} / {self.generator} / {self.algorithm}{variant}"
 
@@ -44,6 +47,15 @@ class CellView:
         """How many there should be."""
         return len(self.done) + len(self.failed) + len(self.missing)
 
+    @property
+    def state(self) -> str:
+        """In one word: finished, diverged, missing or failed."""
+        if self.error is not None:
+            return "failed"
+        if self.missing or not self.done:
+            return "missing"
+        return "diverged" if self.diverged else "finished"
+
 
 @dataclass(frozen=True)
 class Results:
@@ -51,10 +63,11 @@ class Results:
 
     suite: str  # empty when the folder has no plan
     cells: tuple[CellView, ...]  # in the order of tables
-    records: pd.DataFrame  # cell_id, *LABELS, seed, step, metric, value (NaN: not defined)
+    records: pd.DataFrame  # cell_id, *LABELS, seed, step, metric, value (NaN: not defined), horizon (NA: not a curve)
+    computed: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # by functions that are `once`
 
     def metric(self, *names: str) -> pd.DataFrame:
-        """Rows of these metrics, one column each; indexed by cell, labels, seed and step."""
+        """Rows of these metrics, which are no curves, one column each beside cell, labels, seed and step."""
         rows = self.records[self.records["metric"].isin(names)]
         table = rows.pivot(index=["cell_id", *LABELS, "seed", "step"], columns="metric", values="value")
         return table.reindex(columns=list(names)).rename_axis(columns=None).reset_index()
@@ -63,6 +76,20 @@ class Results:
         """Rows whose metric starts with `prefix`, which is taken off."""
         rows = self.records[self.records["metric"].str.startswith(prefix)]
         return rows.assign(metric=rows["metric"].str.removeprefix(prefix))
+
+    def last(self, name: str) -> pd.DataFrame:
+        """Rows of one metric, where it was measured last: one per cell and seed, of a curve one per horizon."""
+        rows = self.records[self.records["metric"] == name]
+        return rows[rows["step"] == rows.groupby(["cell_id", "seed"])["step"].transform("max")]
+
+    def finished(self, task: str, algorithm: str) -> list[CellView]:
+        """Cells of one task and algorithm that have finished seeds, in the order of tables."""
+        return [cell for cell in self.cells if (cell.task, cell.algorithm) == (task, algorithm) and cell.done]
+
+    def tasks_of(self, rows: pd.DataFrame) -> list[str]:
+        """The tasks of some rows, in the order of tables."""
+        there = set(rows["task"])
+        return [task for task in dict.fromkeys(cell.task for cell in self.cells) if task in there]
 
     @cached_property
     def scored_tasks(self) -> frozenset[str]:
@@ -95,6 +122,35 @@ class Results:
         return found
 
 
+def once(function: Callable[[Results], Answer]) -> Callable[[Results], Answer]:
+    """Compute a function of the results once, and keep its answer with them."""
+
+    @wraps(function)
+    def answer(results: Results) -> Answer:
+        if function not in results.computed:
+            results.computed[function] = function(results)
+        found: Answer = results.computed[function]
+        return found
+
+    return answer
+
+
+def at_end(results: Results, name: str) -> pd.DataFrame:
+    """Rows of a curve at the last horizon of their cell: the last at which any of its seeds has a value."""
+    rows = results.last(name).dropna(subset=["value", "horizon"])
+    return rows[rows["horizon"] == rows.groupby("cell_id")["horizon"].transform("max")]
+
+
+def error_at_end(results: Results, actions: str = "policy") -> pd.DataFrame:
+    """Open-loop error at the last step of each cell's rollouts (median over rollouts): one row per cell and seed."""
+    return at_end(results, f"compounding/{actions}/median")
+
+
+def error_by_cell(results: Results, actions: str = "policy") -> pd.Series:
+    """The median over seeds of `error_at_end`, by cell."""
+    return error_at_end(results, actions).groupby("cell_id")["value"].median()
+
+
 def collect(store: ResultStore) -> Results:
     """Read the folder.
 
@@ -119,27 +175,19 @@ def collect(store: ResultStore) -> Results:
             natural(cell.generator),
         )
     )
+    empty = pd.DataFrame(columns=[*_TYPES, "cell_id", *LABELS]).astype(_TYPES)
     frames = [
-        pd.DataFrame(found[view.cell_id].records, columns=list(Record._fields)).assign(
-            cell_id=view.cell_id, **{label: getattr(view, label) for label in LABELS}
-        )
+        pd.DataFrame(found[view.cell_id].records, columns=list(_TYPES))
+        .astype(_TYPES)
+        .assign(cell_id=view.cell_id, **{label: getattr(view, label) for label in LABELS})
         for view in views
         if view.done
     ]
-    empty = pd.DataFrame(columns=["seed", "step", "metric", "value", "cell_id", *LABELS])
-    records = (pd.concat(frames, ignore_index=True) if frames else empty).astype(
-        {"seed": "int64", "step": "int64", "metric": "str", "value": "float64"}
-    )
+    records = pd.concat(frames, ignore_index=True) if frames else empty
     suite: str = plan.get("suite", "")
     if suite.endswith(".toml"):  # somebody's file: its name says enough
         suite = re.sub(r".*[/\\]", "", suite)
     return Results(suite, tuple(views), records)
-
-
-def natural(text: str) -> list[str | float]:
-    """Sort key that puts iterations=10 after iterations=2, and share=0.5 after share=0.25."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", text)  # text and numbers in turn
-    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, Any] | None) -> CellView:
@@ -181,11 +229,6 @@ def _variants(labels: Mapping[str, str], specs: Mapping[str, Mapping[str, Any]])
         key: label + ("#" + key.rpartition("--")[2][:6] if count[looks[key]] > 1 else "")
         for key, label in labels.items()
     }
-
-
-def without_folders(text: str) -> str:
-    """The text with absolute paths cut down to file names: a report must not tell about the machine it was made on."""
-    return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":]+[/\\])+", "", text)
 
 
 def _last_line(traceback: str) -> str:

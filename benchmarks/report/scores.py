@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 import torch
 
-from benchmarks.report.results import LABELS, Results
+from benchmarks.report.results import LABELS, Results, once
 from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed, t_interval
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "paired",
     "partners",
     "resolution",
+    "undefined",
 ]
 
 FEW_SEEDS = 5  # below, a cell is marked and never bold
@@ -55,6 +56,7 @@ def evaluations(results: Results) -> pd.DataFrame:
     return table[columns].astype({"seed": "Int64", "step": "Int64"}).sort_values(columns[:6], ignore_index=True)
 
 
+@once
 def judged(results: Results) -> pd.DataFrame:
     """Every evaluation as `score` in `unit`: normalized if the task has reference returns, else the return.
 
@@ -71,10 +73,12 @@ def judged(results: Results) -> pd.DataFrame:
     if lost:
         rows = pd.concat([rows, pd.DataFrame(lost).assign(normalized_score=0.0)], ignore_index=True)
     scored = rows["task"].isin(results.scored_tasks)
-    score, unit = rows["normalized_score"].where(scored, rows["return"]), scored.map({True: "score", False: "return"})
+    score = rows["normalized_score"].where(scored, rows["return"])
+    unit = scored.map({True: "score", False: "return"})
     return rows.assign(score=score, unit=unit).sort_values("step")
 
 
+@once
 def finals(results: Results) -> pd.DataFrame:
     """One row per finished seed: `final` by the rule, `last`, `best`, and `unit` (score or return).
 
@@ -95,7 +99,8 @@ def estimates(frame: pd.DataFrame, column: str = "final") -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["n", "mean", "low", "high"])
 
 
-def comparisons(results: Results, final: pd.DataFrame) -> pd.DataFrame:
+@once
+def comparisons(results: Results) -> pd.DataFrame:
     """improvements.csv: each cell's score minus that of generator `none`, seed by seed; indexed by cell.
 
     The partner is the cell of equal task, algorithm and settings; cells without one are left out.
@@ -104,7 +109,7 @@ def comparisons(results: Results, final: pd.DataFrame) -> pd.DataFrame:
     run of generator `none`, ties count half. p: two-sided paired t-test. p_holm: adjusted within the algorithm, over
     all tasks, generators and variants that are compared. NaN where fewer than two pairs are left.
     """
-    pairs = paired(results, final).dropna(subset="gain")
+    pairs = paired(results)
     rows = {}
     for cell_id, group in pairs.groupby("cell_id"):
         ours, none, gain = (
@@ -139,8 +144,9 @@ def resolution(compared: pd.DataFrame, points: float = 5.0) -> str:
     )
 
 
-def paired(results: Results, final: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `final` whose cell has a partner with the same seed: `final_none` and `gain` beside `final`."""
+def paired(results: Results) -> pd.DataFrame:
+    """Finished seeds whose cell's partner has finished the same seed: `final_none` and `gain` beside `final`."""
+    final = finals(results)
     partner = partners(results)
     pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
         final[["cell_id", "seed", "final"]],
@@ -148,7 +154,7 @@ def paired(results: Results, final: pd.DataFrame) -> pd.DataFrame:
         right_on=["cell_id", "seed"],
         suffixes=("", "_none"),
     )
-    return pairs.assign(gain=pairs["final"] - pairs["final_none"])
+    return pairs.assign(gain=pairs["final"] - pairs["final_none"]).dropna(subset="gain")
 
 
 def partners(results: Results) -> dict[str, str]:
@@ -160,6 +166,17 @@ def partners(results: Results) -> dict[str, str]:
     none = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
     others = {cell.cell_id: context(cell.spec) for cell in results.cells if cell.generator != "none"}
     return {cell_id: none[key] for cell_id, key in others.items() if key in none}
+
+
+def undefined(results: Results) -> list[str]:
+    """Seeds that finished without a score, because an evaluation that counts is not defined."""
+    without = finals(results).query("final.isna()")
+    cells = {cell.cell_id: cell for cell in results.cells}
+    return [
+        f"undefined: {cells[cell_id].name}, seed {seed}: no score, an evaluation that counts has no return"
+        for cell_id, seed in zip(without["cell_id"].tolist(), without["seed"].tolist(), strict=True)
+        if seed not in cells[cell_id].diverged
+    ]
 
 
 def _evaluated(settings: Mapping[str, int]) -> list[int]:

@@ -1,19 +1,21 @@
 """How every figure looks, and how it is written: equal data give equal bytes."""
 
-import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from benchmarks.report.results import Results, natural
+from benchmarks.report.results import Results, once
+from benchmarks.report.text import natural, one_line
 from core.files import atomic
 
 __all__ = [
@@ -23,17 +25,23 @@ __all__ = [
     "INK",
     "SURFACE",
     "WIDTH",
-    "Look",
-    "Looks",
+    "LineStyle",
+    "LineStyles",
+    "bars",
+    "bars_height",
     "draw",
     "legend",
-    "make_looks",
+    "line_styles",
+    "panel_list",
     "panels",
     "plain",
     "save",
 ]
 
-INK, GRID, SURFACE = "#1f252d", "#d9dee5", "#fefefe"  # the page swaps these three for the colours of its theme
+# The page swaps these three for the colours of its theme.
+INK = "#1f252d"
+GRID = "#d9dee5"
+SURFACE = "#fefefe"
 BASELINE = "#6f7782"  # generator none, and the predictor that nothing moves
 COLOURS = {  # Okabe-Ito and Tol; relatives have related hues
     "none": BASELINE,
@@ -78,7 +86,7 @@ _STYLE: Any = {
 }
 
 
-class Look(NamedTuple):
+class LineStyle(NamedTuple):
     """How a generator's variant is drawn."""
 
     label: str
@@ -86,13 +94,13 @@ class Look(NamedTuple):
     dash: Any  # of lines
 
 
-Looks = dict[tuple[str, str], Look]  # by (generator, variant), in the order of legends
+LineStyles = dict[tuple[str, str], LineStyle]  # by (generator, variant), in the order of legends
 _DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1)), (0, (6, 1.5, 1, 1.5, 1, 1.5))]
 _LEGEND = 125  # characters in a row of the widest legend, the handle counting as eight
 
 
 def draw(figure_of: Any, *arguments: Any) -> Figure:
-    """Styles hold while a figure is made: afterwards nobody else's figures have changed."""
+    """Draw inside an rc_context, so that global matplotlib settings stay untouched."""
     with mpl.rc_context(_STYLE):
         figure: Figure = figure_of(*arguments)
         ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08).execute(figure)  # once, for svg and png alike
@@ -107,22 +115,23 @@ def save(figure: Figure, folder: Path, name: str) -> None:
                 figure.savefig(part, format=kind, metadata=metadata)
 
 
-def make_looks(results: Results) -> Looks:
+@once
+def line_styles(results: Results) -> LineStyles:
     """One colour per generator, the same in every report; its variants are shades of it, with a dash of their own."""
     found: dict[str, set[str]] = {}
     for cell in results.cells:
         found.setdefault(cell.generator, set()).add(cell.variant)
     others = sorted(found.keys() - COLOURS.keys(), key=natural)  # plug-ins
     colours = COLOURS | dict(zip(others, sns.husl_palette(len(others), l=0.55), strict=True))
-    looks: Looks = {}
+    styles: LineStyles = {}
     for generator in [name for name in colours if name in found]:
         variants = sorted(found[generator], key=lambda name: (name != "default", natural(name)))
         shade = sns.light_palette(colours[generator], as_cmap=True)
         for place, variant in enumerate(variants):
             label = generator if variants == ["default"] else f"{generator} · {variant}"
             colour = mpl.colors.to_hex(shade(1 - 0.6 * place / len(variants)))
-            looks[generator, variant] = Look(plain(label, 48), colour, _DASHES[place % len(_DASHES)])
-    return looks
+            styles[generator, variant] = LineStyle(plain(label, 48), colour, _DASHES[place % len(_DASHES)])
+    return styles
 
 
 def panels(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure, Any]:
@@ -131,12 +140,42 @@ def panels(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure
     return figure, figure.subplots(rows, columns, squeeze=False, **share)
 
 
-def legend(figure: Figure, looks: Looks, rows: pd.DataFrame, extra: Sequence[Line2D] = (), **line: Any) -> None:
+def panel_list(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, at most `columns` side by side; `height` in inches of one row."""
+    across = min(count, columns)
+    figure, grid = panels(-(-count // across), across, height=height)
+    axes = [ax for line in grid for ax in line]
+    for ax in axes[count:]:
+        ax.set_visible(False)
+    return figure, axes[:count]
+
+
+def bars(ax: Axes, styles: LineStyles, intervals: Mapping[tuple[str, str], list[float]]) -> None:
+    """[value, low, high] of every generator and variant, one below the other in the order of legends."""
+    there = [key for key in styles if key in intervals]
+    for place, key in enumerate(there):
+        value, low, high = intervals[key]
+        ax.barh(place, high - low, left=low, height=0.62, color=styles[key].colour, alpha=0.5, linewidth=0)
+        ax.vlines(value, place - 0.31, place + 0.31, color=styles[key].colour, linewidth=2.4)
+    ax.set_yticks(range(len(there)), [styles[key].label for key in there])
+    ax.set_ylim(len(there) - 0.5, -0.5)
+    ax.use_sticky_edges = False  # a bar may end at the edge of the data, not at that of the panel
+    ax.margins(x=0.05)
+    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    ax.grid(axis="y", visible=False)
+
+
+def bars_height(styles: LineStyles) -> float:
+    """Inches of a panel of `bars`."""
+    return 0.26 * len(styles) + 0.8
+
+
+def legend(figure: Figure, styles: LineStyles, rows: pd.DataFrame, extra: Sequence[Line2D] = (), **line: Any) -> None:
     """Below the panels: the generators and variants that `rows` has, and `extra`."""
     there = set(zip(rows["generator"], rows["variant"], strict=True))
     handles = [
-        Line2D([], [], **{"color": look.colour, "label": look.label, "linestyle": look.dash} | line)
-        for key, look in looks.items()
+        Line2D([], [], **{"color": style.colour, "label": style.label, "linestyle": style.dash} | line)
+        for key, style in styles.items()
         if key in there
     ]
     handles += extra
@@ -150,5 +189,5 @@ def legend(figure: Figure, looks: Looks, rows: pd.DataFrame, extra: Sequence[Lin
 
 def plain(text: str, width: int) -> str:
     """Never a formula, never wider than a panel: at most two lines of `width` characters."""
-    lines = textwrap.wrap(re.sub(r"[\x00-\x1f\x7f]+", " ", text), width, max_lines=2, placeholder="…")
+    lines = textwrap.wrap(one_line(text), width, max_lines=2, placeholder="…")
     return "\n".join(lines).replace("$", r"\$")

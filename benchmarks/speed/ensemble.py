@@ -33,6 +33,7 @@ from benchmarks.speed.peers import Peers, load
 from core.data import Dataset
 from core.random import Streams
 from models.actors import TanhGaussianActor
+from models.cache import FitContext
 from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
 
 __all__ = ["figures", "measure"]
@@ -60,7 +61,7 @@ def measure(asked: Asked) -> dict[str, Any]:
     rng = Streams((0,))
     model = _CONFIG.init(OBS, ACTION, rng.fork("init"))
     config = DynamicsConfig(max_updates=updates, check_every=updates)
-    own = {"ours": Turn(partial(config.fit, model, data, rng.fork("fit")), updates)}
+    own = {"ours": Turn(partial(config.fit, model, data, FitContext(rng.fork("fit"))), updates)}
     theirs = _their_ensemble(kit) if kit else None
     if theirs:
         layers = [*theirs.model.backbones, theirs.model.output_layer]

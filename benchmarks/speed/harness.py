@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from algorithms.base import real_rows
 from benchmarks.execution.provenance import provenance
 from benchmarks.execution.updates import Stepper, cuda_graph
 from core.buffer import Buffer, Mixer
@@ -189,7 +188,7 @@ def training(
     rng = Streams(range(seeds), device=device)
     state = algorithm.init(data, rng.fork("init"))
     buffer = Buffer(seeds, buffer_rows, data.train.obs.shape[-1], data.train.action.shape[-1], device)
-    mixer = Mixer(real_rows(algorithm, data), buffer, 0.5, algorithm.batch_size)
+    mixer = Mixer(algorithm.rows(data), buffer, 0.5, algorithm.batch_size)
     capture = cuda_graph if device.type == "cuda" else None
     update = Stepper(algorithm, state, mixer, rng.fork("batches"), rng.fork("update"), capture)
 

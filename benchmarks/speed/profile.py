@@ -102,7 +102,7 @@ def cell(suite: str, overrides: list[str]) -> dict[str, Any]:
         store = ResultStore(Path(folder))
         load_task(spec.task, spec.settings.data_options(None)).dataset()  # made at its first use: of no cell
         started = time.perf_counter()
-        if matrix.run_missing([spec], store, CPU, None, matrix.local(1)):
+        if matrix.run_missing([spec], store, CPU, None, matrix.local):
             raise RuntimeError(f"the cell failed:\n{store.cells()[0].error}")
         spent = time.perf_counter() - started
         records = collect(store).records

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.report.results import Results, collect
+from benchmarks.report.results import Results, collect, error_at_end
 from benchmarks.speed.harness import Asked, Figure
 from benchmarks.store import ResultStore
 from models.diffusion.edm import Sampler
@@ -38,14 +38,11 @@ def measure(asked: Asked) -> dict[str, Any]:
 
 def compare(results: Results) -> list[dict[str, Any]]:
     """A row per task, actions and setting: FLOP per transition, error, and its ratio to the released one's."""
-    records = results.records
-    flops = records[records["metric"] == "cost/flops_per_transition"].groupby("variant")["value"].first()
+    flops = results.last("cost/flops_per_transition").groupby("variant")["value"].first()
     rows = []
     for kind in KINDS:
-        curves = records[records["metric"] == f"compounding/{kind}/median"]
-        ends = curves[curves["horizon"] == curves["horizon"].max()]
-        for task, part in ends.groupby("task"):
-            errors = {str(name): rows.set_index("seed")["value"] for name, rows in part.groupby("variant")}
+        for task, part in error_at_end(results, kind).groupby("task"):
+            errors = {str(name): seeds.set_index("seed")["value"] for name, seeds in part.groupby("variant")}
             for name, error in errors.items():
                 released = f"{_ONE}, released" if name.startswith(_ONE) else RELEASED
                 ratio = error / errors[released]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import start_states
 from core import registry
 from core.buffer import Buffer, Mixer
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from metrics.statistics import iqm, stratified_bootstrap
 from models.cache import ModelCache
 from tasks.base import DataOptions, load_task
@@ -68,7 +68,7 @@ def timed(benchmark: Any) -> Iterator[Time]:
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generate(name: str, timed: Time, tmp_path: Path) -> None:
-    task = load_task("toy/linear", DataOptions(size=4000))
+    task = load_task("toy/linear", DataOptions(dataset_rows=4000))
     rng = Streams(SEEDS)
     data, _ = task.dataset()
     policy = build_method("algorithms", "td3bc", {"preset": "smoke"}).init(data, rng.fork("policy")).policy
@@ -81,7 +81,7 @@ def test_generate(name: str, timed: Time, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", registry.available("algorithms"))
 def test_update(name: str, timed: Time) -> None:
     rng = Streams(SEEDS)
-    data, _ = load_task("toy/linear", DataOptions(size=4000)).dataset()
+    data, _ = load_task("toy/linear", DataOptions(dataset_rows=4000)).dataset()
     preset = {"preset": "smoke"} if "smoke" in registry.load("algorithms", name).presets else {}
     config = build_method("algorithms", name, preset)
     state = config.init(data, rng.fork("init"))

@@ -41,6 +41,7 @@ from core import registry
 from core.data import Dataset
 from core.random import Streams
 from core.registry import build_method
+from models.cache import FitContext
 from models.compiled import compiling
 from models.diffusion.trajectory import TrajectoryDiffusionConfig
 from models.diffusion.transition import TransitionDiffusionConfig
@@ -170,7 +171,7 @@ def _methods(data: Dataset, quick: bool) -> Iterator[tuple[str, Callable[[int], 
 
         def fit(count: int, config: Any = config, field: str = field) -> None:
             rng = Streams((0,))
-            replace(config, **{field: count}).fit(config.init(OBS, ACTION, rng), data, rng)
+            replace(config, **{field: count}).fit(config.init(OBS, ACTION, rng), data, FitContext(rng))
 
         yield type(config).__name__, fit
 

@@ -25,6 +25,7 @@ from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
 from models.averaging import train_averaged
+from models.cache import FitContext, ModelConfig
 from models.compiled import call
 from models.diffusion.denoisers import UNetConfig, condition_channels
 from models.diffusion.edm import Sampler, denoising_loss, masked_mean_or_zero, precondition, training_sigma
@@ -46,7 +47,7 @@ _SCALE_WINDOWS = 2_000  # from which the deviation at each step is measured
 
 
 @configuration
-class TrajectoryDiffusionConfig:
+class TrajectoryDiffusionConfig(ModelConfig):
     """What is modelled, by which network, for how long. Defaults are for two CPU cores; `paper` is DyDiff's code."""
 
     rows: PositiveInt = 32  # H
@@ -100,8 +101,8 @@ class TrajectoryDiffusionConfig:
             raise ValueError("base must be 'zero' where no start is given, got 'start'")
 
     @property
-    def needs(self) -> tuple[DynamicsConfig, ...]:
-        """Models that must be fitted before."""
+    def needs(self) -> tuple[ModelConfig, ...]:
+        """The ensemble that is corrected."""
         return () if self.corrects is None else (self.corrects,)
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "TrajectoryDiffusion":
@@ -109,11 +110,11 @@ class TrajectoryDiffusionConfig:
         return TrajectoryDiffusion(self, obs_dim, action_dim, rng)
 
     def fit(
-        self, model: "TrajectoryDiffusion", data: Dataset, rng: Streams, ensemble: EnsembleDynamics | None = None
+        self, model: "TrajectoryDiffusion", data: Dataset, context: FitContext, ensemble: EnsembleDynamics | None = None
     ) -> None:
         """Learn from windows of the training episodes; the average of the weights is kept."""
         windows = Windows(data, self.rows, inside=self.windows == "inside")
-        model.fit_units(data, windows, rng.fork("units"), ensemble)
+        model.fit_units(data, windows, context.rng.fork("units"), ensemble)
 
         def loss(draw: Streams, cut: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
             window = _shortened(windows.draw(self.batch_size, draw), self.cut, cut)
@@ -129,13 +130,14 @@ class TrajectoryDiffusionConfig:
         train_averaged(
             model,
             loss,
-            draws=[rng.fork(label) for label in ("windows", "cut", "levels", "noise")],
+            draws=[context.rng.fork(label) for label in ("windows", "cut", "levels", "noise")],
             updates=self.updates,
             learning_rate=self.learning_rate,
             hold=self.hold,
             max_norm=self.max_norm,
             average=self.average,
             average_every=self.average_every,
+            checkpoint=context.checkpoint,
             label="trajectory diffusion" if self.objective == "diffusion" else "trajectory regression",
         )
 

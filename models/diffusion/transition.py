@@ -15,6 +15,7 @@ from core.config import LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.averaging import train_averaged
+from models.cache import FitContext, ModelConfig
 from models.diffusion.denoisers import ResidualMLPConfig
 from models.diffusion.edm import Sampler, denoising_loss, precondition, training_sigma
 from models.nn import Standardize
@@ -23,7 +24,7 @@ __all__ = ["TransitionDiffusion", "TransitionDiffusionConfig"]
 
 
 @configuration
-class TransitionDiffusionConfig:
+class TransitionDiffusionConfig(ModelConfig):
     """Network and budget. The optimiser's settings are SynthER's; its size and budget are in its preset `faithful`."""
 
     denoiser: ResidualMLPConfig = ResidualMLPConfig()
@@ -44,7 +45,7 @@ class TransitionDiffusionConfig:
         """An untrained model."""
         return TransitionDiffusion(self, obs_dim, action_dim, rng)
 
-    def fit(self, model: "TransitionDiffusion", data: Dataset, rng: Streams) -> None:
+    def fit(self, model: "TransitionDiffusion", data: Dataset, context: FitContext) -> None:
         """Denoise the training rows; the average of the weights is kept."""
         rows = model.rows(data.train)
         mean = rows.double().mean(0)
@@ -62,13 +63,14 @@ class TransitionDiffusionConfig:
         train_averaged(
             model,
             loss,
-            draws=[rng.fork(label) for label in ("batches", "levels", "noise")],
+            draws=[context.rng.fork(label) for label in ("batches", "levels", "noise")],
             updates=self.updates,
             learning_rate=self.learning_rate,
             betas=(0.9, self.beta2),
             max_norm=self.max_norm,
             average=self.average,
             average_every=self.average_every,
+            checkpoint=context.checkpoint,
             label="transition diffusion",
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 from tabulate import tabulate
 
-from tasks import catalogue
+from tasks.audit import examine
 from tasks.base import DataOptions, load_task
 from tasks.sources import local
 
@@ -19,7 +19,7 @@ __all__ = ["main", "tables"]
 def tables(reports: Mapping[str, Mapping[str, Any]]) -> str:
     """Two Markdown tables: what every set holds, and how its episodes are spread.
 
-    `reports` are `catalogue.examine`'s, by dataset. Returns are raw, of episodes that ended. In maze2d an "episode" is
+    `reports` are `audit.examine`'s, by dataset. Returns are raw, of episodes that ended. In maze2d an "episode" is
     the way to one of the navigator's goals, so its return has no score.
     """
     contents = []
@@ -59,13 +59,13 @@ def tables(reports: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(drawn)
 
 
-def main(size: int = 100_000) -> None:
-    """Make every set of local/ with `size` rows unless it is here, verify it, and print the tables."""
-    options = DataOptions(size=size)
+def main(dataset_rows: int = 100_000) -> None:
+    """Make every set of local/ with `dataset_rows` rows unless it is here, verify it, and print the tables."""
+    options = DataOptions(dataset_rows=dataset_rows)
     reports = {}
     for name in local.names():
         local.make(name, options)
-        reports[name] = catalogue.examine(f"local/{name}", options)
+        reports[name] = examine(f"local/{name}", options)
     print(tables(reports))
 
 

@@ -1,4 +1,4 @@
-"""How a locomotion set comes about: shipped policies act with noise, many episodes abreast, each to its own end.
+"""How a locomotion set is made: shipped policies act with noise, in episodes run in parallel until termination.
 
 Source: D4RL's recipes for hopper, halfcheetah and walker2d (Fu et al. 2020, arXiv:2004.07219), with linear policies of
 our own in place of SAC's; medium-replay imitates its replay buffer with checkpoints, as there is none.
@@ -17,9 +17,10 @@ from torch import Tensor
 from core.policy import UniformPolicy
 from core.progress import progress
 from core.random import Streams
-from tasks.base import Behaviour, Simulator
-from tasks.layout import Rows
+from tasks.base import Behaviour
 from tasks.recipes.policies import LinearPolicy, Policies, load_policies
+from tasks.rows import Rows
+from tasks.simulators.base import Simulator
 from tasks.simulators.locomotion import simulator
 
 __all__ = ["ENV_IDS", "HORIZON", "LEVELS", "SIGMA", "Level", "behaviour", "collect", "expert", "medium", "replay_rows"]
@@ -29,7 +30,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 ENV_IDS = {"hopper": "Hopper-v4", "halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}
 HORIZON = 1000
 SIGMA = 0.03  # action noise of every policy but the uniform one; at 0.1 the walkers fall and the cheetahs stumble
-_ABREAST = 100  # episodes started together; another number makes another set
+_PARALLEL = 100  # episodes started together; another number makes another set
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ def expert(policies: Policies) -> int:
 
 def medium(policies: Policies) -> int:
     """The first checkpoint whose mean return on the card is at least a third of the best one's."""
-    pay = _card_returns(policies)
-    return int(np.argmax(pay >= pay.max() / 3))
+    returns = _card_returns(policies)
+    return int(np.argmax(returns >= returns.max() / 3))
 
 
 def behaviour(env: str, level: Level) -> Behaviour | None:
@@ -137,11 +138,11 @@ def _episodes(
 def _wave(
     world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
 ) -> Rows:
-    """Up to `size` rows of `_ABREAST` episodes, one after the other; steps that cannot be among them are not made."""
-    state = world.reset(_ABREAST, rng.fork("start"))[0]
+    """Up to `size` rows of `_PARALLEL` episodes, one after the other; steps that cannot be among them are skipped."""
+    state = world.reset(_PARALLEL, rng.fork("start"))[0]
     noise = rng.fork("policy")
-    alive = torch.ones(_ABREAST, dtype=torch.bool)
-    length = torch.zeros(_ABREAST, dtype=torch.long)
+    alive = torch.ones(_PARALLEL, dtype=torch.bool)
+    length = torch.zeros(_PARALLEL, dtype=torch.long)
     table = []
     for step in range(HORIZON):
         # Episodes only grow: what comes after those that already fill `size` is not needed.
@@ -150,7 +151,7 @@ def _wave(
             break
         action, density = _act(world, policy, state, noise)  # for all of them: a draw must not depend on the others
         after = state.clone()
-        reward = torch.zeros(_ABREAST, dtype=torch.float64)
+        reward = torch.zeros(_PARALLEL, dtype=torch.float64)
         ended = torch.zeros_like(alive)
         after[needed], reward[needed], ended[needed] = world.step(state[needed], action[needed], None)
         cut = ~ended & (step == HORIZON - 1)

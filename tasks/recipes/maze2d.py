@@ -1,10 +1,10 @@
-"""How a maze2d set comes about: plan a route over the grid, steer along it, disturb the actions, and never reset.
+"""How a maze2d set is made: plan a route over the grid, follow it with noisy actions, and never reset.
 
 Source: D4RL's recipe for maze2d (Fu et al. 2020, arXiv:2004.07219). Where we differ on purpose:
 - Rewards are the environment's, paid on the next state; D4RL's own files were relabelled with the current state.
 - The controller acts on the present state; D4RL's released generator repeats a stale one when a goal is reached.
-- A goal is a cell other than the ball's own. D4RL's may be the same cell, and is jittered by 0.1, which
-  its controller, steering for the cell, does not notice.
+- A goal is a cell other than the ball's own. D4RL's may be the same cell, and is jittered by 0.1, which its controller
+  ignores: it steers for the cell.
 """
 
 from collections import deque
@@ -18,8 +18,8 @@ from jaxtyping import Float64
 from core.policy import UniformPolicy
 from core.progress import progress
 from core.random import Streams
-from tasks.base import rollout
-from tasks.layout import Rows
+from tasks.rows import Rows
+from tasks.simulators.base import simulate
 from tasks.simulators.maze import GOALS, HORIZONS, MAPS, Maze, advance_one, cell_of, free_cells, load_maze
 
 __all__ = ["collect", "controller_returns", "random_returns", "route", "steer"]
@@ -70,13 +70,13 @@ class _Trip:
 
     @classmethod
     def plan(cls, name: str, position: Vector, goal: Cell, rng: Streams) -> "_Trip":
-        """Through the middle of the cells of `route`, each missed by a little, and then to the goal itself."""
+        """Through the middle of the cells of `route`, with jitter, and then to the goal itself."""
         cells = np.array(route(name, cell_of(*position), goal) or [goal], dtype=float)
         cells[:-1] -= _CORNER_JITTER * rng.uniform(len(cells), 2)[0, :-1].double().cpu().numpy()
         return cls(deque(cells))
 
     def action(self, state: Float64[np.ndarray, "4"]) -> Vector:
-        """Towards the next waypoint, after crossing off those that are reached."""
+        """Towards the next waypoint, after removing those that are reached."""
         while len(self.ahead) > 1 and _near(self.ahead[0], state):
             self.ahead.popleft()
         return steer(self.ahead[0], state)
@@ -139,7 +139,7 @@ def _next_trip(name: str, state: Float64[np.ndarray, "4"], rng: Streams) -> _Tri
 
 
 def controller_returns(maze: Maze, episodes: int, rng: Streams) -> Float64[np.ndarray, " episodes"]:
-    """What the controller earns without noise when it steers to the task's own goal."""
+    """Returns of the controller without noise, steering to the task's own goal."""
     scratch = mujoco.MjData(load_maze(maze.name))
     goal = cell_of(*GOALS[maze.name])
     path = np.empty((HORIZONS[maze.name] + 1, episodes, 4))
@@ -152,8 +152,8 @@ def controller_returns(maze: Maze, episodes: int, rng: Streams) -> Float64[np.nd
 
 
 def random_returns(maze: Maze, episodes: int, rng: Streams) -> Float64[np.ndarray, " episodes"]:
-    """What uniformly random actions earn."""
+    """Returns of uniformly random actions."""
     start = maze.reset(episodes, rng.fork("start"))
     policy = UniformPolicy(maze.action_dim)
-    trajectories = rollout(maze, policy, start, HORIZONS[maze.name], rng, greedy=False)
+    trajectories = simulate(maze, policy, start, HORIZONS[maze.name], rng, greedy=False)
     return trajectories.reward[0].double().sum(-1).cpu().numpy()

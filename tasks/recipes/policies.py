@@ -1,7 +1,7 @@
 """Behaviour policies of the local locomotion sets: linear, with Gaussian action noise of a known density.
 
-Beside `tasks/policies/<environment>.safetensors` lies a card that says how the policies were trained and what they
-earn; `tasks.recipes.train_policies` makes both files again.
+Beside `tasks/policies/<environment>.safetensors` lies a card with the training and the returns of the policies;
+`tasks.recipes.train_policies` makes both files again.
 """
 
 import json
@@ -29,10 +29,9 @@ FOLDER = Path(__file__).parents[1] / "policies"
 class LinearPolicy:
     """a = clip(W (s - mean) / std + sigma N(0, I), -1, 1), for P policies at once: policy p acts in row p of a batch.
 
-    The clipped action has no density where a bound was hit. The density that we record and report is that of the
-    Gaussian before clipping: `sample` gives it at the number that was drawn, as D4RL stores the log-probability of the
-    action that was sampled; `log_prob` gives it at the number it is handed. The two differ on rows with a clipped
-    action only, and those are the rows with an |action| of exactly 1.
+    The clipped action has no density where a bound was hit. The density that we record is that of the Gaussian before
+    clipping, at the number that was drawn, as D4RL stores the log-probability of the action that was sampled. It
+    differs from the density at the stored action on rows with a clipped action only: those with |action| exactly 1.
     """
 
     weight: Float[Tensor, "P A O"]
@@ -50,10 +49,6 @@ class LinearPolicy:
         drawn = centre + self.sigma * rng.normal(*centre.shape[1:])
         return drawn.clamp(-1, 1), self._log_density(drawn - centre)
 
-    def log_prob(self, obs: Float[Tensor, "P B O"], action: Float[Tensor, "P B A"]) -> Float[Tensor, "P B"]:
-        """Log-density of N(centre, sigma^2 I) at `action`; clipping plays no part in it."""
-        return self._log_density(action - self.centre(obs))
-
     def smoothed_log_prob(
         self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], std: float
     ) -> Float[Tensor, "S B"]:
@@ -66,7 +61,7 @@ class LinearPolicy:
         return wide._log_density(action - self.centre(obs).clamp(-1, 1))
 
     def centre(self, obs: Float[Tensor, "P B O"]) -> Float[Tensor, "P B A"]:
-        """The action before noise and clipping; far outside [-1, 1] where a policy is as good as bang-bang."""
+        """The action before noise and clipping; far outside [-1, 1] where a policy is nearly bang-bang."""
         return ((obs - self.mean.unsqueeze(1)) / self.std.unsqueeze(1)) @ self.weight.mT
 
     def noisy(self, sigma: float) -> "LinearPolicy":

@@ -16,12 +16,12 @@ __all__ = ["advance", "load_model"]
 
 _START = 1.0  # every row's clock at the start: MuJoCo's own reset puts it to 0
 _BUFFER = 2**23  # numbers in one call's record of all substeps: 64 MiB
-_lock = Lock()  # one batch at a time: it has all the cores anyway
+_lock = Lock()  # one batch at a time: it uses all cores
 
 
 @cache
 def load_model(xml: Path) -> Any:
-    """The compiled model of an MJCF file; shared, so nobody may change it."""
+    """The compiled model of an MJCF file; shared, so it must not be changed."""
     return mujoco.MjModel.from_xml_path(str(xml))
 
 
@@ -30,11 +30,11 @@ def advance(
 ) -> Float64[Tensor, "*N L X"]:
     """The states (qpos, qvel) after each of L controls, every one held for `frame_skip` MuJoCo steps.
 
-    Each row starts with a zero warm start of the constraint solver and carries it along the string, so a row is a
+    Each row starts with a zero warm start of the constraint solver and carries it along its controls, so a row is a
     function of its own state and controls, bit for bit, whatever the other rows, the threads and earlier calls. Where
-    MuJoCo gives up (position, velocity or acceleration not finite or above 1e10, control not finite) it would put the
-    default pose in place and `mujoco.rollout` would repeat that to the end of the row: here such a row is NaN from
-    that step on, and the warning that MuJoCo would print and write into a log file is dropped.
+    MuJoCo cannot step (position, velocity or acceleration not finite or above 1e10, control not finite) it would set
+    the default pose and `mujoco.rollout` would repeat that to the end of the row: here such a row is NaN from that step
+    on, and the warning that MuJoCo would print and write into a log file is dropped.
     """
     size = model.nq + model.nv
     length = control.shape[-2]
@@ -70,5 +70,5 @@ def _advance(
 
 @cache
 def _data(model: Any, thread: int) -> Any:
-    """MuJoCo's working memory for one thread: slow to make, and nothing in it outlives a row."""
+    """MuJoCo's working memory for one thread: slow to make; every row overwrites all of it."""
     return mujoco.MjData(model)

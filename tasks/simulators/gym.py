@@ -18,10 +18,10 @@ __all__ = ["GymSimulator"]
 
 
 class GymSimulator:
-    """Live copies of an environment behind the `Simulator` protocol; a state is only (episode, step) of one of them.
+    """Running copies of an environment as a `Simulator`; a state is the (episode, step) of one of them.
 
-    So a state can be stepped once and in order, and `reset` ends all earlier episodes: its copies are used again and
-    the observations it kept are forgotten. Time limits are the task's business and switched off. Not for threads.
+    So a state can be stepped once and in order, and `reset` ends all earlier episodes: their copies are used again and
+    their observations dropped. Time limits are the task's and switched off. Not for threads.
 
     Raises:
         SpecError: the actions are no bounded Box.
@@ -55,7 +55,7 @@ class GymSimulator:
         return torch.tensor([[name, 0.0] for name in episodes], dtype=torch.float64).view(*seeds.shape, 2)
 
     def observe(self, state: Float64[Tensor, "*N X"]) -> Float64[Tensor, "*N O"]:
-        """What the copy showed at that step.
+        """The copy's observation at that step.
 
         Raises:
             DataError: that episode is over, or the state came from `restore`.
@@ -74,7 +74,7 @@ class GymSimulator:
         """One step of every row's copy; noise comes from the copy's own seed, not from `rng`.
 
         Raises:
-            DataError: a copy is not, or no longer, in the state that was asked for.
+            DataError: a copy is not, or no longer, in that state.
         """
         results = [self._step(*pair, row) for pair, row in zip(self._pairs(state), self._native(action), strict=True)]
         reward = torch.tensor([reward for reward, _ in results], dtype=torch.float64)
@@ -86,7 +86,7 @@ class GymSimulator:
         self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
     ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
         """Impossible. Raises: DataError."""
-        raise DataError(f"only {self.spec.id} itself knows what a step pays, and only when it is made")
+        raise DataError(f"the reward of a step of {self.spec.id} is known only when the step is made")
 
     def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
         """Impossible. Raises: DataError."""
@@ -95,7 +95,7 @@ class GymSimulator:
     def terminated(
         self, obs: Float[Tensor, "*N O"], action: Float[Tensor, "*N A"], next_obs: Float[Tensor, "*N O"]
     ) -> Bool[Tensor, "*N"]:
-        """Never, if the dataset has no terminal row; otherwise nobody knows.
+        """Never, if the dataset has no terminal row; otherwise the rule is not known.
 
         Raises:
             SpecError: the dataset has terminal rows.

@@ -1,7 +1,7 @@
-"""Hopper, HalfCheetah and Walker2d as gymnasium makes them, -v4 and -v5: batched, and from any state.
+"""Hopper, HalfCheetah and Walker2d as in gymnasium, -v4 and -v5: batched, and from any state.
 
--v4 is what D4RL's data compare with. -v5 pays no alive bonus on the step that falls, and its Walker2d has more friction
-under the right foot.
+-v4 is what D4RL's data compare with. -v5 has no alive bonus on the step that terminates, and its Walker2d has more
+friction under the right foot.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ __all__ = ["ENVIRONMENTS", "Locomotion", "simulator"]
 
 @dataclass(frozen=True)
 class Locomotion:
-    """One environment; a state is (qpos, qvel), the first number of which is the way travelled, hidden from the agent.
+    """One environment; a state is (qpos, qvel); its first number, the distance travelled, is not observed.
 
     Actions are clipped to [-1, 1] before anything else, as D4RL does; gymnasium lets MuJoCo clip the torque but charges
     for the action as it came. `step` starts the constraint solver afresh, so that it is a function of state and action:
@@ -80,8 +80,8 @@ class Locomotion:
     ) -> tuple[Float64[Tensor, "*N X"], Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
         """One environment step; there is no noise to draw from `rng`.
 
-        Where MuJoCo gives up on a row (`tasks.simulators.batched_mujoco.advance`), the next state and the
-        reward are NaN and the row is terminated; gymnasium would go on from the default pose.
+        Where MuJoCo cannot step a row (`tasks.simulators.batched_mujoco.advance`), the next state and the reward are
+        NaN and the row is terminated; gymnasium would continue from the default pose.
         """
         control = action.double().cpu().clamp(-1, 1).unsqueeze(-2)
         after = advance(self._model, state, control, self.frame_skip).squeeze(-2)
@@ -90,7 +90,7 @@ class Locomotion:
     def outcome(
         self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
     ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """Speed and a bonus for standing, less the cost of control."""
+        """Forward speed and the alive bonus, less the cost of control."""
         ended = self._fallen(after[..., 1:])
         forward = (after[..., 0] - state[..., 0]) / (self._model.opt.timestep * self.frame_skip)
         bonus = self.alive_bonus * (1.0 if self.bonus_when_falling else (~ended).double())
@@ -98,7 +98,7 @@ class Locomotion:
         return forward + bonus - self.control_cost * effort, ended
 
     def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
-        """The whole string in one call, warm start carried along; NaN from where MuJoCo gives up."""
+        """All actions in one call, warm start carried along; NaN from where MuJoCo cannot step."""
         states = advance(self._model, state, action.double().cpu().clamp(-1, 1), self.frame_skip)
         return torch.cat([state.unsqueeze(-2), states], -2)
 
@@ -107,7 +107,7 @@ class Locomotion:
     ) -> Bool[Tensor, "*N"]:
         """The rule of `step` on an observation; a number that is not finite ends the episode in every environment.
 
-        Clipped velocities cannot reach Hopper's limit of 100, so an observation hides that clause from everybody.
+        Clipped velocities cannot reach Hopper's limit of 100, so that clause cannot be seen in an observation.
         """
         return self._fallen(next_obs)
 

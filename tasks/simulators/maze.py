@@ -1,4 +1,4 @@
-"""D4RL's maze2d as a small MuJoCo model of our own: a force-driven ball between boxes, and one goal that never moves.
+"""D4RL's maze2d as a small MuJoCo model of our own: a force-driven ball between boxes, and one fixed goal.
 
 Coordinates are D4RL's: x counts rows of the map, y counts columns. The centre of a free cell (i, j) is (i - 0.2,
 j - 0.2), because D4RL's walls stand 0.2 beside the integers, while its goals and starts lie on them. Episodes never end
@@ -67,7 +67,7 @@ class Maze:
 
     @property
     def physics(self) -> str:
-        """The name says everything: the model has no options."""
+        """The name is enough: the model has no options."""
         return f"maze2d-{self.name}, mujoco {mujoco.__version__}"
 
     def reset(self, rows: int, rng: Streams) -> Float64[Tensor, "S B X"]:
@@ -88,7 +88,7 @@ class Maze:
     def step(
         self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], rng: Streams | None
     ) -> tuple[Float64[Tensor, "*N X"], Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """One step of 0.01 s, paid for where it leads; there is no process noise."""
+        """One step of 0.01 s; the reward is that of the next state, and there is no process noise."""
         slowed = torch.cat([state[..., :2], state[..., 2:].clamp(-MAX_SPEED, MAX_SPEED)], -1)
         control = action.double().cpu().clamp(-1, 1).unsqueeze(-2)
         after = advance(load_maze(self.name), slowed, control, frame_skip=1).squeeze(-2)
@@ -97,7 +97,7 @@ class Maze:
     def outcome(
         self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
     ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """The reward of where it led; there is no end."""
+        """The reward of the next state; never terminated."""
         return self.reward(after), torch.zeros(after.shape[:-1], dtype=torch.bool)
 
     def replay(self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N L A"]) -> Float64[Tensor, "*N L+1 X"]:
@@ -114,7 +114,7 @@ class Maze:
         return torch.zeros(obs.shape[:-1], dtype=torch.bool, device=obs.device)
 
     def reward(self, next_obs: Float[Tensor, "*N O"]) -> Float[Tensor, "*N"]:
-        """What arriving at `next_obs` pays."""
+        """The reward of a step to `next_obs`."""
         goal = torch.tensor(GOALS[self.name], dtype=next_obs.dtype, device=next_obs.device)
         distance: Tensor = torch.linalg.vector_norm(next_obs[..., :2] - goal, dim=-1)
         return (-distance).exp() if self.dense else (distance <= GOAL_RADIUS).to(distance.dtype)
@@ -132,7 +132,7 @@ def cell_of(x: float, y: float) -> tuple[int, int]:
 
 @cache
 def load_maze(name: str) -> Any:
-    """The compiled model of a map; shared, so nobody may change it."""
+    """The compiled model of a map; shared, so it must not be changed."""
     return mujoco.MjModel.from_xml_string(model_xml(name))
 
 
@@ -168,7 +168,7 @@ def model_xml(name: str) -> str:
 def advance_one(
     scratch: Any, state: Float64[np.ndarray, "4"], action: Float[np.ndarray, "2"]
 ) -> Float64[np.ndarray, "4"]:
-    """`Maze.step` for a single finite state, bit for bit, without the price of a batch.
+    """`Maze.step` for a single finite state, bit for bit, without the overhead of a batch.
 
     `scratch` is an `MjData` of `load_maze`; what it holds does not matter.
     """

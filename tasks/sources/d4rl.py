@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 from core.errors import unknown
 from core.files import cache_dir, sha256
 from tasks import download
-from tasks.base import DataOptions, Simulator, Task
-from tasks.layout import Rows, read, require_dims
+from tasks.base import DataOptions, Source, Task
+from tasks.hdf5 import read
+from tasks.rows import Rows, require_dims
+from tasks.simulators.base import Simulator
 
-__all__ = ["BASE_URL", "Reference", "fetch", "find", "load", "names", "reference"]
+__all__ = ["BASE_URL", "SOURCE", "Reference", "fetch", "find", "load", "names", "reference"]
 
 BASE_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 _ENVIRONMENTS = {"hopper": "Hopper-v4", "halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}
@@ -43,7 +45,7 @@ def reference(dataset: str) -> Reference:
 
 
 def load(dataset: str, options: DataOptions) -> Task:
-    """The task `d4rl/<dataset>`; the file is looked for, or downloaded, when its rows are asked for.
+    """The task `d4rl/<dataset>`; the file is searched for, or downloaded, when its rows are first needed.
 
     Raises:
         SpecError: no such dataset.
@@ -60,7 +62,7 @@ def load(dataset: str, options: DataOptions) -> Task:
 
 
 def find(dataset: str, options: DataOptions) -> Path | None:
-    """Where the file lies on this machine, if it does: the user's folders first, then our cache.
+    """The file on this machine, if it is there: the user's folders first, then our cache.
 
     Raises:
         SpecError: no such dataset.
@@ -75,7 +77,7 @@ def fetch(dataset: str, options: DataOptions) -> Path:
 
     Raises:
         SpecError: no such dataset.
-        DataError: it cannot be had; the message says where to put a copy.
+        DataError: it cannot be obtained; the message says where to put a copy.
     """
     path = find(dataset, options)
     cache = cache_dir("datasets")
@@ -102,9 +104,9 @@ def _simulator(dataset: str) -> Simulator:
         from tasks.simulators.maze import Maze
 
         return Maze(size, dense="-dense-" in dataset)
-    from tasks.simulators import locomotion as mujoco
+    from tasks.simulators.locomotion import simulator
 
-    return mujoco.simulator(_ENVIRONMENTS[family])
+    return simulator(_ENVIRONMENTS[family])
 
 
 @cache
@@ -121,3 +123,6 @@ def _references() -> dict[str, Reference]:
             )
             for row in csv.DictReader(file)
         }
+
+
+SOURCE = Source(names, load, find, origin="fetch")

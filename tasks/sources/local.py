@@ -1,7 +1,7 @@
 """local/: D4RL-style sets made on this machine by fixed recipes; made once, kept in the cache, never downloaded.
 
-Beside every file lies its card, a JSON file that says how it came about, what it should hash to, and what the policies
-in it really earn. Scores are D4RL's scale, the data are not D4RL's: do not put them into one table without a note.
+Beside every file lies its card, a JSON file with its recipe, its checksum, and the real returns of the policies behind
+it. Scores are on D4RL's scale, the data are not D4RL's: do not put them into one table without a note.
 """
 
 import json
@@ -20,16 +20,17 @@ from core.errors import DataError, unknown
 from core.files import cache_dir, sha256, write_json
 from core.progress import say
 from core.random import Streams
-from tasks import layout
-from tasks.base import Behaviour, DataOptions, Simulator, Task
-from tasks.layout import Rows
+from tasks import hdf5
+from tasks.base import Behaviour, DataOptions, Source, Task
 from tasks.recipes import locomotion
 from tasks.recipes.maze2d import collect, controller_returns, random_returns
+from tasks.rows import Rows
+from tasks.simulators.base import Simulator
 from tasks.simulators.locomotion import simulator
 from tasks.simulators.maze import HORIZONS, MAPS, Maze
 from tasks.sources.d4rl import reference
 
-__all__ = ["RECIPES", "RECIPE_SEED", "Recipe", "card", "find", "intact", "load", "location", "make", "names"]
+__all__ = ["RECIPES", "RECIPE_SEED", "SOURCE", "Recipe", "card", "find", "intact", "load", "location", "make", "names"]
 
 RECIPE_SEED = 0
 _EPISODES = {"random policy": 200, "waypoint controller": 20}  # behind the returns on a maze2d card
@@ -105,13 +106,13 @@ def names() -> list[str]:
 
 
 def load(dataset: str, options: DataOptions) -> Task:
-    """The task `local/<dataset>`; its rows are made when they are first asked for."""
+    """The task `local/<dataset>`; its rows are made when they are first needed."""
     recipe = _recipe(dataset)
     scale = reference(recipe.scored_as)
 
     def rows() -> tuple[Rows, str]:
         path = make(dataset, options)
-        return layout.read(path), str(card(path)["sha256"])
+        return hdf5.read(path), str(card(path)["sha256"])
 
     score_range = scale.ref_min, scale.ref_max
     behaviour = recipe.behaviour()
@@ -119,8 +120,8 @@ def load(dataset: str, options: DataOptions) -> Task:
 
 
 def location(dataset: str, options: DataOptions) -> Path:
-    """Where the file is, or would be; its name holds everything that its content depends on."""
-    version = f"v{_recipe(dataset).version}-{options.size}-seed{RECIPE_SEED}-mujoco{mujoco.__version__}"
+    """Where the file is, or would be; its name contains everything that its content depends on."""
+    version = f"v{_recipe(dataset).version}-{options.dataset_rows}-seed{RECIPE_SEED}-mujoco{mujoco.__version__}"
     return cache_dir("datasets") / f"{dataset}-{version}.hdf5"
 
 
@@ -131,9 +132,9 @@ def find(dataset: str, options: DataOptions) -> Path | None:
 
 
 def make(dataset: str, options: DataOptions) -> Path:
-    """The file, made unless it is there; of two processes that want it, one makes it and the other waits.
+    """The file, made unless it is there; of two processes that need it, one makes it and the other waits.
 
-    A file that does not match its card is put aside as `.bad`, and made again.
+    A file that does not match its card is renamed to `.bad`, and made again.
     """
     path = location(dataset, options)
     with FileLock(path.with_name(f"{path.name}.lock")):
@@ -142,12 +143,12 @@ def make(dataset: str, options: DataOptions) -> Path:
             path.replace(bad)
             say(f"{path} is not what its card says; put aside as {bad.name} and made again")
         if not path.exists():
-            _make(dataset, options.size, path)
+            _make(dataset, options.dataset_rows, path)
     return path
 
 
 def card(path: Path) -> dict[str, Any]:
-    """What is known of a file of this source.
+    """The content of a file's card.
 
     Raises:
         DataError: the card is missing or unreadable.
@@ -161,7 +162,7 @@ def card(path: Path) -> dict[str, Any]:
 
 
 def intact(path: Path) -> bool:
-    """Whether the file has a card and the bytes that the card promises."""
+    """Whether the file has a card and the checksum on it."""
     try:
         return sha256(path) == card(path).get("sha256")
     except (DataError, FileNotFoundError):
@@ -177,7 +178,7 @@ def _recipe(dataset: str) -> Recipe:
 def _make(dataset: str, size: int, path: Path) -> None:
     recipe = _recipe(dataset)
     rows, statistics = recipe.collect(size, Streams((RECIPE_SEED,), f"local/{dataset}"))
-    layout.write(path, rows)
+    hdf5.write(path, rows)
     content = {
         "name": f"local/{dataset}",
         "recipe": recipe.text,
@@ -198,3 +199,6 @@ def _make(dataset: str, size: int, path: Path) -> None:
 def _summary(returns: np.ndarray) -> dict[str, float]:
     error = returns.std(ddof=1) / len(returns) ** 0.5
     return {"mean": float(returns.mean()), "standard_error": float(error), "episodes": len(returns)}
+
+
+SOURCE = Source(names, load, find, card=card)

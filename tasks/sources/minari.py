@@ -23,12 +23,13 @@ from gymnasium.envs.registration import EnvSpec
 from jaxtyping import Float64, Num
 
 from core.errors import DataError, SpecError, unknown
-from tasks.base import DataOptions, Simulator, Task
-from tasks.layout import Rows, checked, require_dims, require_own_content
+from tasks.base import DataOptions, Source, Task
+from tasks.hdf5 import require_own_content
+from tasks.rows import Rows, checked, require_dims
+from tasks.simulators.base import Simulator
 
-__all__ = ["find", "load", "names"]
+__all__ = ["SOURCE", "find", "load", "names"]
 
-REMOTE = True  # there may be more datasets than `names` knows
 _TRUSTED = ("gymnasium", "gymnasium_robotics")
 _NAME = re.compile(r"([-\w]+/)*[-\w]+-v\d+")
 
@@ -94,7 +95,7 @@ def _folder() -> Path:
 
 @contextmanager
 def _readable(where: str) -> Iterator[None]:
-    """Whatever Minari and its storage raise for a dataset that cannot be had, as one kind of error."""
+    """Turn what Minari and its storage raise for an unreadable dataset into DataError."""
     try:
         yield
     except DataError:
@@ -104,7 +105,7 @@ def _readable(where: str) -> Iterator[None]:
 
 
 def _require_harmless(folder: Path, where: str) -> None:
-    """Look at the files before Minari does: it follows links, and makes the environment where a space is missing.
+    """Check the files before Minari reads them: it follows links, and makes the environment where a space is missing.
 
     Raises:
         DataError: the data lead out of their file, or learning a space would run code that is not known.
@@ -118,17 +119,17 @@ def _require_harmless(folder: Path, where: str) -> None:
 
 
 def _simulator(data: Any, where: str) -> Simulator:
-    from tasks.simulators import gym
-    from tasks.simulators import locomotion as mujoco
+    from tasks.simulators.gym import GymSimulator
+    from tasks.simulators.locomotion import ENVIRONMENTS, simulator
 
     spec = data.env_spec
-    if spec.id in mujoco.ENVIRONMENTS and not spec.kwargs:
-        return mujoco.simulator(spec.id)
+    if spec.id in ENVIRONMENTS and not spec.kwargs:
+        return simulator(spec.id)
     _require_known_code(spec, where)
     with _readable(where):
         terminates = any(episode.terminations.any() for episode in data.iterate_episodes())
     try:
-        return gym.GymSimulator(spec, terminates)
+        return GymSimulator(spec, terminates)
     except (gymnasium.error.Error, ImportError) as error:
         raise DataError(f"{where}: its environment {spec.id} cannot be made: {error}") from error
 
@@ -202,3 +203,6 @@ def _digest(rows: Rows) -> str:
             digest.update(f"{field.name} {value.dtype} {value.shape}".encode())
             digest.update(np.ascontiguousarray(value).data)
     return digest.hexdigest()
+
+
+SOURCE = Source(names, load, find, origin="fetch", remote=True)

@@ -1,8 +1,8 @@
-"""toy/linear: a linear-Gaussian system whose optimum, returns and dynamics are known in closed form. Seconds on a CPU.
+"""toy/linear: a linear-Gaussian system whose optimum, returns and dynamics are known in closed form.
 
 Two independent carts on lines, pushed by forces:  s' = A s + B a + w,  w ~ N(0, noise^2 I),  s = (x1, x2, v1, v2),
-paid  r = 1 - s'Qs - a'Ra  on the state before the step. Starts are N(0, start^2 I); an episode has 50 steps and never
-terminates. The behaviour policy is a third of the optimal linear gain plus Gaussian noise.
+with reward  r = 1 - s'Qs - a'Ra  of the state before the step. Starts are N(0, start^2 I); an episode has
+50 steps and never terminates. The behaviour policy is a third of the optimal linear gain plus Gaussian noise.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from core.errors import unknown
 from core.random import Streams
-from tasks.base import DataOptions, Task
-from tasks.layout import Rows
+from tasks.base import DataOptions, Source, Task
 from tasks.recipes.policies import LinearPolicy
+from tasks.rows import Rows
 
-__all__ = ["LinearSystem", "find", "load", "names"]
+__all__ = ["SOURCE", "LinearSystem", "load", "names"]
 
 HORIZON = 50
 BEHAVIOUR_GAIN = 1 / 3  # share of the optimal gain
@@ -31,7 +31,7 @@ _RECIPE_SEED = 0
 
 @dataclass(frozen=True)
 class LinearSystem:
-    """The toy's simulator; everything one could want to know of it is a closed form."""
+    """The toy's simulator; its optimal policy and expected returns are closed forms."""
 
     noise: float = 0.01
     start: float = 0.3
@@ -96,7 +96,7 @@ class LinearSystem:
     def outcome(
         self, state: Float64[Tensor, "*N X"], action: Float[Tensor, "*N A"], after: Float64[Tensor, "*N X"]
     ) -> tuple[Float64[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """Quadratic costs of state and action; there is no end."""
+        """Quadratic costs of state and action; never terminated."""
         q, r = (torch.from_numpy(matrix) for matrix in self.costs)
         action = action.double().clamp(-1, 1)
         reward = 1 - (state @ q * state).sum(-1) - (action @ r * action).sum(-1)
@@ -126,11 +126,6 @@ def names() -> list[str]:
     return list(SYSTEMS)
 
 
-def find(dataset: str, options: DataOptions) -> str:
-    """Rows of this source are never on disk."""
-    return "made in memory"
-
-
 def load(dataset: str, options: DataOptions) -> Task:
     """The task `toy/<dataset>`; its score is 0 for uniformly random actions and 100 for the optimal linear policy."""
     if dataset not in names():
@@ -143,7 +138,7 @@ def load(dataset: str, options: DataOptions) -> Task:
         system,
         HORIZON,
         (random, optimal),
-        lambda: _rows(system, dataset, options.size),
+        lambda: _rows(system, dataset, options.dataset_rows),
         options,
         LinearPolicy(
             torch.from_numpy(-BEHAVIOUR_GAIN * system.optimal_gain).float()[None],
@@ -181,3 +176,6 @@ def _rows(system: LinearSystem, dataset: str, size: int) -> tuple[Rows, str]:
         next_obs=flat(path[:, 1:]),
     )
     return rows, hashlib.sha256(b"".join(x.tobytes() for x in (rows.obs, rows.action, rows.reward))).hexdigest()
+
+
+SOURCE = Source(names, load)

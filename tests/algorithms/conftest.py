@@ -23,7 +23,7 @@ SEEDS = (0, 1)
 @pytest.fixture(scope="session")
 def toy() -> Dataset:
     """The linear system's data in float64, so that rounding hides no mistake."""
-    data = load_task("toy/linear", DataOptions(size=2000)).dataset()[0]
+    data = load_task("toy/linear", DataOptions(dataset_rows=2000)).dataset()[0]
     return replace(data, train=data.train.map(doubled), obs_mean=data.obs_mean, obs_std=data.obs_std)
 
 
@@ -142,7 +142,7 @@ def score() -> Callable[..., torch.Tensor]:
     """Normalized score per seed after some updates on toy/linear, where the behaviour policy has 86.8."""
 
     def train(name: str, updates: int, **fields: Any) -> torch.Tensor:
-        task = load_task("toy/linear", DataOptions(size=20_000))
+        task = load_task("toy/linear", DataOptions(dataset_rows=20_000))
         config = build_method("algorithms", name, {"preset": "smoke", **fields})
         rng = Streams(SEEDS, "learn")
         data, _ = task.dataset()

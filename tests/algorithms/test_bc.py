@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms.base import real_rows
 from algorithms.bc import BC
 from core.data import Batch, Dataset, Transitions
 from core.random import Streams
@@ -90,7 +89,7 @@ def test_of_equal_episodes_the_earlier_one_is_kept(toy: Dataset) -> None:
 
 
 def test_all_episodes_are_all_rows(toy: Dataset) -> None:
-    assert all(torch.equal(value, vars(toy.train)[name]) for name, value in vars(real_rows(BC(), toy)).items())
+    assert all(torch.equal(value, vars(toy.train)[name]) for name, value in vars(BC().rows(toy)).items())
 
 
 @pytest.mark.parametrize(

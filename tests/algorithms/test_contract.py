@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from algorithms.base import Algorithm, State
+from algorithms.base import Algorithm, CriticState, State
 from core import registry
 from core.buffer import Buffer, Mixer
 from core.checkpoint import Checkpoint
@@ -28,7 +28,7 @@ def variants() -> list[tuple[str, str | None]]:
     presets = {
         (name, *sorted(fields)): (name, preset)
         for name in names
-        for preset, fields in getattr(registry.load("algorithms", name), "presets", {}).items()
+        for preset, fields in registry.load("algorithms", name).presets.items()
     }
     return [*((name, None) for name in names), *presets.values()]
 
@@ -57,7 +57,7 @@ def algorithm(variant: tuple[str, str | None]) -> Algorithm:
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return load_task("toy/linear", DataOptions(size=3000)).dataset()[0]
+    return load_task("toy/linear", DataOptions(dataset_rows=3000)).dataset()[0]
 
 
 def batches(algorithm: Algorithm, data: Dataset, seeds: tuple[int, ...]) -> Any:
@@ -94,7 +94,7 @@ def tensors(tree: Any, path: str = "") -> dict[str, torch.Tensor]:
 def test_every_preset_is_valid_and_those_called_like_data_sets_are_called_like_ours() -> None:
     known = {name.partition("/")[2] for name in task_names()}
     for name in registry.available("algorithms"):
-        for preset in getattr(registry.load("algorithms", name), "presets", {}):
+        for preset in registry.load("algorithms", name).presets:
             build_method("algorithms", name, {"preset": preset})
             assert "-" not in preset or preset in known, preset
 
@@ -148,7 +148,7 @@ def test_exploration_is_a_function_of_the_rng(together: tuple[Any, list[Any]], d
 def test_a_critic_says_what_an_action_is_worth_in_every_seed(together: tuple[Any, list[Any]], data: Dataset) -> None:
     state = together[0]
     (obs, action) = (x[:64].expand(3, -1, -1) for x in (data.train.obs, data.train.action))
-    assert hasattr(state, "critic") == hasattr(state, "action_value")
+    assert isinstance(state, CriticState) == hasattr(state, "critic")
     if hasattr(state, "critic"):
         value = state.action_value(obs, action)
         assert value.shape == (3, 64)

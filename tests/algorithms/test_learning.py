@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms.base import real_rows
 from benchmarks.evaluation.policy import evaluate_policy
 from core.buffer import Buffer, Mixer
 from core.data import Dataset
@@ -23,7 +22,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, Dataset, floa
     """Runs of several half-trained policies, and their mean return."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path_factory.mktemp("set")))
-        task = load_task("local/halfcheetah-medium-replay", DataOptions(size=20_000))
+        task = load_task("local/halfcheetah-medium-replay", DataOptions(dataset_rows=20_000))
         data, card = task.dataset()
     return task, data, card["return_mean"]
 
@@ -35,7 +34,7 @@ def earned(task: Task, data: Dataset, config: Any, updates: int) -> torch.Tensor
     batches = rng.fork("batches")
     noise = rng.fork("update")
     nothing = Buffer(len(SEEDS), 1, data.train.obs.shape[-1], data.train.action.shape[-1], "cpu")
-    mixer = Mixer(real_rows(config, data), nothing, 1.0, config.batch_size)
+    mixer = Mixer(config.rows(data), nothing, 1.0, config.batch_size)
     found = []
     for step in range(1, updates + 1):
         config.update(state, mixer.batch(batches), noise)

@@ -22,7 +22,7 @@ PLAIN = TD3BC(hidden=(8, 8), target_noise=0.0)
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return load_task("toy/linear", DataOptions(size=2000)).dataset()[0]
+    return load_task("toy/linear", DataOptions(dataset_rows=2000)).dataset()[0]
 
 
 def batch(data: Dataset, number: int = 0, rows: int = 16) -> Batch:

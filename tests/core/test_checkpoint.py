@@ -12,7 +12,7 @@ import torch
 
 from core import checkpoint as module
 from core import files
-from core.checkpoint import Checkpoint, within
+from core.checkpoint import Checkpoint
 from core.errors import SpecError
 from core.interrupt import Stopped, asked, deferred, listening
 from core.random import Streams
@@ -181,14 +181,18 @@ def test_the_interval_is_a_number(text: str, monkeypatch: pytest.MonkeyPatch) ->
         Checkpoint(None)
 
 
-def test_loops_find_their_place_and_leave_nothing_behind(tmp_path: Path) -> None:
-    with within(tmp_path / "partial", "mine"):
-        Checkpoint.here("a loop").save(4, {})
-        assert (Checkpoint.here("a loop").load() or (0, None))[0] == 4
-        assert Checkpoint.here("another").load() is None
+def test_parts_are_kept_apart_and_cleared_together(tmp_path: Path) -> None:
+    whole = Checkpoint(tmp_path / "partial", "mine")
+    whole.part("one").save(4, {})
+    assert whole.part("one").load() == (4, {})
+    assert whole.part("other").load() is None
+    whole.clear()
     assert not (tmp_path / "partial").exists()
-    Checkpoint.here("nowhere").save(1, {})
-    assert Checkpoint.here("nowhere").load() is None
+
+
+def test_without_a_folder_nothing_is_kept() -> None:
+    Checkpoint().part("one").save(1, {})
+    assert Checkpoint().part("one").load() is None
 
 
 def test_only_plain_values_go_in(tmp_path: Path) -> None:

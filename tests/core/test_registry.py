@@ -7,6 +7,22 @@ import pytest
 from core import registry
 from core.errors import SpecError
 
+PLAIN = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Mine:
+    rollouts: int = 1
+"""
+PARTIAL = """
+from dataclasses import dataclass
+from generators.base import Generator
+
+@dataclass(frozen=True)
+class Mine(Generator):
+    rollout_length: int = 1
+"""
+
 
 def test_every_name_in_the_folder_loads_a_class_that_says_what_it_is() -> None:
     for folder in ("generators", "algorithms"):
@@ -26,6 +42,8 @@ def test_a_plug_in_is_named_by_module_and_class() -> None:
         ("class Mine(", "SyntaxError: "),
         ("1 / 0", "ZeroDivisionError: "),
         ("Mine = 3", "must be a class, got int"),
+        (PLAIN, "must derive from generators.base.Generator, got Mine"),
+        (PARTIAL, "must define fit, refresh_every, rollouts, missing in Mine"),
     ],
 )
 def test_a_broken_plug_in_is_named_and_harms_no_other(

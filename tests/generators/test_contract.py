@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import start_states
 from core import registry
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
 from core.registry import build_method
-from generators.base import ActionConditioned, Fitted, Generator
+from generators.base import ActionConditioned, Fitted, Generator, start_states
 from models.cache import ModelCache
 from tasks.base import DataOptions, Task, load_task
 
@@ -73,7 +72,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    plain = load_task("toy/linear", DataOptions(size=3000))
+    plain = load_task("toy/linear", DataOptions(dataset_rows=3000))
     return replace(plain, simulator=Falling(plain.simulator))
 
 
@@ -86,7 +85,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, ...], P
 @pytest.fixture(scope="module")
 def fitted(request: pytest.FixtureRequest, task: Task, folders: dict[tuple[int, ...], Path]) -> Case:
     kind = registry.load("generators", request.param)
-    preset = {"preset": "smoke"} if "smoke" in getattr(kind, "presets", {}) else {}
+    preset = {"preset": "smoke"} if "smoke" in kind.presets else {}
     generator = build_method("generators", request.param, preset)
     (data, _) = task.dataset()
 
@@ -100,7 +99,7 @@ def fitted(request: pytest.FixtureRequest, task: Task, folders: dict[tuple[int, 
 
 def models_termination(case: Case) -> bool:
     """The toy's data has no end at all, so there is nothing to learn from it."""
-    return getattr(case.generator, "models_termination", False)
+    return case.generator.models_termination
 
 
 def assert_same(left: Trajectories, right: Trajectories) -> None:
@@ -129,7 +128,7 @@ def test_shapes_types_and_start_states(fitted: Case) -> None:
     assert made.reward.shape == made.terminated.shape == made.valid.shape == (3, rows, length)
     assert made.terminated.dtype == made.valid.dtype == torch.bool
     assert made.obs.dtype == made.reward.dtype
-    if getattr(fitted.generator, "keeps_start", True):
+    if fitted.generator.keeps_start:
         assert torch.equal(made.obs[:, :, 0], start[:, :rows])
     else:
         assert (made.obs[:, :, 0] != start).any(-1).all()
@@ -230,7 +229,7 @@ def test_imagination_uses_the_given_actions(fitted: Case) -> None:
     other = action.clone()
     other[:, :, 2] = -other[:, :, 2]
     moved = fitted.fitted.imagine(start, other, rng.fork("imagine"))
-    if getattr(fitted.generator, "causal", True):
+    if fitted.generator.causal:
         assert torch.equal(moved.obs[:, :, :3], made.obs[:, :, :3])  # the past does not know the future
     assert not torch.equal(moved.obs[:, :, 3], made.obs[:, :, 3])
     alone = fitted.alone.imagine(start[1:2], action[1:2], Streams((1,)).fork("imagine"))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.execution import cell as runner
+from benchmarks.execution.cell import run_cell
 from benchmarks.suite import cells, load_suite
 from core.buffer import pack
 from core.data import Dataset, Trajectories
@@ -21,7 +21,7 @@ SEEDS = (0, 1)
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("toy/linear", DataOptions(size=500))
+    return load_task("toy/linear", DataOptions(dataset_rows=500))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_scores_are_those_of_real_data_only() -> None:
     means: dict[str, Any] = {}
     for generator in ("none", "duplicate"):
         (spec,) = cells(load_suite("smoke", (*overrides, f'generators=["{generator}"]', "evaluate_every=300")))
-        records, _ = runner.run(spec, load_task(spec.task, spec.settings.data_options(None)), torch.device("cpu"))
+        records, _ = run_cell(spec, load_task(spec.task, spec.settings.data_options(None)), torch.device("cpu"))
         means[generator] = torch.tensor([x.value for x in records if x.metric == "normalized_score"])
     none = means["none"]
     copies = means["duplicate"]

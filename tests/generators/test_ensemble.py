@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import start_states
 from core.data import Dataset, Trajectories
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig
 from tasks.base import DataOptions, Task, load_task
@@ -26,7 +26,7 @@ class Still:
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("toy/linear", DataOptions(size=3000))
+    return load_task("toy/linear", DataOptions(dataset_rows=3000))
 
 
 @pytest.fixture(scope="module")

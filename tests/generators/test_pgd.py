@@ -23,7 +23,7 @@ class Steady:
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("toy/linear", DataOptions(size=3000))
+    return load_task("toy/linear", DataOptions(dataset_rows=3000))
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import start_states
 from benchmarks.evaluation.rollouts import evaluate_rollouts
 from benchmarks.spec import Settings
 from core.data import Dataset, Transitions
 from core.policy import UniformPolicy
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from generators.synther import SynthER, single_steps
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
@@ -26,7 +26,7 @@ SETTINGS = Settings(fidelity_starts=500, fidelity_horizon=3)
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("toy/linear", DataOptions(size=10_000))
+    return load_task("toy/linear", DataOptions(dataset_rows=10_000))
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from benchmarks.evaluation.policy import start_states
 from core.policy import UniformPolicy
 from core.random import Streams
 from core.registry import build_method
+from generators.base import start_states
 from models.cache import ModelCache
 from tasks.base import DataOptions, load_task
 
@@ -15,7 +15,7 @@ from tasks.base import DataOptions, load_task
 @pytest.mark.slow
 def test_generated_hoppers_of_a_random_policy_fall(name: str) -> None:
     """Real ones live 22 steps; of rollouts of 12 steps from the data's states more than a tenth must end."""
-    task = load_task("local/hopper-random", DataOptions(size=5000))
+    task = load_task("local/hopper-random", DataOptions(dataset_rows=5000))
     data, _ = task.dataset()
     fields = {"preset": "smoke", "rollout_length": 12}
     if name != "ensemble":

@@ -1,86 +1,46 @@
-"""Bounds on the return gap: the formulas, the table of break-even points, and processes whose distances are known."""
+"""Bounds on the return gap: processes whose distances are known."""
 
 import math
 
 import pytest
 import torch
 
-from metrics.bound import (
-    accumulated,
-    autoregressive_bound,
-    break_even,
-    non_autoregressive_bound,
-    steepness,
-    tv_bounds,
-    wasserstein_bounds,
-)
-
-BREAK_EVEN: dict[float, dict[int | None, float]] = {
-    0.99: {5: 2.49, 32: 15.20, 100: 41.92, 1000: 99.96, None: 100},
-    0.997: {5: 2.50, 32: 15.76, 100: 47.55, 1000: 281.07, None: 333.33},
-}
+from metrics.bound import Bounds, accumulated, steepness, wasserstein_bounds
 
 
-@pytest.mark.parametrize("gamma", BREAK_EVEN)
-@pytest.mark.parametrize("horizon", [5, 32, 100, 1000, None])
-def test_break_even(gamma: float, horizon: int | None) -> None:
-    assert break_even(gamma, horizon) == pytest.approx(BREAK_EVEN[gamma][horizon], abs=0.005)
+def in_total_variation(
+    gap: torch.Tensor, eps_m: torch.Tensor, eps_d: torch.Tensor, gamma: float, r_max: float
+) -> Bounds:
+    """That distance is Wasserstein's where any two states that differ are at 1: no step grows it."""
+    one = torch.ones(len(gap), dtype=torch.float64)
+    return wasserstein_bounds(gap, eps_m, eps_d, one, 2 * r_max * one, gamma, r_max)
 
 
-def test_break_even_lies_between_half_the_horizon_and_the_discounts_own() -> None:
-    assert break_even(1.0, 7) == pytest.approx(3.5)
-    assert break_even(0.99, 10**4) == pytest.approx(1 / (1 - 0.99))
-    below = [break_even(0.99, horizon) for horizon in (2, 20, 200, 2000)]
-    assert below[0] == 1
-    assert below == sorted(below)
-    assert below[-1] < 100.01
-
-
-def test_formulas_without_a_horizon_are_the_limit_of_those_with_one() -> None:
-    assert autoregressive_bound(0.1, 0.9, None, 2.0) == pytest.approx(2 * 2 * 0.1 * 0.9 / 0.01)
-    assert non_autoregressive_bound(0.1, 0.9, None, 2.0) == pytest.approx(2 * 2 * 0.1 * 9)
-    for bound in (autoregressive_bound, non_autoregressive_bound):
-        assert bound(0.1, 0.9, 2000, 2.0) == pytest.approx(bound(0.1, 0.9, None, 2.0))
-        assert bound(0.1, 0.9, 1, 2.0) == 0  # the start is exact
-    # ratio of the two: (1 - gamma) eps_d / eps_m
-    ratio = non_autoregressive_bound(0.3, 0.9, None, 1.0) / autoregressive_bound(0.1, 0.9, None, 1.0)
-    assert ratio == pytest.approx((1 - 0.9) * 0.3 / 0.1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((1.2, 0.9, 5, 1.0), "eps_m must be between 0 and 1, a total variation distance, got 1.2"),
-        ((0.1, 1.0, None, 1.0), "gamma must be strictly between 0 and 1 without a horizon, got 1.0"),
-        ((0.1, 1.1, 5, 1.0), "gamma must be above 0 and at most 1, got 1.1"),
-        ((0.1, 0.9, 0, 1.0), "horizon must be at least 1 step, or None, got 0"),
-    ],
-)
-def test_numbers_out_of_range(arguments: tuple[float, float, int | None, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
-        autoregressive_bound(*arguments)
-
-
-def test_break_even_of_a_single_step_is_an_error() -> None:
-    with pytest.raises(ValueError, match="horizon must be at least 2"):
-        break_even(0.9, 1)
-
-
-def test_measured_bounds_of_constant_errors_are_the_formulas() -> None:
+def test_constant_errors_give_the_geometric_sums() -> None:
     steps = 20
-    flat = torch.ones(1, 20)
-    found = tv_bounds(-3 * flat, 0.01 * flat, 0.2 * flat, 0.9, 2.0)
+    gamma = 0.9
+    flat = torch.ones(1, steps)
+    found = in_total_variation(-3 * flat, 0.01 * flat, 0.2 * flat, gamma, 2.0)
     for horizon in range(1, steps + 1):
         at = 0, horizon - 1
-        assert found.autoregressive[at].item() == pytest.approx(autoregressive_bound(0.01, 0.9, horizon, 2.0), rel=1e-6)
-        assert found.non_autoregressive[at].item() == pytest.approx(non_autoregressive_bound(0.2, 0.9, horizon, 2.0))
-        assert found.trivial[at].item() == pytest.approx(non_autoregressive_bound(1.0, 0.9, horizon, 2.0))
+        growing = sum(step * gamma**step for step in range(1, horizon))
+        constant = sum(gamma**step for step in range(1, horizon))
+        assert found.autoregressive[at].item() == pytest.approx(2 * 2 * 0.01 * growing, rel=1e-6)
+        assert found.non_autoregressive[at].item() == pytest.approx(2 * 2 * 0.2 * constant)
+        assert found.trivial[at].item() == pytest.approx(2 * 2 * constant)
     assert (found.gap == 3).all()
 
 
-def test_bounds_are_cut_to_the_trivial_one_and_estimates_below_zero_to_zero() -> None:
+@pytest.mark.parametrize("gamma", [0.0, 1.1])
+def test_a_discount_out_of_range_is_refused(gamma: float) -> None:
+    flat = torch.ones(1, 2)
+    with pytest.raises(ValueError, match=f"gamma must be above 0 and at most 1, got {gamma}"):
+        in_total_variation(flat, flat, flat, gamma, 1.0)
+
+
+def test_bounds_lie_between_zero_and_the_trivial_one() -> None:
     flat = torch.ones(2, 30)
-    found = tv_bounds(flat, flat, -0.1 * flat, 0.99, 1.5)
+    found = in_total_variation(flat, flat, -0.1 * flat, 0.99, 1.5)
     assert torch.equal(found.autoregressive, found.trivial)
     assert (found.non_autoregressive == 0).all()
     one = torch.ones(2)
@@ -113,7 +73,7 @@ def test_bounds_hold_for_markov_chains_and_in_order() -> None:
         eps_m.append((rho * (true - model).abs().sum(-1) / 2).sum(-1))
         rho, other = ((p[:, None] @ kernel)[:, 0] for p, kernel in ((rho, true), (other, model)))
         eps_d.append((rho - other).abs().sum(-1) / 2)
-    found = tv_bounds(*(torch.stack(x, -1) for x in (gap, eps_m, eps_d)), gamma, r_max)
+    found = in_total_variation(*(torch.stack(x, -1) for x in (gap, eps_m, eps_d)), gamma, r_max)
     slack = 1e-12
     assert (found.gap <= found.non_autoregressive + slack).all()
     assert found.gap[:, -1].min() > 0
@@ -123,7 +83,7 @@ def test_bounds_hold_for_markov_chains_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("growth", [0.8, 1.0, 1.3])
-def test_the_second_form_is_met_by_a_linear_system(growth: float) -> None:
+def test_the_bounds_are_met_by_a_linear_system(growth: float) -> None:
     """s' = g s and s' = g s + b, r = -k s, from one start: every inequality of the proof is an equality."""
     steps = 12
     push = 0.02
@@ -162,7 +122,7 @@ def test_what_was_not_measured_leaves_no_bound_behind_it() -> None:
     eps = torch.full((1, 5), 0.01)
     gone = eps.clone()
     gone[0, 2] = math.nan  # the state after three steps: the return of four needs it
-    found = tv_bounds(eps, gone, gone, 0.9, 1.0)
+    found = in_total_variation(eps, gone, gone, 0.9, 1.0)
     assert found.autoregressive.isnan().tolist() == [[False, False, False, True, True]]
     assert found.non_autoregressive.isnan().tolist() == [[False, False, False, True, True]]
     assert found.trivial.isfinite().all()

@@ -9,7 +9,7 @@ from metrics.compounding import data_diameter, growth_law, leakage, over_starts,
 ALL = torch.ones(1, 3, 1, dtype=torch.bool)
 
 
-def test_error_is_the_root_mean_square_of_standardised_differences() -> None:
+def test_error_is_the_rms_of_standardised_differences() -> None:
     truth = torch.zeros(1, 1, 2, 2)
     model = torch.tensor([[[[3.0, 8.0], [6.0, 0.0]]]])
     error = standardized_error(model, truth, torch.tensor([1.0, 2.0]))
@@ -51,7 +51,7 @@ def test_one_lost_rollout_does_not_move_the_median() -> None:
     assert found.q90.item() == math.inf
 
 
-def test_a_rollout_that_the_simulator_gave_up_on_is_infinitely_wrong_not_missing() -> None:
+def test_a_rollout_the_simulator_gave_up_is_infinitely_wrong() -> None:
     assert over_starts(torch.tensor([[[1.0], [torch.nan], [torch.nan]]]), ALL).median.item() == math.inf
 
 

@@ -48,7 +48,7 @@ def test_excess_cross_entropy_of_another_gaussian(shift: float, scale: float) ->
     assert excess_cross_entropy(noise, ALL).tolist() == pytest.approx([expected] * 2, abs=0.12)
 
 
-def test_excess_cross_entropy_is_kl_plus_the_difference_of_entropies() -> None:
+def test_excess_cross_entropy_is_kl_plus_difference_of_entropies() -> None:
     """E_p[-log q] - H(q) = KL(p || q) + H(p) - H(q), here by torch.distributions."""
     p = Normal(torch.tensor(0.3), torch.tensor(0.6))
     q = Normal(torch.tensor(0.0), torch.tensor(1.0))
@@ -98,7 +98,7 @@ def test_neighbours_estimate_the_kl_of_gaussians(shift: float, scale: float) -> 
     assert found.tolist() == pytest.approx([kl_divergence(p, q).item()] * 2, abs=0.1)
 
 
-def test_rows_that_occur_twice_are_no_neighbours_at_distance_zero() -> None:
+def test_rows_that_occur_twice_are_no_neighbours_at_distance_0() -> None:
     """A set in which every row stands eight times has no k-th neighbour to measure by; a few copies change little."""
     rows = normal(2, 2000, 2)
     reference = normal(20_000, 2, seed=3)

@@ -106,7 +106,7 @@ def test_a_reward_that_is_too_high_is_a_matter_of_reward_alone() -> None:
     assert_only(judged(world, walk(praised, feedback, starts()), feedback), reward=0.25 * torch.arange(1, STEPS + 1))
 
 
-def test_wrong_states_under_deaf_actions_are_a_matter_of_dynamics_alone() -> None:
+def test_wrong_states_under_fixed_actions_change_dynamics_alone() -> None:
     """From rest without a push, the true cart stays at x and the generated one is at x + p t: r = 1 - x^2."""
     world = World()
     shift = 0.1
@@ -122,7 +122,7 @@ def test_wrong_states_under_deaf_actions_are_a_matter_of_dynamics_alone() -> Non
     assert_only(found, dynamics=expected)
 
 
-def test_actions_of_another_policy_are_a_matter_of_feedback_alone() -> None:
+def test_actions_of_another_policy_change_feedback_alone() -> None:
     world = World()
     generated = walk(world.step, idle, starts())
     found = judged(world, generated, feedback)
@@ -130,7 +130,7 @@ def test_actions_of_another_policy_are_a_matter_of_feedback_alone() -> None:
     assert_only(found, feedback=(generated.reward - on_policy.reward).mean(1).cumsum(-1))
 
 
-def test_steps_counted_after_the_true_end_are_a_matter_of_termination_alone() -> None:
+def test_steps_after_the_true_end_change_termination_alone() -> None:
     generated = walk(World().step, idle, starts())
     world = World(limit=0.1)
     found = judged(world, generated, idle)
@@ -139,7 +139,7 @@ def test_steps_counted_after_the_true_end_are_a_matter_of_termination_alone() ->
     assert_only(found, termination=(generated.reward.where(~on_policy.valid, 0.0)).mean(1).cumsum(-1))
 
 
-def test_steps_missed_after_a_false_end_are_a_matter_of_termination_alone() -> None:
+def test_steps_missed_after_a_false_end_change_termination_alone() -> None:
     world = World()
     on_policy = walk(World().step, idle, starts())
     generated = walk(World(limit=0.1).step, idle, starts())
@@ -150,7 +150,7 @@ def test_steps_missed_after_a_false_end_are_a_matter_of_termination_alone() -> N
     assert_only(judged(world, generated, idle), termination=expected)
 
 
-def test_an_end_that_the_replay_confirms_is_no_error_of_termination() -> None:
+def test_an_end_that_the_replay_confirms_is_no_termination_error() -> None:
     """The policy that sees would have lived on: that is a matter of feedback."""
     world = World(limit=0.1)
     generated = walk(world.step, idle, starts())
@@ -159,7 +159,7 @@ def test_an_end_that_the_replay_confirms_is_no_error_of_termination() -> None:
     assert_only(judged(world, generated, feedback), feedback=counted[0] - counted[1])
 
 
-def test_where_no_true_step_can_start_reward_and_dynamics_stay_together() -> None:
+def test_where_no_true_step_can_start_parts_stay_together() -> None:
     world = World()
 
     def wrong(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,7 +213,7 @@ def test_what_does_not_count_may_hold_anything() -> None:
     assert all(torch.equal(getattr(clean, entry.name), getattr(dirty, entry.name)) for entry in fields(clean))
 
 
-def test_rollouts_without_a_valid_step_or_a_true_reward_do_not_count() -> None:
+def test_rollouts_without_valid_step_or_true_reward_do_not_count() -> None:
     world = World()
     start = starts()
     generated = walk(world.step, idle, start)

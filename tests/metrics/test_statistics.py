@@ -85,7 +85,7 @@ def test_trimmed_t_interval_covers_about_what_it_says() -> None:
         assert ((low < 0) & (high > 0)).double().mean().item() == pytest.approx(0.935, abs=0.02), runs
 
 
-def test_trimmed_t_interval_is_centred_on_the_iqm_and_plain_below_four_runs() -> None:
+def test_trimmed_t_is_centred_on_the_iqm_and_plain_below_4_runs() -> None:
     x = normal(9)
     low, high = trimmed_t_interval(x)
     assert ((low + high) / 2).item() == pytest.approx(iqm(x[:, None]).item())

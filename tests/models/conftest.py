@@ -8,7 +8,7 @@ from tasks.base import DataOptions, load_task
 @pytest.fixture(scope="session")
 def toy() -> Dataset:
     """A few thousand rows of the linear system."""
-    return load_task("toy/linear", DataOptions(size=4000)).dataset()[0]
+    return load_task("toy/linear", DataOptions(dataset_rows=4000)).dataset()[0]
 
 
 @pytest.fixture(scope="session")

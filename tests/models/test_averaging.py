@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from core.checkpoint import Checkpoint
 from models.averaging import average_rate, cosine_decay, train_averaged
 
 
@@ -30,7 +31,17 @@ def test_the_kept_weights_are_the_average_of_those_on_the_way() -> None:
         way.append(model.at.detach().clone())
         return -model.at.sum(-1)
 
-    train_averaged(model, loss, draws=[], updates=6, learning_rate=0.1, max_norm=None, average_every=2)
+    train_averaged(
+        model,
+        loss,
+        draws=[],
+        updates=6,
+        learning_rate=0.1,
+        max_norm=None,
+        average_every=2,
+        checkpoint=Checkpoint(),
+        label="net",
+    )
     expected = torch.zeros(1, 3)
     position = torch.zeros(1, 3)
     for update in range(1, 7):
@@ -53,6 +64,8 @@ def test_a_seed_is_trained_as_if_it_were_alone() -> None:
             updates=50,
             learning_rate=0.01,
             max_norm=0.5,
+            checkpoint=Checkpoint(),
+            label="net",
         )
         return model.at
 
@@ -62,4 +75,12 @@ def test_a_seed_is_trained_as_if_it_were_alone() -> None:
 def test_a_loss_that_is_not_finite_is_named() -> None:
     model = Points(torch.full((1, 2, 1), torch.nan))
     with pytest.raises(FloatingPointError, match=r"net: loss must be finite, got \[nan\] at update 1"):
-        train_averaged(model, lambda: model.at.sum((-1, -2)), draws=[], updates=5, learning_rate=0.1, label="net")
+        train_averaged(
+            model,
+            lambda: model.at.sum((-1, -2)),
+            draws=[],
+            updates=5,
+            learning_rate=0.1,
+            checkpoint=Checkpoint(),
+            label="net",
+        )

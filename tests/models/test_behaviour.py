@@ -6,6 +6,7 @@ import torch
 from core.data import Dataset
 from core.random import Streams
 from models.behaviour import BehaviourConfig
+from models.cache import FitContext
 from tasks.base import DataOptions, load_task
 
 
@@ -14,8 +15,8 @@ def test_the_fitted_density_is_nearly_the_true_one(toy: Dataset) -> None:
     config = BehaviourConfig(smoothing=0.2, hidden=(64, 64), max_updates=800)
     rng = Streams((0, 1))
     model = config.init(4, 2, rng.fork("init"))
-    config.fit(model, toy, rng.fork("fit"))
-    truth = load_task("toy/linear", DataOptions(size=1000)).behaviour
+    config.fit(model, toy, FitContext(rng.fork("fit")))
+    truth = load_task("toy/linear", DataOptions(dataset_rows=1000)).behaviour
     assert truth is not None
     rows = toy.heldout.transitions()[0]
     obs = rows.obs.expand(2, *rows.obs.shape)

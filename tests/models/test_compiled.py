@@ -10,6 +10,7 @@ import sys
 import torch
 from torch._dynamo.utils import counters
 from core.random import Streams
+from models.cache import FitContext
 from models.compiled import compiling
 from models.diffusion.denoisers import ResidualMLPConfig, UNetConfig
 from models.dynamics import DynamicsConfig
@@ -26,13 +27,13 @@ config = {
     "corrector": TrajectoryDiffusionConfig(rows=6, denoiser=net, updates=6, batch_size=8, corrects=ensemble),
     "transition": TransitionDiffusionConfig(denoiser=ResidualMLPConfig(width=16, blocks=1), updates=6, batch_size=8),
 }[sys.argv[1]]
-data, rng = load_task("toy/linear", DataOptions(size=1000)).dataset()[0], Streams((0, 1))
-needs = [need.init(4, 2, rng.fork("need")) for need in getattr(config, "needs", ())]
+data, rng = load_task("toy/linear", DataOptions(dataset_rows=1000)).dataset()[0], Streams((0, 1))
+needs = [need.init(4, 2, rng.fork("need")) for need in config.needs]
 found = []
 for on in (False, True):
     model = config.init(4, 2, rng.fork("init"))
     with compiling(on):
-        config.fit(model, data, rng.fork("fit"), *needs)
+        config.fit(model, data, FitContext(rng.fork("fit")), *needs)
         state = [x for x in model.state_dict().values() if x.is_floating_point()]
         if sys.argv[1] == "trajectory":
             start, action = data.train.obs[:5].expand(2, -1, -1), torch.zeros(2, 5, 5, 2)

@@ -5,6 +5,7 @@ import torch
 
 from core.data import Dataset
 from core.random import Streams
+from models.cache import FitContext
 from models.diffusion.windows import Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics, _bootstrap, bounded_log_variance, gaussian_nll, rollout
 from tasks.base import DataOptions, load_task
@@ -15,7 +16,7 @@ TINY = DynamicsConfig(members=3, elites=2, width=32, weight_decay=(0.0, 0.0, 0.0
 def fitted(data: Dataset, config: DynamicsConfig = TINY, seeds: tuple[int, ...] = (0,)) -> EnsembleDynamics:
     rng = Streams(seeds)
     model = config.init(4, 2, rng.fork("init"))
-    config.fit(model, data, rng.fork("fit"))
+    config.fit(model, data, FitContext(rng.fork("fit")))
     return model
 
 
@@ -170,7 +171,7 @@ def test_each_member_is_scored_along_its_own_path_until_the_episode_ends(toy: Da
 
 @pytest.mark.slow
 def test_tuning_lowers_the_error_after_many_steps_at_the_same_number_of_updates(toy: Dataset) -> None:
-    task = load_task("toy/linear", DataOptions(size=4000))
+    task = load_task("toy/linear", DataOptions(dataset_rows=4000))
     action = toy.heldout.action[None, :, :8]
     start = toy.heldout.obs[None, :, 0]
     truth = task.simulator.observe(task.simulator.replay(toy.heldout_state[:, 0], action[0])).float()

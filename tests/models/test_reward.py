@@ -5,6 +5,7 @@ import torch
 
 from core.data import Dataset
 from core.random import Streams
+from models.cache import FitContext
 from models.reward import RewardConfig
 
 
@@ -13,7 +14,7 @@ def test_learns_the_quadratic_reward(toy: Dataset, inputs: Literal["sa", "sas"])
     config = RewardConfig(inputs=inputs, hidden=(64, 64), max_updates=600, check_every=100)
     rng = Streams((0, 1))
     model = config.init(4, 2, rng.fork("init"))
-    config.fit(model, toy, rng.fork("fit"))
+    config.fit(model, toy, FitContext(rng.fork("fit")))
     held = toy.heldout.transitions()[0]
     rows = [x.expand(2, *x.shape) for x in (held.obs, held.action, held.next_obs)]
     error = (model(*rows) - held.reward).square().mean(-1) / held.reward.var()

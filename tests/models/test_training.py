@@ -2,8 +2,23 @@ import pytest
 import torch
 from torch import nn
 
+from core.checkpoint import Checkpoint
+from core.config import configuration
+from core.data import Dataset
 from core.random import Streams
-from models.training import split_rows, train_until_stale
+from models.cache import FitContext
+from models.training import EarlyStopped, split_rows, train_until_stale
+
+
+@configuration
+class Budget(EarlyStopped):
+    learning_rate: float = 0.1
+    max_updates: int = 100
+    check_every: int = 1
+    patience: int = 3
+
+    def init(self, obs_dim: int, action_dim: int, rng: Streams) -> None: ...
+    def fit(self, model: object, data: Dataset, context: FitContext, *needs: object) -> None: ...
 
 
 class Points(nn.Module):
@@ -14,16 +29,17 @@ class Points(nn.Module):
         self.at = nn.Parameter(torch.tensor(start))
 
 
-def train(model: Points, error: "torch.Tensor | None" = None, **changes: float) -> torch.Tensor:
+def train(model: Points, error: "torch.Tensor | None" = None) -> torch.Tensor:
     """Gradient descent upwards from 0, validated against a target: the error falls until the target is passed."""
     targets = torch.tensor([[0.5, 1.5], [0.2, 3.0]])[: len(model.at)] if error is None else error
-    settings = {"learning_rate": 0.1, "updates": 100, "check_every": 1, "patience": 3} | changes
     return train_until_stale(
+        Budget(),
         model,
         lambda: -model.at.sum(-1),
         lambda: (model.at.detach() - targets).abs(),
         draws=[],
-        **settings,  # type: ignore[arg-type]
+        checkpoint=Checkpoint(),
+        label="model",
     )
 
 
@@ -53,21 +69,20 @@ def test_no_update_is_wasted_after_all_have_stopped() -> None:
         return -model.at.sum(-1)
 
     train_until_stale(
+        Budget(check_every=2),
         model,
         loss,
         lambda: (model.at.detach() - target).abs(),
         draws=[],
-        learning_rate=0.1,
-        updates=100,
-        check_every=2,
-        patience=3,
+        checkpoint=Checkpoint(),
+        label="model",
     )
     assert len(calls) == 6
     assert torch.equal(model.at, torch.zeros(1, 2))
 
 
 def test_an_error_that_is_not_finite_is_named() -> None:
-    with pytest.raises(FloatingPointError, match=r"model: hold-out error must be finite, got \[\[nan, "):
+    with pytest.raises(FloatingPointError, match=r"model: validation error must be finite, got \[\[nan, "):
         train(Points([float("nan"), 0.0]), torch.zeros(1, 2))
 
 

@@ -1,4 +1,4 @@
-"""`layout.qlearning` against d4rl's own; ROLLOUTBENCH_ORACLES names the Python that has d4rl (`make oracles`)."""
+"""`split.qlearning` against d4rl's own; ROLLOUTBENCH_ORACLES names the Python that has d4rl (`make oracles`)."""
 
 import os
 import subprocess
@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.layout import Rows, qlearning, read, write
+from tasks.hdf5 import read, write
+from tasks.rows import Rows
+from tasks.split import qlearning
 
 PYTHON = os.environ.get("ROLLOUTBENCH_ORACLES")
 KEYS = {

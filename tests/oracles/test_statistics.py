@@ -32,7 +32,7 @@ def degenerate() -> list[torch.Tensor]:
     return [flat, by_task, outlier, ties, ties * 1e-12, -ties, outlier.T.contiguous()]
 
 
-def test_point_estimates(scores: dict[tuple[int, int], torch.Tensor], degenerate: list[torch.Tensor]) -> None:
+def test_estimates_are_rliables(scores: dict[tuple[int, int], torch.Tensor], degenerate: list[torch.Tensor]) -> None:
     from rliable import metrics
 
     for x in [*scores.values(), *degenerate]:
@@ -41,7 +41,7 @@ def test_point_estimates(scores: dict[tuple[int, int], torch.Tensor], degenerate
             assert getattr(statistics, name)(x).item() == pytest.approx(expected, abs=1e-9)
 
 
-def test_probability_of_improvement(
+def test_probability_of_improvement_is_rliables(
     scores: dict[tuple[int, int], torch.Tensor], degenerate: list[torch.Tensor]
 ) -> None:
     from rliable import metrics
@@ -53,7 +53,7 @@ def test_probability_of_improvement(
             assert statistics.probability_of_improvement(x, y).item() == pytest.approx(expected, abs=1e-9)
 
 
-def test_intervals_agree_within_three_monte_carlo_standard_errors(scores: dict[tuple[int, int], torch.Tensor]) -> None:
+def test_intervals_agree_within_three_standard_errors(scores: dict[tuple[int, int], torch.Tensor]) -> None:
     """The error of an end is that of twenty bootstraps of ours; a difference has one that is sqrt(2) larger."""
     from rliable import library, metrics
 

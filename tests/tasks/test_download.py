@@ -14,7 +14,8 @@ from core.errors import DataError
 from core.files import sha256
 from tasks import download
 from tasks.download import fetch
-from tasks.layout import Rows, write
+from tasks.hdf5 import write
+from tasks.rows import Rows
 
 
 def altered(content: bytes) -> bytes:
@@ -110,13 +111,13 @@ def test_a_bad_answer_leaves_nothing_behind(server: Server, path: Path, answer: 
     assert fetch(server.url, path).read_bytes() == server.content  # and the next call recovers
 
 
-def test_recovery_within_one_call(server: Server, path: Path) -> None:
+def test_a_bad_answer_is_asked_again_within_one_call(server: Server, path: Path) -> None:
     server.answers = ["cut", "html"]
     assert fetch(server.url, path).read_bytes() == server.content
     assert len(server.requests) == 3
 
 
-def test_no_server_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_server_is_an_error_that_names_the_url(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "BACKOFF", 0.0)
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/set\.hdf5 gave none after 3 attempts"):
         fetch("http://127.0.0.1:9/set.hdf5", path)
@@ -168,7 +169,7 @@ def test_a_known_checksum_is_asked_for(server: Server, path: Path, tmp_path: Pat
     assert fetch(server.url, path, sha256=sha256(tmp_path / "good")) == path
 
 
-def test_many_want_it_and_one_fetches_it(server: Server, path: Path) -> None:
+def test_one_of_many_threads_fetches_the_file(server: Server, path: Path) -> None:
     server.delay = 0.2
     threads = [threading.Thread(target=fetch, args=(server.url, path)) for _ in range(4)]
     for thread in threads:

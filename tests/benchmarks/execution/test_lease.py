@@ -1,4 +1,4 @@
-"""One process at a time runs a cell; whoever dies is followed, whoever comes back late is told."""
+"""One process at a time runs a cell; stale owners are replaced, and an owner finds out that it was."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def owner(path: Path) -> Owner:
 
 
 def left_behind(path: Path, seconds: float, **changes: object) -> Owner:
-    """A lease that somebody has touched last so long ago."""
+    """A lease whose owner has touched it last so long ago."""
     with held(path):
         other = replace(owner(path), token="theirs", **changes)  # type: ignore[arg-type]
         path.write_text(json.dumps(asdict(other)), encoding="utf-8")
@@ -57,7 +57,7 @@ def test_the_owner_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.Monke
         assert path.stat().st_mtime > 1e9
 
 
-def test_a_dead_process_of_this_machine_is_followed_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_owner_on_this_machine_is_replaced_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "LEASE"
     imports = "import os; from pathlib import Path; from benchmarks.execution.lease import acquire"
     dead = subprocess.Popen([sys.executable, "-c", f"{imports}; acquire(Path({str(path)!r})); os._exit(9)"])
@@ -78,25 +78,25 @@ def test_another_process_with_the_same_pid_is_another_process(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("seconds", "alive"), [(0.0, True), (STALE - 30, True), (STALE + 30, False)])
-def test_a_process_elsewhere_lives_as_long_as_it_touches_its_lease(seconds: float, alive: bool, tmp_path: Path) -> None:
+def test_an_owner_elsewhere_is_stale_when_its_heartbeat_stops(seconds: float, alive: bool, tmp_path: Path) -> None:
     other = left_behind(path := tmp_path / "LEASE", seconds, machine="elsewhere", host="node7")
     assert holder(path) == (other, alive)
     assert isinstance(acquire(path), Owner if alive else Lease)
 
 
-def test_a_clock_that_goes_wrong_does_not_bury_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_clock_makes_no_owner_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Age is a difference of two times of the same disk."""
     left_behind(path := tmp_path / "LEASE", 0, machine="elsewhere")
     monkeypatch.setattr(time, "time", lambda: 4e9)
     assert isinstance(acquire(path), Owner)
 
 
-def test_who_comes_back_late_finds_somebody_else_and_leaves_him_alone(tmp_path: Path) -> None:
+def test_a_replaced_owner_finds_out_and_leaves_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "LEASE"
-    with held(path) as late:
+    with held(path) as replaced:
         left = replace(owner(path), token="new", machine="elsewhere")
         path.write_text(json.dumps(asdict(left)), encoding="utf-8")
-        assert not late.held()
+        assert not replaced.held()
     assert owner(path) == left
 
 
@@ -109,15 +109,15 @@ def test_a_torn_lease_counts_by_its_age(text: str, tmp_path: Path) -> None:
         pass
 
 
-def test_only_one_buries(tmp_path: Path) -> None:
-    """Whoever is second leaves it to the first; a first who died over it is forgotten."""
+def test_a_takeover_marker_lets_one_contender_through(tmp_path: Path) -> None:
+    """A second contender leaves the takeover to the first; the marker of a contender that was killed ages out."""
     other = left_behind(path := tmp_path / "LEASE", 0, born="long ago")
-    grave = path.with_name(f"LEASE.{other.token}")
-    grave.touch()
+    marker = path.with_name(f"LEASE.{other.token}")
+    marker.touch()
     assert acquire(path) == other
-    os.utime(grave, (0, 0))
+    os.utime(marker, (0, 0))
     assert acquire(path) == other
-    assert not grave.exists()
+    assert not marker.exists()
     with held(path):
         pass
 

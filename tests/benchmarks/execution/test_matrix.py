@@ -4,16 +4,19 @@ import json
 import signal
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 
+from algorithms.base import Algorithm
 from algorithms.bc import BC
-from benchmarks.execution import cell as runner
+from benchmarks.evaluation.policy import evaluate_policy
 from benchmarks.execution import matrix
+from benchmarks.execution.cell import run_cell
 from benchmarks.report import report
 from benchmarks.spec import RunSpec
 from benchmarks.store import Record, ResultStore
@@ -23,6 +26,7 @@ from core.data import Batch, Dataset, Trajectories
 from core.errors import DataError
 from core.interrupt import Stopped
 from core.random import Streams
+from generators.base import Generator
 from generators.none import RealOnly
 from tasks.base import load_task
 from tasks.sources.toy import LinearSystem
@@ -42,19 +46,19 @@ SMALL = ("ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2", "
 
 
 @dataclass(frozen=True)
-class Broken:
+class Broken(Generator):
     """A generator that cannot learn."""
 
-    rollouts: ClassVar[int] = 1
-    rollout_length: ClassVar[int] = 1
-    refresh_every: ClassVar[int | None] = None
+    rollouts = 1
+    rollout_length = 1
+    refresh_every = None
 
     def fit(self, *arguments: Any) -> None:
         raise ArithmeticError("the model fell over")
 
 
 @dataclass(frozen=True)
-class Exploding:
+class Exploding(Algorithm):
     """BC whose seed 1 meets NaN at the fourth update."""
 
     batch_size: int = 16
@@ -107,7 +111,7 @@ def suite(*overrides: str) -> list[RunSpec]:
 
 def run(specs: list[RunSpec], folder: Path, jobs: int = 1) -> tuple[int, ResultStore]:
     store = ResultStore(folder)
-    return matrix.run_missing(specs, store, CPU, None, matrix.local(jobs)), store
+    return matrix.run_missing(specs, store, CPU, None, partial(matrix.local, jobs=jobs)), store
 
 
 def without_cost(records: list[Record]) -> list[str]:
@@ -153,7 +157,7 @@ def test_a_failing_cell_is_tried_again_the_others_are_not(
     specs = suite(f'generators=["{plug_in}", "none"]')
     run(specs, tmp_path)
     tried = []
-    monkeypatch.setattr(runner, "run", lambda spec, *others: tried.append(spec.generator.name) or never())
+    monkeypatch.setattr(matrix, "run_cell", lambda spec, *others: tried.append(spec.generator.name) or never())
     assert run(specs, tmp_path)[0] == 1
     assert tried == [plug_in]
 
@@ -197,7 +201,7 @@ def test_a_cell_ends_when_its_last_seed_has_diverged_and_is_not_run_again(
     (cell,) = store.cells()
     assert failed == 1
     assert [record for record in cell.records if record.step > 6] == []
-    monkeypatch.setattr(runner, "run", never)
+    monkeypatch.setattr(matrix, "run_cell", never)
     assert run(specs, tmp_path)[0] == 0
     store.plan("smoke", specs)
     assert report(store) == [f"diverged: toy/linear / ensemble / {algorithm}, seed 1: actor is not finite at update 6"]
@@ -206,14 +210,14 @@ def test_a_cell_ends_when_its_last_seed_has_diverged_and_is_not_run_again(
 def test_what_is_generated_and_simulated_for_a_diverged_seed_is_finite(
     tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = runner.evaluate_policy
+    real = evaluate_policy
     asked = list[torch.Tensor]()
 
     def watched(task: Any, policy: Any, episodes: int, rng: Streams) -> Any:
         asked.append(policy.act(torch.ones(3, 5, 4), None))
         return real(task, policy, episodes, rng)
 
-    monkeypatch.setattr(runner, "evaluate_policy", watched)
+    monkeypatch.setattr("benchmarks.execution.cell.evaluate_policy", watched)
     algorithm = plug_in.replace("Broken", "Exploding")
     run(suite('generators=["none"]', f'algorithms=["{algorithm}"]', "updates=12", "seeds=[0, 1, 2]"), tmp_path)
     assert len(asked) == 4
@@ -228,7 +232,7 @@ def test_an_interrupt_stops_everything_and_is_no_failure(tmp_path: Path, monkeyp
     def interrupted(*arguments: Any) -> Any:
         raise Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr(runner, "run", interrupted)
+    monkeypatch.setattr(matrix, "run_cell", interrupted)
     with pytest.raises(Stopped):
         run(suite(), tmp_path)
     assert ResultStore(tmp_path).cells() == []
@@ -238,7 +242,7 @@ def test_a_second_run_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     specs = suite()
     assert run(specs, tmp_path)[0] == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    monkeypatch.setattr(runner, "run", never)
+    monkeypatch.setattr(matrix, "run_cell", never)
     assert run(specs, tmp_path)[0] == 0
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -247,8 +251,8 @@ def test_seeds_added_later_run_alone_and_are_what_they_would_have_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = []
-    real = runner.run
-    monkeypatch.setattr(runner, "run", lambda spec, *others: ran.append(spec.seeds) or real(spec, *others))
+    real = run_cell
+    monkeypatch.setattr(matrix, "run_cell", lambda spec, *others: ran.append(spec.seeds) or real(spec, *others))
     _, later = run(suite('generators=["none"]', "seeds=[0, 2]"), tmp_path / "later")
     run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "later")
     _, once = run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "once")
@@ -288,9 +292,9 @@ def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path) -> None:
     assert origin["dataset"]["rows"] == 1000
     assert origin["seconds"] > 0
     assert origin["started"].endswith("+00:00")
-    metrics = {(record.step, record.metric) for record in cell.records}
-    assert {(3, "return"), (6, "return"), (6, "normalized_score"), (3, "train/critic")} <= metrics
-    assert {(6, "compounding/policy/mean/1"), (6, "compounding/logged/mean/3")} <= metrics
+    metrics = {(record.step, record.metric, record.horizon) for record in cell.records}
+    assert {(3, "return", None), (6, "return", None), (6, "normalized_score", None)} <= metrics
+    assert {(3, "train/critic", None), (6, "compounding/policy/mean", 1), (6, "compounding/logged/mean", 3)} <= metrics
     costs = {record.metric: record.value for record in cell.records if record.metric.startswith("cost/")}
     assert costs["cost/generated_rows"] == 8 * 5
     assert all(value is not None and value > 0 for value in costs.values())
@@ -315,12 +319,12 @@ def test_refreshes_add_rows_and_the_ring_forgets_none_it_has_room_for(tmp_path: 
 )
 def test_a_seed_alone_gives_the_records_it_gives_among_others(generator: str) -> None:
     kind = registry.load("generators", generator)
-    preset = (f'{generator}.preset="smoke"',) if "smoke" in getattr(kind, "presets", {}) else ()
+    preset = (f'{generator}.preset="smoke"',) if "smoke" in kind.presets else ()
     overrides = (f'generators=["{generator}"]', *preset, "seeds=[0, 1, 2]", "updates=201", "evaluate_every=67")
     (spec,) = cells(load_suite("smoke", (*overrides, "episodes=3", "dataset_rows=3000", "fidelity_horizon=5")))
     task = load_task(spec.task, spec.settings.data_options(None))
-    together, _ = runner.run(spec, task, CPU)
-    alone, _ = runner.run(replace(spec, seeds=(1,)), task, CPU)
+    together, _ = run_cell(spec, task, CPU)
+    alone, _ = run_cell(replace(spec, seeds=(1,)), task, CPU)
     mine = [record for record in together if record.seed == 1]
     assert without_cost(mine) == without_cost(alone)
     assert len(without_cost(alone)) > 10

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 
 import run_bench
 from benchmarks.execution import matrix
+from benchmarks.execution.lease import Lease, acquire
 from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
@@ -30,7 +33,9 @@ class Dying(RealOnly):
 """
 BEATING = """
 import os
+import threading
 import time
+from functools import partial
 from pathlib import Path
 from generators.none import RealOnly
 
@@ -52,7 +57,7 @@ def test_numbers_do_not_depend_on_how_many_run_at_once(tmp_path: Path) -> None:
     stores = (ResultStore(tmp_path / "one"), ResultStore(tmp_path / "two"))
     wanted = specs('generators=["none","mopo"]')
     for jobs, store in enumerate(stores, 1):
-        assert matrix.run_missing(wanted, store, CPU, None, matrix.local(jobs)) == 0
+        assert matrix.run_missing(wanted, store, CPU, None, partial(matrix.local, jobs=jobs)) == 0
     one, two = (
         [record for cell in store.cells() for record in cell.records if not record.metric.startswith("cost/")]
         for store in stores
@@ -61,44 +66,32 @@ def test_numbers_do_not_depend_on_how_many_run_at_once(tmp_path: Path) -> None:
     assert one == two
 
 
-def test_nobody_waits_for_a_model_while_there_is_other_work() -> None:
-    """ensemble and mopo share a model; all of them share the task's data."""
-    jobs = {
-        (task, generator): matrix.Job(generator + task, spec, Path(), CPU, None)
-        for task in ("toy/linear", "local/maze2d-umaze")
-        for generator in ("ensemble", "mopo", "none")
-        for spec in specs(f'generators=["{generator}"]', f'tasks=["{task}"]', "mopo.dynamics.max_updates=40")
-    }
-    ensemble, mopo, none, *_, elsewhere = jobs.values()
+def test_a_held_cell_is_tried_again_after_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = {"none": [matrix.Outcome.HELD, matrix.Outcome.DONE], "ensemble": [matrix.Outcome.FAILED]}
+    tried = []
 
-    def first(waiting: list[matrix.Job], running: list[matrix.Job], ended: list[matrix.Job]) -> matrix.Job | None:
-        queue = matrix._Waiting(waiting)
-        for job in ended:
-            queue.made(job)
-        return queue.pop(running)
+    def run(job: matrix.Job) -> matrix.Outcome:
+        tried.append(job.label)
+        return outcomes[job.label].pop(0)
 
-    assert first([ensemble, mopo, none], [], []) is ensemble
-    assert first([mopo, none, elsewhere], [ensemble], []) is elsewhere  # the data is being made, too
-    assert first([mopo, none, elsewhere], [ensemble], [none]) is none
-    assert first([mopo], [ensemble], [none]) is mopo  # nothing else to do
-    assert first([mopo, none], [ensemble], [ensemble]) is mopo
-
-
-def test_a_cell_that_another_process_has_is_asked_for_again_later() -> None:
+    monkeypatch.setattr(matrix.Job, "run", run)
     jobs = [
         matrix.Job(spec.generator.name, spec, Path(), CPU, None) for spec in specs('generators=["none","ensemble"]')
     ]
-    queue = matrix._Waiting(jobs)
-    held = queue.pop([])
-    free = queue.pop([])
-    assert held is jobs[0]
-    assert free is jobs[1]
-    assert not queue
-    queue.again(held)
-    assert queue
-    assert queue.pop([]) is None
-    queue._held[held.label] -= matrix._RETRY
-    assert queue.pop([]) is held
+    assert matrix.local(jobs, ResultStore(Path())) == 1
+    assert tried == ["none", "ensemble", "none"]
+
+
+def test_a_cell_held_elsewhere_is_waited_for(tmp_path: Path) -> None:
+    """Two cells side by side, one of them held by this process for a while."""
+    store = ResultStore(tmp_path)
+    wanted = specs('generators=["none","duplicate"]', "updates=20", "evaluate_every=20")
+    lease = acquire(store.lease(wanted[0].cell_id))
+    assert isinstance(lease, Lease)
+    timer = threading.Timer(3.0, lease.__exit__, (None, None, None))
+    timer.start()
+    assert matrix.run_missing(wanted, store, CPU, None, partial(matrix.local, jobs=2)) == 0
+    assert [cell.done for cell in store.cells()] == [(0,), (0,)]
 
 
 @pytest.mark.parametrize(("free", "at_once"), [(1e6, 2), (10.0, 1)])
@@ -123,10 +116,10 @@ def test_cells_start_as_far_as_memory_has_room(
         return call
 
     monkeypatch.setattr(matrix._context().Process, "start", counted)
-    monkeypatch.setattr(matrix, "_ended", ended(matrix._ended))
+    monkeypatch.setattr(matrix, "_failed", ended(matrix._failed))
     monkeypatch.setattr(matrix, "available_memory_mib", lambda: free)
     wanted = specs('generators=["none","duplicate"]', "updates=20", "evaluate_every=20")
-    assert matrix.run_missing(wanted, ResultStore(tmp_path), CPU, None, matrix.local(2)) == 0
+    assert matrix.run_missing(wanted, ResultStore(tmp_path), CPU, None, partial(matrix.local, jobs=2)) == 0
     assert most == [at_once]
 
 
@@ -137,7 +130,7 @@ def test_a_cell_whose_process_dies_is_recorded_and_the_others_go_on(
     monkeypatch.syspath_prepend(str(tmp_path))
     store = ResultStore(tmp_path / "out")
     wanted = specs('generators=["dying_example:Dying", "none"]')
-    assert matrix.run_missing(wanted, store, CPU, None, matrix.local(2)) == 1
+    assert matrix.run_missing(wanted, store, CPU, None, partial(matrix.local, jobs=2)) == 1
     dead, alive = sorted(store.cells(), key=lambda cell: bool(cell.done))
     assert dead.error == "the cell's process ended with exit code 9\n"
     assert dead.runs[-1]["status"] == "failed"

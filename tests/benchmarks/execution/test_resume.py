@@ -14,8 +14,9 @@ import pytest
 import torch
 
 import run_bench
-from benchmarks.execution import cell as runner
 from benchmarks.execution import matrix
+from benchmarks.execution.cell import run_cell
+from benchmarks.execution.provenance import provenance
 from benchmarks.spec import RunSpec
 from benchmarks.store import Record, ResultStore
 from benchmarks.suite import cells, load_suite
@@ -46,7 +47,7 @@ def numbers(records: list[Record]) -> list[str]:
 
 def run(wanted: RunSpec, folder: Path | None) -> list[Record]:
     task = load_task(wanted.task, wanted.settings.data_options(None))
-    return runner.run(wanted, task, CPU, folder)[0]
+    return run_cell(wanted, task, CPU, folder)[0]
 
 
 def stop_at(offers: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +88,7 @@ def test_what_was_trained_to_the_end_is_only_judged_again(tmp_path: Path, monkey
         raise Stopped(signal.SIGTERM)
 
     with pytest.raises(Stopped), monkeypatch.context() as patch:
-        patch.setattr(runner, "evaluate_rollouts", killed)
+        patch.setattr("benchmarks.execution.cell.evaluate_rollouts", killed)
         run(wanted, tmp_path)
     monkeypatch.setattr(type(wanted.algorithm.config), "update", lambda *arguments: pytest.fail("trained again"))
     assert numbers(run(wanted, tmp_path)) == whole
@@ -100,8 +101,8 @@ def test_a_checkpoint_of_other_data_or_code_is_not_used(
     with pytest.raises(Stopped), monkeypatch.context() as patch:
         stop_at(30, patch)
         run(wanted, tmp_path)
-    real = runner.provenance
-    monkeypatch.setattr(runner, "provenance", lambda device: real(device) | {"commit": "another"})
+    real = provenance
+    monkeypatch.setattr("benchmarks.execution.cell.provenance", lambda device: real(device) | {"commit": "another"})
     run(wanted, tmp_path)
     assert "belongs to other code" in capsys.readouterr().err
 
@@ -146,7 +147,7 @@ def test_a_matrix_that_is_killed_again_and_again(tmp_path: Path) -> None:
             assert process.wait(timeout=moments.uniform(3, 9)) == 0
             for done in moments.sample(sorted(killed.glob("*/DONE")), len(generators)):  # some of it once more
                 done.unlink()
-                done.with_name("records.jsonl").unlink()
+                done.with_name("records.jsonl.gz").unlink()
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -177,7 +178,7 @@ def test_what_came_too_late_is_not_written(tmp_path: Path, monkeypatch: pytest.M
     """While a process slept, another has taken its cell over."""
     store = ResultStore(tmp_path)
     wanted = spec("none", "bc")
-    real = runner.run
+    real = run_cell
 
     def asleep(*arguments: Any) -> Any:
         found = real(*arguments)
@@ -185,7 +186,7 @@ def test_what_came_too_late_is_not_written(tmp_path: Path, monkeypatch: pytest.M
         store.lease(wanted.cell_id).write_text(json.dumps(owner | {"token": "theirs"}), encoding="utf-8")
         return found
 
-    monkeypatch.setattr(runner, "run", asleep)
+    monkeypatch.setattr(matrix, "run_cell", asleep)
     assert matrix.Job("late", wanted, tmp_path, CPU, None).run() is matrix.Outcome.HELD
     assert store.cells() == []
     assert store.lease(wanted.cell_id).exists()
@@ -207,6 +208,6 @@ def test_a_signal_saves_what_is_running(number: int, code: int, jobs: str, tmp_p
         process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == code, said.decode()
-    assert b"the same command goes on from there" in said
+    assert b"the same command resumes" in said
     assert not list((tmp_path / "out").glob("*/LEASE"))
     assert not list((tmp_path / "out").glob("*/error.txt"))

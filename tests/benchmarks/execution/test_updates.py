@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return load_task("toy/linear", DataOptions(size=2000)).dataset()[0]
+    return load_task("toy/linear", DataOptions(dataset_rows=2000)).dataset()[0]
 
 
 def made(name: str, data: Dataset, device: str = "cpu", **fields: Any) -> tuple[Any, ...]:
@@ -155,7 +155,7 @@ import sys
 sys.path.insert(0, {folder!r})
 from test_stepping import SEEDS, made, tensors
 from tasks.base import DataOptions, load_task
-data = load_task("toy/linear", DataOptions(size=2000)).dataset()[0]
+data = load_task("toy/linear", DataOptions(dataset_rows=2000)).dataset()[0]
 results = []
 for on in (False, True):
     *parts, _ = made({name!r}, data, **{fields!r})

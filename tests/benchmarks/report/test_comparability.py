@@ -1,5 +1,6 @@
 """Cells with different physics or data do not stand in one table unless somebody asks, and then the table says it."""
 
+import gzip
 import re
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def add(store: ResultStore, *seeds: int, **changes: Any) -> RunSpec:
     return spec
 
 
-def test_what_is_alike_is_drawn_without_a_word(store: ResultStore) -> None:
+def test_cells_that_are_alike_need_no_footnote(store: ResultStore) -> None:
     add(store, 0, 1)
     assert report(store) == []
     assert mixtures(store.cells()) == []
@@ -85,7 +86,7 @@ def test_seeds_of_one_cell_can_be_mixed_too(store: ResultStore) -> None:
     }
 
 
-def test_allowed_mixtures_stand_under_the_table_and_on_the_page(store: ResultStore) -> None:
+def test_allowed_mixtures_are_named_on_the_page(store: ResultStore) -> None:
     add(store, 0, 1, physics=B, dataset_sha256="cd" * 32)
     assert report(store, allow_mixed=True) == []
     written = {name: (store.root / "report" / name).read_text() for name in ("scores.md", "index.html")}
@@ -105,7 +106,7 @@ def test_different_tasks_may_differ(tmp_path: Path) -> None:
     assert mixtures(store.cells()) == []
 
 
-def test_sets_of_another_size_are_other_sets_only_where_they_are_made_here(tmp_path: Path) -> None:
+def test_sizes_are_compared_only_of_sets_that_are_made_here(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     for rows, digest in ((1000, "ab"), (2000, "cd")):
         for spec in specs(f"dataset_rows={rows}"):
@@ -115,14 +116,14 @@ def test_sets_of_another_size_are_other_sets_only_where_they_are_made_here(tmp_p
     ]
 
 
-def test_failed_runs_and_silent_ones_do_not_count(store: ResultStore) -> None:
+def test_failed_runs_and_runs_without_provenance_are_skipped(store: ResultStore) -> None:
     store.fail(specs()[3], made(0, 1, physics=B), "Traceback")
     assert mixtures(store.cells()) == []
     store.finish(specs()[3], {"seeds": [0, 1]}, records(0, 1))
     assert mixtures(store.cells()) == []
 
 
-def test_commits_packages_and_uncommitted_changes_are_said_and_not_refused(store: ResultStore) -> None:
+def test_different_commits_and_packages_are_named_not_refused(store: ResultStore) -> None:
     add(store, 0, 1, commit="b" * 40, dirty=True, versions={"torch": "2.12.0", "numpy": "2.4.6"})
     assert report(store) == []
     line = "Cells come from 2 commits (aaaaaaaa, bbbbbbbb), a tree with uncommitted changes, torch 2.13.0 and 2.12.0."
@@ -155,20 +156,22 @@ def test_run_refuses_and_allows_too(
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("records.jsonl", "10.0", "90.0"),
-        ("records.jsonl", '{"seed": 0', '{"seed": '),
-        ("DONE", '"0": "', '"0": "f'),
+        ("records.jsonl.gz", "10.0", "90.0"),
+        ("records.jsonl.gz", '{"seed": 0', '{"seed": '),
+        ("DONE", '"0": "', '"?": "f'),
         ("spec.json", '"updates": 200', '"updates": 400'),
     ],
 )
-def test_a_tampered_cell_is_left_out_by_name_and_the_rest_is_drawn(
+def test_a_tampered_cell_is_left_out_by_name(
     store: ResultStore, capsys: pytest.CaptureFixture[str], name: str, old: str, new: str
 ) -> None:
     spec = add(store, 0, 1, physics=B)
     path = store.root / spec.cell_id / name
-    text = path.read_text()
+    packed = path.suffix == ".gz"
+    text = (gzip.decompress(path.read_bytes()) if packed else path.read_bytes()).decode()
     assert old in text
-    path.write_text(text.replace(old, new, 1))
+    changed = text.replace(old, new, 1).encode()
+    path.write_bytes(gzip.compress(changed) if packed else changed)
     assert run_bench.main(["report", str(store.root)]) == 1
     shown = capsys.readouterr()
     assert re.search(rf"problem: failed: {spec.task} / {spec.generator.name} / td3bc, seeds 0, 1: {name} ", shown.err)

@@ -12,9 +12,10 @@ import torch
 from core.errors import DataError
 from core.random import Streams
 from tasks.base import DataOptions, load_task
-from tasks.layout import Rows, checked, episodes, read, write
+from tasks.hdf5 import read, write
 from tasks.recipes.locomotion import ENV_IDS, HORIZON, SIGMA, Level, collect, expert, medium, replay_rows
 from tasks.recipes.policies import load_policies
+from tasks.rows import Rows, checked, episodes
 from tasks.simulators.locomotion import simulator
 
 
@@ -51,7 +52,7 @@ def test_smaller_set_is_a_prefix(level: Level) -> None:
     ("env", "level", "size"),
     [("hopper", "medium", 6000), ("walker2d", "random", 2000), ("halfcheetah", "random", 2500)],
 )
-def test_episode_structure(env: str, level: Level, size: int) -> None:
+def test_episodes_end_by_a_fall_or_by_time(env: str, level: Level, size: int) -> None:
     rows = made(env, level, size)
     world = simulator(ENV_IDS[env])
     starts, stops = episodes(rows)
@@ -166,7 +167,7 @@ def test_log_density_survives_the_file(tmp_path: Path) -> None:
 
 def test_task_reads_its_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path))
-    task = load_task("local/hopper-medium-replay", DataOptions(size=2000))
+    task = load_task("local/hopper-medium-replay", DataOptions(dataset_rows=2000))
     dataset, described = task.dataset()
     assert (task.horizon, task.simulator.physics) == (1000, simulator("Hopper-v4").physics)
     assert described["rows"] == 2000 == described["train_rows"] + described["heldout_rows"] + described["dropped_rows"]

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 from core.errors import DataError, SpecError
 from core.policy import UniformPolicy
 from core.random import Streams
-from tasks.base import Simulator, rollout
+from tasks.simulators.base import Simulator, simulate
 from tasks.simulators.gym import GymSimulator
 
 
@@ -46,7 +46,7 @@ def test_rollout_is_reproducible_seed_by_seed() -> None:
 
     def run(seeds: tuple[int, ...]):
         rng = Streams(seeds)
-        return rollout(sim, UniformPolicy(1), sim.reset(3, rng.fork("reset")), 30, rng, greedy=False)
+        return simulate(sim, UniformPolicy(1), sim.reset(3, rng.fork("reset")), 30, rng, greedy=False)
 
     path = run((0, 1))
     again = run((0, 1))
@@ -100,7 +100,7 @@ def test_spaces_are_flattened_and_actions_stretched() -> None:
     assert ended.tolist() == [[False, False, True]]
 
 
-def test_time_limits_are_switched_off_and_copies_used_again() -> None:
+def test_time_limits_are_off_and_copies_are_used_again() -> None:
     sim = GymSimulator(WALK, terminates=False)
     for _ in range(3):
         state = sim.reset(2, Streams((0, 1)))
@@ -111,7 +111,7 @@ def test_time_limits_are_switched_off_and_copies_used_again() -> None:
         assert len(sim._live) + len(sim._idle) == 4
 
 
-def test_a_state_can_be_stepped_once_and_observed_until_the_next_reset() -> None:
+def test_a_state_is_stepped_once_and_seen_until_the_next_reset() -> None:
     sim = GymSimulator(WALK, terminates=False)
     start = sim.reset(2, Streams((0,)))
     seen = sim.observe(start)

@@ -11,8 +11,8 @@ import torch
 
 from core.errors import SpecError
 from core.random import Streams
-from tasks.base import Simulator
 from tasks.recipes.maze2d import collect, random_returns
+from tasks.simulators.base import Simulator
 from tasks.simulators.maze import GOALS, HORIZONS, MAPS, Maze, advance_one, cell_of, free_cells, load_maze
 from tasks.sources.d4rl import reference
 
@@ -128,7 +128,7 @@ def test_replay_from_float32_observations(name: str) -> None:
 
 
 @every_map
-def test_starts(name: str) -> None:
+def test_starts_are_free_cells_with_noise(name: str) -> None:
     """Every free cell equally often, the goal's too; U(-0.1, 0.1) around it; velocity 0.1 N(0, I)."""
     start = Maze(name).reset(20_000, Streams((0, 1)))
     assert start.shape == (2, 20_000, 4)
@@ -209,7 +209,7 @@ def test_replay_repeats_step() -> None:
     assert maze.replay(states[..., 0, :], actions[..., :0, :]).shape == (1, 20, 1, 4)
 
 
-def test_what_cannot_be_stepped_is_nan_and_its_neighbours_are_not() -> None:
+def test_only_a_row_that_cannot_be_stepped_is_nan() -> None:
     maze = Maze("umaze")
     state = maze.reset(4, Streams((0,)))[0]
     good, _, _ = maze.step(state, torch.zeros(4, 2), None)
@@ -231,7 +231,7 @@ def test_the_ball_stays_in_the_maze(name: str) -> None:
     assert {cell_of(x, y) for x, y in states[..., :2].reshape(-1, 2).tolist()} <= free
 
 
-def test_the_interface() -> None:
+def test_a_maze_is_a_simulator_that_never_terminates() -> None:
     maze = Maze("large")
     assert isinstance(maze, Simulator)
     assert (maze.obs_dim, maze.action_dim, HORIZONS["large"]) == (4, 2, 800)

@@ -14,7 +14,8 @@ from core.errors import DataError, SpecError
 from core.files import sha256
 from tasks import download
 from tasks.base import DataOptions, load_task
-from tasks.layout import Rows, write
+from tasks.hdf5 import write
+from tasks.rows import Rows
 from tasks.sources import d4rl
 
 
@@ -61,7 +62,7 @@ def hopper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_names_and_references() -> None:
+def test_references_are_d4rls() -> None:
     assert len(d4rl.names()) == 42
     hopper = d4rl.reference("hopper-medium-replay-v2")
     maze = d4rl.reference("maze2d-large-dense-v1")
@@ -70,7 +71,7 @@ def test_names_and_references() -> None:
     assert (maze.ref_min, maze.max_episode_steps, maze.obs_dim, maze.act_dim) == (30.569041, 800, 4, 2)
 
 
-def test_unknown_names() -> None:
+def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(SpecError, match="got 'hopper-medum-v2'; did you mean 'hopper-medium-v2'"):
         load_task("d4rl/hopper-medum-v2", DataOptions())
 
@@ -103,7 +104,7 @@ def test_a_set_from_the_users_folder(hopper: Path) -> None:
     assert torch.equal(ended[valid], dataset.heldout.terminated[valid])
 
 
-def test_order_of_the_folders(hopper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_folders_come_before_the_cache(hopper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = DataOptions()
     content = hopper.read_bytes()
     assert d4rl.find("hopper-medium-v2", options) is None
@@ -147,7 +148,7 @@ def test_a_set_is_downloaded_once(hopper: Path, tmp_path: Path, monkeypatch: pyt
     assert dataset.sha256 == again.sha256 == sha256(hopper)
 
 
-def test_a_file_of_another_environment(hopper: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_environment_is_refused(hopper: Path, tmp_path: Path) -> None:
     path = tmp_path / "walker2d_medium-v2.hdf5"
     path.write_bytes(hopper.read_bytes())
     with pytest.raises(DataError, match=r"walker2d_medium-v2\.hdf5: .* must have 17 and 6 columns, got \(11, 3\)"):

@@ -13,13 +13,13 @@ import torch
 
 from core.errors import DataError, SpecError
 from core.files import sha256
-from tasks import layout
+from tasks import hdf5
 from tasks.base import DataOptions, load_task
 from tasks.simulators.maze import GOALS
 from tasks.sources import local
 from tasks.sources.local import RECIPES, card, intact, location, make, names
 
-SMALL = DataOptions(size=2000)
+SMALL = DataOptions(dataset_rows=2000)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_names_and_scales() -> None:
         load_task("local/maze2d-umaz", SMALL)
 
 
-def test_layout_of_the_file(made: Path) -> None:
+def test_the_file_has_d4rls_keys_and_types(made: Path) -> None:
     with h5py.File(made) as file:
         found = {
             key: (file[key].shape, file[key].dtype.name) for key in ("observations", "actions", "next_observations")
@@ -71,8 +71,8 @@ def test_layout_of_the_file(made: Path) -> None:
         }
 
 
-def test_rows(made: Path) -> None:
-    rows = layout.read(made)
+def test_rows_are_one_stream_paid_for_the_next_state(made: Path) -> None:
+    rows = hdf5.read(made)
     assert rows.next_obs is not None
     assert rows.qpos is not None
     assert rows.qvel is not None
@@ -88,7 +88,7 @@ def test_rows(made: Path) -> None:
 
 
 def test_stored_states_replay_exactly(made: Path) -> None:
-    rows = layout.read(made)
+    rows = hdf5.read(made)
     assert rows.qpos is not None
     assert rows.qvel is not None
     state = torch.from_numpy(np.hstack([rows.qpos, rows.qvel]))
@@ -97,9 +97,9 @@ def test_stored_states_replay_exactly(made: Path) -> None:
     assert np.array_equal(reward.numpy(), rows.reward)
 
 
-def test_card(made: Path) -> None:
+def test_the_card_describes_the_file(made: Path) -> None:
     described = card(made)
-    rows = layout.read(made)
+    rows = hdf5.read(made)
     assert described["sha256"] == sha256(made)
     assert described["physics"] == f"maze2d-umaze, mujoco {mujoco.__version__}"
     assert described["versions"].keys() == {"mujoco", "numpy", "torch"}
@@ -114,14 +114,14 @@ def test_card(made: Path) -> None:
 
 
 def test_the_name_tells_everything_apart(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {location(name, DataOptions(size=size)) for name in names() for size in (10, 20)}
+    found = {location(name, DataOptions(dataset_rows=size)) for name in names() for size in (10, 20)}
     monkeypatch.setattr(mujoco, "__version__", "0.0")
-    found |= {location(name, DataOptions(size=size)) for name in names() for size in (10, 20)}
+    found |= {location(name, DataOptions(dataset_rows=size)) for name in names() for size in (10, 20)}
     assert len(found) == 4 * len(names())
     assert {path.parent for path in found} == {cache}
 
 
-def test_the_same_bytes_again(made: Path, cache: Path) -> None:
+def test_a_set_made_again_has_the_same_bytes(made: Path, cache: Path) -> None:
     again = make("maze2d-umaze", SMALL)
     assert again.parent == cache
     with h5py.File(made) as first, h5py.File(again) as second:
@@ -175,7 +175,7 @@ def logged(*args):
     really(*args)
 local._EPISODES = {"random policy": 20, "waypoint controller": 4}
 local._make = logged
-local.make("maze2d-umaze", DataOptions(size=2000))
+local.make("maze2d-umaze", DataOptions(dataset_rows=2000))
 """
 
 

@@ -19,7 +19,9 @@ from core.errors import DataError, SpecError
 from tasks.base import DataOptions, load_task, task_names
 from tasks.simulators.gym import GymSimulator
 from tasks.simulators.locomotion import Locomotion
-from tasks.sources import minari as source
+from tasks.sources.minari import _flat, names
+
+Plant = Callable[[h5py.Group, Path], None]
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
 
@@ -117,7 +119,7 @@ def test_observations_are_flattened_as_gymnasium_does() -> None:
         "at": tuple(np.stack([sample["at"][part] for sample in samples]) for part in (0, 1)),
     }
     expected = np.stack([spaces.flatten(space, sample) for sample in samples])
-    assert np.array_equal(source._flat(space, stacked), expected)
+    assert np.array_equal(_flat(space, stacked), expected)
 
 
 def test_discrete_actions_are_refused_by_name() -> None:
@@ -137,7 +139,7 @@ def test_values_are_checked_as_in_any_file() -> None:
         load_task("minari/broken-v0", DataOptions()).dataset()
 
 
-def test_a_truncated_file(folder: Path) -> None:
+def test_a_truncated_file_is_refused(folder: Path) -> None:
     env, buffers = collect("HalfCheetah-v5", episodes=2, max_episode_steps=10)
     create("cut-v0", buffers, env)
     task = load_task("minari/cut-v0", DataOptions())
@@ -147,7 +149,7 @@ def test_a_truncated_file(folder: Path) -> None:
         task.dataset()
 
 
-def test_a_dataset_without_an_environment() -> None:
+def test_a_dataset_without_an_environment_is_refused() -> None:
     _, buffers = collect("HalfCheetah-v5", episodes=1, max_episode_steps=5)
     box = spaces.Box(-np.inf, np.inf, (17,), np.float64)
     create("homeless-v0", buffers, None, observation_space=box, action_space=spaces.Box(-1, 1, (6,)))
@@ -162,7 +164,7 @@ def test_a_dataset_without_an_environment() -> None:
         ("subprocess:check_output", r"must be registered with gymnasium before its code is run: .*check_output"),
     ],
 )
-def test_an_environment_that_nobody_has(folder: Path, entry_point: str, rule: str) -> None:
+def test_an_unknown_environment_is_refused(folder: Path, entry_point: str, rule: str) -> None:
     env, buffers = collect("InvertedPendulum-v5", episodes=1)
     create("lost-v0", buffers, env)
     file = folder / "lost-v0" / "data" / "metadata.json"
@@ -214,7 +216,7 @@ def absurd(episode: h5py.Group, other: Path) -> None:
         (absurd, r"declares \d+ bytes of data, more than the \d+ that such a file can hold"),
     ],
 )
-def test_files_that_lead_elsewhere(folder: Path, plant: Callable[[h5py.Group, Path], None], rule: str) -> None:
+def test_files_that_lead_elsewhere_are_refused(folder: Path, plant: Plant, rule: str) -> None:
     env, buffers = collect("HalfCheetah-v5", episodes=1, max_episode_steps=5)
     create("far-v0", buffers, env)
     path = folder / "far-v0" / "data" / "main_data.hdf5"
@@ -224,8 +226,8 @@ def test_files_that_lead_elsewhere(folder: Path, plant: Callable[[h5py.Group, Pa
         load_task("minari/far-v0", DataOptions())
 
 
-def test_names_that_cannot_be(folder: Path) -> None:
-    assert source.names() == []  # no folder yet, and asking does not make one
+def test_impossible_names_are_refused(folder: Path) -> None:
+    assert names() == []  # no folder yet, and asking does not make one
     assert not folder.exists()
     with pytest.raises(SpecError, match="minari dataset must be one of"):
         load_task("minari/../../etc-v0", DataOptions())
@@ -233,7 +235,7 @@ def test_names_that_cannot_be(folder: Path) -> None:
         load_task("minari/no-version", DataOptions())
 
 
-def test_a_set_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(name: str) -> None:
         raise OSError(f"no network for {name}")
 
@@ -242,10 +244,10 @@ def test_a_set_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> Non
         load_task("minari/a/b-v0", DataOptions())
 
 
-def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_there_are_no_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(source, "find_spec", lambda name: None if name == "minari" else find_spec(name))
-    assert source.names() == []
+    monkeypatch.setattr("tasks.sources.minari.find_spec", lambda name: None if name == "minari" else find_spec(name))
+    assert names() == []
     with pytest.raises(SpecError, match=r"needs the package minari: pip install rolloutbench\[minari\]"):
         load_task("minari/a/b-v0", DataOptions())
 

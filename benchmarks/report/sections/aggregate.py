@@ -1,0 +1,112 @@
+"""Scores over all tasks with reference returns: aggregates, and the share of runs above every score."""
+
+import math
+from functools import partial
+
+import torch
+from matplotlib.figure import Figure
+
+from benchmarks.report.aggregates import AGGREGATES, aggregate, bootstrap, compared_algorithms, complete
+from benchmarks.report.results import Results
+from benchmarks.report.score_rows import DAGGER
+from benchmarks.report.scores import FEW_SEEDS, RULE, finals
+from benchmarks.report.section import Plot, Section
+from benchmarks.report.style import bars, bars_height, legend, line_styles, panel_list, panels, plain
+from benchmarks.report.table import Entry, Table, as_number, values, without_constant
+from benchmarks.report.text import natural
+from metrics.statistics import performance_profile
+
+__all__ = ["SECTION", "aggregate_table"]
+
+_TITLES = {"iqm": "IQM", "mean": "mean", "median": "median", "optimality_gap": "optimality gap"}
+
+
+def aggregate_table(results: Results) -> Table:
+    """One row per generator x algorithm x variant."""
+    frame = aggregate(results)
+    rows = []
+    for (algorithm, variant, generator), group in frame.groupby(["algorithm", "variant", "generator"]):
+        by_metric = group.set_index("metric")
+        few = "†" if group["n_seeds"].iloc[0] < FEW_SEEDS else ""
+        numbers = []
+        for metric in AGGREGATES:
+            value, low, high = values(by_metric.loc[metric, ["value", "low", "high"]])
+            digits = 3 if metric == "optimality_gap" else 1
+            interval = "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+            text = "—" if math.isnan(value) else f"{value:.{digits}f}{interval}{few}"
+            numbers.append(Entry(text, value=value))
+        counts = [as_number(float(group[column].iloc[0]), "{:.0f}") for column in ("n_seeds", "n_tasks")]
+        rows.append([*map(Entry, (str(algorithm), str(variant), str(generator))), *numbers, *counts])
+    rows.sort(key=lambda row: (row[0].text, natural(row[1].text), row[2].text != "none", row[2].text))
+    caption = (
+        f"Tasks with reference returns only, on the seeds that all of them have. {RULE} Brackets: 95 % interval, "
+        "stratified bootstrap over runs within tasks; Student-t where there is one task. Optimality gap: mean "
+        f"shortfall from a score of 100, in parts of 100; lower is better. {DAGGER}"
+    )
+    head = ["algorithm", "variant", "generator", "mean", "median", "IQM", "optimality gap", "seeds", "tasks"]
+    return without_constant(Table("aggregate", "Over all tasks", caption, head, rows), "variant")
+
+
+def _aggregates(results: Results, algorithms: list[str]) -> Figure:
+    """Rows: algorithms; columns: aggregates, each a point and its interval per generator and variant."""
+    styles = line_styles(results)
+    table = aggregate(results)
+    figure, grid = panels(len(algorithms), len(_TITLES), height=bars_height(styles), sharey="row")
+    for line, algorithm in zip(grid, algorithms, strict=True):
+        own = table[table["algorithm"] == algorithm]
+        own = own[own["n_tasks"] == own["n_tasks"].max()]
+        for ax, (metric, title) in zip(line, _TITLES.items(), strict=True):
+            shown = own[own["metric"] == metric]
+            keys = zip(shown["generator"], shown["variant"], strict=True)
+            bars(ax, styles, dict(zip(keys, shown[["value", "low", "high"]].to_numpy().tolist(), strict=True)))
+            ax.set_title(title if len(algorithms) == 1 else f"{plain(algorithm, 24)}\n{title}")
+    return figure
+
+
+def _profiles(results: Results, algorithms: list[str]) -> Figure:
+    """One panel per algorithm: share of the runs of all tasks above each score."""
+    styles = line_styles(results)
+    final = finals(results).dropna(subset="final")
+    figure, axes = panel_list(len(algorithms), 2, height=3.4)
+    for ax, algorithm in zip(axes, algorithms, strict=True):
+        scores = dict(complete(final, algorithm, "final"))
+        all_scores = torch.cat([x.flatten() for x in scores.values()])
+        thresholds = torch.linspace(float(all_scores.min()), float(all_scores.max()), 201, dtype=torch.float64)
+        for key, style in styles.items():
+            if key in scores:
+                statistic = partial(performance_profile, thresholds=thresholds)
+                if len(scores[key]) >= FEW_SEEDS:
+                    band = bootstrap(scores[key], statistic)
+                    ax.fill_between(thresholds, *band, step="post", color=style.colour, alpha=0.1, linewidth=0)
+                ax.step(thresholds, statistic(scores[key]), where="post", color=style.colour, linestyle=style.dash)
+        ax.set(title=plain(algorithm, 48), xlabel="score", ylabel="share of runs above", ylim=(-0.02, 1.02))
+    legend(figure, styles, final)
+    return figure
+
+
+def _compared(results: Results) -> list[str]:
+    return compared_algorithms(finals(results).dropna(subset="final"))
+
+
+SECTION = Section(
+    "aggregate",
+    "Over all tasks",
+    frames={"aggregate": aggregate},
+    tables=[aggregate_table],
+    figures=[
+        Plot(
+            "aggregate",
+            "Over all tasks with reference returns. Line: aggregate; bar: 95 % stratified bootstrap interval, runs "
+            "resampled within tasks. Of the optimality gap less is better. What lacks a task is left out.",
+            rows=_compared,
+            figure=_aggregates,
+        ),
+        Plot(
+            "profiles",
+            "Share of the runs of all tasks that score above a threshold. Band: pointwise 95 % stratified bootstrap, "
+            f"none below {FEW_SEEDS} seeds.",
+            rows=_compared,
+            figure=_profiles,
+        ),
+    ],
+)

@@ -1,0 +1,151 @@
+"""Whose actions are in the rollouts, and how far they are from the data."""
+
+import math
+import re
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmarks.report.results import Results, error_at_end, error_by_cell
+from benchmarks.report.scatter import PER_PAGE, panels_of, points, scatter
+from benchmarks.report.section import Plot, Section
+from benchmarks.report.table import Entry, Table, as_number, cell_table, without_blank
+
+__all__ = ["SECTION", "consistency", "consistency_table", "frontier", "shift_table"]
+
+# What collections of offline data call the policies behind them; longer names first.
+_LEVELS = ("medium-replay", "medium-expert", "full-replay", "random", "medium", "expert", "simple", "human", "cloned")
+_LAG = "generate/lag"
+_COLUMNS = [
+    *("distance", "KL", "energy", "lag", "one step", "surprise", "surprise, on-policy"),
+    *("nearest", "nearest, on-policy", "kNN KL", "kNN KL, on-policy"),
+]
+_SHIFT = (
+    "Surprise: nats by which the actions surprise the behaviour policy more than the data's own do. Nearest: distance "
+    "in state and action to the nearest training row, in multiples of that of unseen rows of the data. kNN KL: KL to "
+    "the data by nearest neighbours, less that of unseen rows. On-policy: of what the policy does in the simulator."
+)
+
+
+def consistency(results: Results) -> pd.DataFrame:
+    """consistency.csv: one row per cell, seed and metric."""
+    index = ["task", "generator", "variant", "algorithm", "seed", "metric"]
+    return _rows(results).sort_values(index, ignore_index=True)[[*index, "value"]]
+
+
+def consistency_table(results: Results) -> Table:
+    """One row per cell: generated actions against the learning policy's, and against those of the data."""
+    means = _means(results)
+    rows = [
+        (cell, [as_number(x, "{:.3g}") for x in _numbers(means[cell.cell_id])])
+        for cell in results.cells
+        if cell.cell_id in means
+    ]
+    caption = (
+        "Means over seeds. Distance: of generated actions to the policy's greedy ones in the same states. KL: to the "
+        "policy, smoothed by noise of 0.2 where it is deterministic, excess cross-entropy where it is Gaussian (below "
+        "zero: more greedy than the policy); energy: excess energy distance where the policy can only be sampled. Lag: "
+        "how far actions moved in the last round of a generator that works in rounds; actions that are the policy's "
+        "own by construction can still be chosen for other states than those that were kept. One step: error of single "
+        f"steps from generated states. {_SHIFT}"
+    )
+    title = "Policy consistency and distance to the data"
+    return without_blank(cell_table(results, "consistency", title, caption, _COLUMNS, rows))
+
+
+def shift_table(results: Results) -> Table:
+    """The same by type of dataset: how far do generators and policies leave the data behind?"""
+    means = _means(results)
+    groups: dict[tuple[str, str], list[list[float]]] = {}
+    for cell in results.cells:
+        if cell.cell_id in means:
+            groups.setdefault((_level(cell.task), cell.generator), []).append(_numbers(means[cell.cell_id]))
+    rows = []
+    for (level, generator), numbers in sorted(groups.items()):
+        average = pd.DataFrame(numbers).mean().tolist()
+        cells = as_number(float(len(numbers)), "{:.0f}")
+        rows.append([Entry(level), Entry(generator), cells, *(as_number(x, "{:.3g}") for x in average)])
+    caption = f"The table above by type of dataset: means over its cells, all algorithms and variants. {_SHIFT}"
+    head = ["dataset type", "generator", "cells", *_COLUMNS]
+    return without_blank(Table("shift", "Distribution shift by type of dataset", caption, head, rows))
+
+
+def frontier(results: Results) -> pd.DataFrame:
+    """One row per cell: distance of generated actions to the policy's, open-loop error at the cell's last step.
+
+    Without cells that generate single transitions, in which no error can build up.
+    """
+    distance = results.last("consistency/distance").groupby("cell_id")["value"].mean()
+    errors = error_by_cell(results)
+    long = error_at_end(results).query("horizon > 1")["cell_id"]
+    return points(results, {"distance": distance, "error": errors[errors.index.isin(long)]})
+
+
+def _rows(results: Results) -> pd.DataFrame:
+    measured = results.records["metric"].str.match("(?:consistency|behaviour)/")
+    return pd.concat([results.records[measured], results.last(_LAG)])
+
+
+def _means(results: Results) -> dict[str, dict[str, float]]:
+    """By cell, the mean over seeds of every metric; the one-step error is the median over horizons."""
+    local = results.last("compounding/policy/local")
+    steps = local.groupby(["cell_id", "seed"])["value"].median().groupby("cell_id").mean()
+    means: dict[str, dict[str, float]] = {}
+    for row in _rows(results).groupby(["cell_id", "metric"], as_index=False)["value"].mean().itertuples():
+        means.setdefault(row.cell_id, {"local": steps.get(row.cell_id, math.nan)})[row.metric] = row.value
+    return means
+
+
+def _numbers(own: Mapping[str, float]) -> list[float]:
+    """In the order of _COLUMNS."""
+
+    def get(name: str) -> float:
+        return own.get(name, math.nan)
+
+    unseen = get("behaviour/nearest/heldout") or math.nan
+    unseen_kl = get("behaviour/knn_kl/heldout")
+    kinds = ("generated", "on_policy")
+    return [
+        *(get(f"consistency/{name}") for name in ("distance", "kl", "energy")),
+        get(_LAG),
+        get("local"),
+        *(get(f"behaviour/excess/{rows}") for rows in kinds),
+        *(get(f"behaviour/nearest/{rows}") / unseen for rows in kinds),
+        *(get(f"behaviour/knn_kl/{rows}") - unseen_kl for rows in kinds),
+    ]
+
+
+def _level(task: str) -> str:
+    """medium-replay of local/hopper-medium-replay; where the name has no such word, its first one."""
+    name = re.sub(r"-v\d+$", "", task.rpartition("/")[2])
+    return next((level for level in _LEVELS if name.endswith(level)), name.partition("-")[0])
+
+
+def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
+    """Lower left is better: actions that are the policy's, and states that are the simulator's."""
+    figure, axes = scatter(results, frontier(results), pairs, "distance", "error")
+    for ax in axes:
+        ax.set_xscale("symlog", linthresh=1e-3)
+        ax.set_yscale("log")
+        ax.set(xlabel="distance of actions to the policy's", ylabel="open-loop error at the last step")
+    return figure
+
+
+SECTION = Section(
+    "consistency",
+    "Policy consistency and distance to the data",
+    frames={"consistency": consistency},
+    tables=[consistency_table, shift_table],
+    figures=[
+        Plot(
+            "frontier",
+            "One point per cell: root mean square distance of generated actions to the learning policy's in the same "
+            "states (mean over seeds), against the open-loop error at the last step of the cell's rollouts (median "
+            "over rollouts and seeds). Lower left is better. Generators of single transitions are left out.",
+            rows=lambda results: panels_of(frontier(results)),
+            figure=_figure,
+            per_page=PER_PAGE,
+        )
+    ],
+)

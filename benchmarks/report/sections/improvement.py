@@ -1,0 +1,81 @@
+"""Every generator beside real data only: what it adds to the score, seed by seed."""
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from benchmarks.report.aggregates import bootstrap, compared_algorithms, complete
+from benchmarks.report.results import Results
+from benchmarks.report.score_rows import DAGGER, INTERVAL, by_generator, notes
+from benchmarks.report.scores import FEW_SEEDS, LEVEL, RULE, comparisons, paired, resolution
+from benchmarks.report.section import Plot, Section
+from benchmarks.report.style import BASELINE, bars, bars_height, line_styles, panel_list, plain
+from benchmarks.report.table import Table
+from metrics.statistics import probability_of_improvement
+
+__all__ = ["SECTION", "improvement_table"]
+
+
+def improvement_table(results: Results) -> Table:
+    """Rows: tasks x algorithms x variants; columns: generators, minus `none`."""
+    compared = comparisons(results)
+    caption = (
+        f"Score minus that of generator none with the same seed, algorithm and settings. {RULE} {INTERVAL} P: "
+        "probability that a run beats one of generator none, ties count half. Bold: at least "
+        f"{FEW_SEEDS} seeds and p < {LEVEL} in a paired t-test, after Holm's correction for all comparisons of the "
+        f"algorithm. {resolution(compared)} {DAGGER} {notes(results)}"
+    )
+    table = Table("improvement", "Improvement over real data only", caption)
+    return by_generator(results, table, compared, _nonzero, sign="+", skip="none")
+
+
+def _nonzero(row: pd.DataFrame) -> set[str]:
+    """The cells that differ from generator none by more than chance."""
+    return set(row.index[(row["n"] >= FEW_SEEDS) & (row["p_holm"] < LEVEL)])
+
+
+def _figure(results: Results, algorithms: list[str]) -> Figure:
+    """One panel per algorithm: chance that a run beats a run on real data only."""
+    styles = line_styles(results)
+    pairs = paired(results)
+    figure, axes = panel_list(len(algorithms), 2, height=bars_height(styles))
+    for ax, algorithm in zip(axes, algorithms, strict=True):
+        none = dict(complete(pairs, algorithm, "final_none"))
+        rows = {}
+        for key, scores in complete(pairs, algorithm, "final"):
+            both = torch.cat([scores, none[key]], -1)
+            low, high = bootstrap(both, _better)
+            rows[key] = [_better(both).item(), low.item(), high.item()]
+        bars(ax, styles, rows)
+        ax.axvline(0.5, color=BASELINE, linestyle="--", linewidth=1.2)
+        ax.set(
+            title=plain(algorithm, 48),
+            xlim=(-0.03, 1.03),
+            xticks=[0, 0.25, 0.5, 0.75, 1],
+            xlabel="P(beats real data only)",
+        )
+    return figure
+
+
+def _better(both: Float[Tensor, "*B runs twice"]) -> Float[Tensor, "*B"]:
+    """Of a generator's columns over those of real data only, which stand behind them."""
+    return probability_of_improvement(*both.chunk(2, -1))
+
+
+SECTION = Section(
+    "improvement",
+    "Improvement over real data only",
+    frames={"improvements": comparisons},
+    tables=[improvement_table],
+    figures=[
+        Plot(
+            "improvement",
+            "Chance that a run beats a run of the same task on real data only, mean over tasks, ties count half. Bar: "
+            "95 % stratified bootstrap interval. It says how often, not by how much.",
+            rows=lambda results: compared_algorithms(paired(results)),
+            figure=_figure,
+        )
+    ],
+)

@@ -1,0 +1,198 @@
+"""A table, written as CSV, Markdown, LaTeX or plain text, each with its own escaping. Same input, same bytes."""
+
+import html
+import math
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from benchmarks.report.results import CellView, Results
+from benchmarks.report.text import one_line
+
+__all__ = [
+    "Entry",
+    "Table",
+    "as_number",
+    "cell_table",
+    "digits",
+    "labels",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "to_text",
+    "values",
+    "without_blank",
+    "without_constant",
+]
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "—": "---",
+    "−": "$-$",
+    "…": r"\dots{}",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table."""
+
+    text: str
+    bold: bool = False
+    value: float | str | None = None  # to sort by; None: the text
+    cell_id: str | None = None  # where the number comes from
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of entries under one head; `caption` holds the rules a reader needs."""
+
+    name: str
+    title: str
+    caption: str
+    head: list[str] = field(default_factory=list)
+    rows: list[list[Entry]] = field(default_factory=list)
+
+
+def cell_table(
+    results: Results,
+    name: str,
+    title: str,
+    caption: str,
+    columns: Iterable[str],
+    rows: Iterable[tuple[CellView, list[Entry]]],
+) -> Table:
+    """Rows begin with the labels of their cell; the column of variants is left out where all are the default."""
+    head = ["task", "algorithm", "variant", "generator", *columns]
+    full = [[*labels(results, cell), Entry(cell.generator), *entries] for cell, entries in rows]
+    return without_constant(Table(name, title, caption, head, full), "variant")
+
+
+def labels(results: Results, cell: CellView) -> list[Entry]:
+    """Task (with its marks), algorithm, variant."""
+    unit = " (return)" if cell.task in results.unscored_tasks else ""
+    mark = "‡" if cell.task.startswith("local/") else ""
+    return [Entry(f"{cell.task}{mark}{unit}", value=cell.task), Entry(cell.algorithm), Entry(cell.variant)]
+
+
+def without_constant(table: Table, column: str) -> Table:
+    """Without a column that says `default` in every row."""
+    where = table.head.index(column)
+    if any(row[where].text != "default" for row in table.rows):
+        return table
+    rows = [[entry for i, entry in enumerate(row) if i != where] for row in table.rows]
+    return replace(table, head=[name for i, name in enumerate(table.head) if i != where], rows=rows)
+
+
+def without_blank(table: Table) -> Table:
+    """Without the columns in which nothing is defined."""
+    kept = [i for i in range(len(table.head)) if not table.rows or any(row[i].text != "—" for row in table.rows)]
+    return replace(table, head=[table.head[i] for i in kept], rows=[[row[i] for i in kept] for row in table.rows])
+
+
+def as_number(value: float, form: str = "") -> Entry:
+    """A number by `form`, or with about three significant figures; a dash for what is not defined."""
+    if math.isnan(value):
+        return Entry("—", value=-math.inf)
+    return Entry(form.format(value) if form else f"{value:,.{digits(abs(value))}f}", value=float(value))
+
+
+def digits(value: float) -> int:
+    """Decimals that show about three significant figures of a value that is not negative."""
+    return 0 if value >= 1000 or value == 0 else 1 if value >= 10 else 2 if value >= 1 else 3
+
+
+def values(row: Any) -> list[float]:
+    """A row of a frame as plain numbers."""
+    return [float(value) for value in row]
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """Shortest exact numbers, empty where there is none; text that a spreadsheet would run as a formula gets a '."""
+    text = frame.select_dtypes(exclude="number").columns
+    safe = frame.assign(**{column: frame[column].map(_no_formula) for column in text})
+    return safe.to_csv(index=False, lineterminator="\n")
+
+
+def to_markdown(table: Table) -> str:
+    """Title, pipe table, caption."""
+
+    def cell(entry: Entry) -> str:
+        return f"**{_markdown(entry.text)}**" if entry.bold else _markdown(entry.text)
+
+    head = [_markdown(name) for name in table.head]
+    body = tabulate(_rows(table, cell), head, tablefmt="pipe", disable_numparse=True)
+    return f"## {table.title}\n\n{body}\n\n{_markdown(table.caption)}\n"
+
+
+def to_latex(table: Table) -> str:
+    """A `table` environment that needs the package booktabs and nothing else."""
+
+    def cell(entry: Entry) -> str:
+        return rf"\textbf{{{_latex(entry.text)}}}" if entry.bold else _latex(entry.text)
+
+    lines = [[_latex(name) for name in table.head], *_rows(table, cell)]
+    head, *body = [" & ".join(line) + r" \\" for line in lines]
+    return "\n".join(
+        [
+            r"\begin{table}[htbp]",
+            r"\centering\small",
+            rf"\caption{{{_latex(table.title)}. {_latex(table.caption)}}}",
+            rf"\label{{tab:{table.name}}}",
+            rf"\begin{{tabular}}{{{'l' * len(table.head)}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def to_text(table: Table) -> str:
+    """For a terminal."""
+    head = [one_line(name) for name in table.head]
+    body = tabulate(_rows(table, lambda entry: one_line(entry.text)), head, tablefmt="simple", disable_numparse=True)
+    return f"{table.title}\n\n{body}\n\n{textwrap.fill(table.caption, 100)}\n"
+
+
+def _rows(table: Table, cell: Callable[[Entry], str]) -> list[list[str]]:
+    return [[cell(entry) for entry in row] for row in table.rows]
+
+
+def _no_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@")) else value
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(one_line(text), quote=False))
+
+
+def _latex(text: str) -> str:
+    """Characters that plain pdflatex has no glyph for become question marks."""
+    escaped = "".join(_LATEX.get(char, char) for char in one_line(text))
+    return escaped.encode("ascii", "replace").decode()

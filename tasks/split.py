@@ -1,0 +1,172 @@
+"""Rows split into held-out episodes and training transitions, with simulator states and a card of the split."""
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int
+from torch import Tensor
+
+from core.data import Dataset, Trajectories, Transitions
+from core.errors import DataError, SpecError
+from tasks.rows import Rows, ended_episodes, episodes, following
+from tasks.simulators.base import Simulator
+
+__all__ = ["SPLIT_SEED", "View", "build", "qlearning", "simulator_state"]
+
+View = Literal["episodes", "qlearning"]
+SPLIT_SEED = 0  # which episodes are held out must not depend on a run's seeds
+
+
+def qlearning(rows: Rows, *, terminate_on_end: bool = False) -> Transitions:
+    """What `d4rl.qlearning_dataset` returns, row for row.
+
+    The last row is always lost, `next_obs` is the following row of the file even after a terminal one (where it is the
+    next episode's start), and rows that time out are left out. `terminate_on_end` keeps the latter, not as terminal.
+
+    Source: behaviour of the d4rl package 1.1, compared in `tests/oracles`.
+    """
+    index = _qlearning_index(rows, terminate_on_end)
+    return _transitions(rows, index, rows.obs[index + 1])
+
+
+def build(
+    rows: Rows, simulator: Simulator, digest: str, *, heldout: float, view: View
+) -> tuple[Dataset, dict[str, Any]]:
+    """Split by whole episodes, then cut into transitions; and a card with the statistics of the split.
+
+    Training rows of the view "episodes" are those whose next observation is known: stored, or the following row of the
+    same episode. Those of "qlearning" are `qlearning(rows)`, less the held-out episodes. A file with one episode is cut
+    in two at a step. `obs_std` is 0 for a constant dimension (the card lists them): add a floor before
+    dividing by it.
+
+    Raises:
+        SpecError: `heldout` or `view` is out of range.
+        DataError: too few rows to train on and to hold out.
+    """
+    if not 0 < heldout < 1:
+        raise SpecError(f"heldout must be above 0 and below 1 (share of the episodes), got {heldout}")
+    if view not in get_args(View):
+        raise SpecError(f"view must be one of {', '.join(get_args(View))}, got {view!r}")
+    starts, stops, held = _split(rows, heldout)
+    known, next_obs = following(rows, stops)
+    held_row = np.repeat(held, stops - starts)
+    index = np.flatnonzero(known) if view == "episodes" else _qlearning_index(rows, False)
+    index = index[~held_row[index]]
+    train = _transitions(rows, index, next_obs[index] if view == "episodes" else rows.obs[index + 1])
+    lengths = (stops - starts - ~known[stops - 1])[held]
+    first = starts[held][lengths > 0]
+    lengths = lengths[lengths > 0]
+    if not len(train.reward) or not len(lengths):
+        raise DataError(
+            f"dataset {digest[:12]}: needs rows with a known next observation both to train on and to hold out, "
+            f"got {len(train.reward)} and {lengths.sum()}"
+        )
+    trajectories, state, exact = _heldout(rows, next_obs, simulator, first, lengths)
+    dataset = Dataset(
+        train=train,
+        episode=torch.from_numpy(np.repeat(np.arange(len(starts), dtype=np.int32), stops - starts)[index]),
+        heldout=trajectories,
+        heldout_state=state,
+        heldout_exact=exact,
+        obs_mean=train.obs.double().mean(0).float(),
+        obs_std=train.obs.double().std(0, correction=0).float(),
+        sha256=digest,
+    )
+    card = _file_card(rows) | {
+        "view": view,
+        "heldout": heldout,
+        "split_seed": SPLIT_SEED,
+        "train_rows": len(train.reward),
+        "train_episodes": int((~held).sum()),
+        "heldout_rows": int(lengths.sum()),
+        "heldout_episodes": len(lengths),
+        "dropped_rows": len(rows.reward) - len(train.reward) - int(lengths.sum()),
+        "inexact_state_share": 1 - int(exact.sum()) / int(lengths.sum()),
+        "constant_dims": torch.nonzero(train.obs.amax(0) == train.obs.amin(0)).flatten().tolist(),
+    }
+    return dataset, card
+
+
+def _file_card(rows: Rows) -> dict[str, Any]:
+    """What the file holds, before any split; returns are those of `ended_episodes`."""
+    _, returns = ended_episodes(rows)
+    return {
+        "rows": len(rows.reward),
+        "episodes": len(episodes(rows)[0]),
+        "terminals": int(rows.terminal.sum()),
+        "timeouts": int(rows.timeout.sum()),
+        "unfinished_tail": not (rows.terminal[-1] or rows.timeout[-1]),
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "return_max": float(returns.max()),
+    }
+
+
+def _split(rows: Rows, heldout: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(starts, stops, held out?) of the episodes; a single one becomes two."""
+    starts, stops = episodes(rows)
+    total = len(rows.reward)
+    if len(stops) == 1:
+        cut = min(max(round((1 - heldout) * total), 1), total - 1)
+        return np.array([0, cut]), np.array([cut, total]), np.array([False, True])
+    held = np.zeros(len(stops), bool)
+    count = min(max(round(heldout * len(stops)), 1), len(stops) - 1)
+    held[np.random.default_rng(SPLIT_SEED).permutation(len(stops))[:count]] = True
+    return starts, stops, held
+
+
+def _heldout(
+    rows: Rows, next_obs: np.ndarray, simulator: Simulator, first: np.ndarray, lengths: np.ndarray
+) -> tuple[Trajectories, Float64[Tensor, "B L X"], Bool[Tensor, "B L"]]:
+    """Episodes padded to the longest: the last observation and action stay, reward 0, neither terminated nor valid."""
+    step = np.arange(lengths.max())
+    valid = step < lengths[:, None]
+    index = first[:, None] + np.minimum(step, lengths[:, None] - 1)
+    final = next_obs[index[:, -1:]]
+    obs = np.concatenate([np.where(valid[..., None], rows.obs[index], final), final], 1)
+    trajectories = Trajectories(
+        action=torch.from_numpy(rows.action[index]),
+        obs=torch.from_numpy(obs),
+        reward=torch.from_numpy(np.where(valid, rows.reward[index], np.float32(0))),
+        terminated=torch.from_numpy(rows.terminal[index] & valid),
+        valid=torch.from_numpy(valid),
+    )
+    real = index[valid]  # states are looked up once per row, then padded
+    state, exact = simulator_state(rows, simulator, real)
+    position = torch.from_numpy(np.append(0, np.cumsum(lengths)[:-1])[:, None] + np.minimum(step, lengths[:, None] - 1))
+    return trajectories, state[position], exact[position] & trajectories.valid
+
+
+def simulator_state(
+    rows: Rows, simulator: Simulator, index: np.ndarray
+) -> tuple[Float64[Tensor, "M X"], Bool[Tensor, " M"]]:
+    """The simulator's state at these rows and whether that is all of it.
+
+    A stored state is used where it agrees with the observation. It is complete unless the observation was clipped and
+    the stored velocities are the clipped ones: in some files, states were added later from the observations.
+    """
+    obs = torch.from_numpy(rows.obs[index])
+    restored, exact = simulator.restore(obs)
+    if rows.qpos is None or rows.qvel is None or rows.qpos.shape[1] + rows.qvel.shape[1] != restored.shape[-1]:
+        return restored, exact
+    stored = torch.from_numpy(np.concatenate([rows.qpos[index], rows.qvel[index]], 1))
+    agrees = torch.isclose(simulator.observe(stored), obs.double(), rtol=1e-4, atol=1e-4).all(-1)
+    velocity = slice(rows.qpos.shape[1], None)
+    unclipped = (stored[:, velocity] - restored[:, velocity]).abs().amax(-1) > 1e-4
+    return torch.where(agrees[:, None], stored, restored), torch.where(agrees, exact | unclipped, exact)
+
+
+def _transitions(rows: Rows, index: np.ndarray, next_obs: np.ndarray) -> Transitions:
+    return Transitions(
+        obs=torch.from_numpy(rows.obs[index]),
+        action=torch.from_numpy(rows.action[index]),
+        reward=torch.from_numpy(rows.reward[index]),
+        next_obs=torch.from_numpy(next_obs),
+        terminated=torch.from_numpy(rows.terminal[index]),
+    )
+
+
+def _qlearning_index(rows: Rows, terminate_on_end: bool) -> Int[np.ndarray, " M"]:
+    keep = np.ones(len(rows.reward) - 1, bool) if terminate_on_end else ~rows.timeout[:-1]
+    return np.flatnonzero(keep)

@@ -1,0 +1,131 @@
+"""A small results folder with everything that goes wrong in it, and builders for folders of a test's own."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.report import report
+from benchmarks.spec import Method, RunSpec, Settings
+from benchmarks.store import Record, ResultStore
+from core.config import configuration
+
+HOME = "/home/somebody/project"
+
+
+@configuration
+class Nothing:
+    """A method without fields."""
+
+
+@configuration
+class Iterated:
+    iterations: int = 4
+
+
+class Builder:
+    """Specifications, records and provenance of small cells."""
+
+    HOSTILE = '<script>alert("x")</script>, =cmd|\\input{/etc/passwd} $x$ `#'
+
+    @staticmethod
+    def spec(
+        task: str, generator: str, seeds: int, variant: str = "default", iterations: int = 4, algorithm: str = "bc"
+    ) -> RunSpec:
+        config: Any = Nothing() if generator == "none" else Iterated(iterations)
+        methods = Method(generator, config), Method(algorithm, Nothing())
+        return RunSpec(task, *methods, Settings(), tuple(range(seeds)), variant)
+
+    @staticmethod
+    def evaluations(seeds: int, level: float, scored: bool = True, steps: int = 4) -> list[Record]:
+        """Seed s scores level + s, 10 more per evaluation: four average to level + s + 25 by the rule."""
+        return [
+            record
+            for seed in range(seeds)
+            for step in range(steps)
+            for record in (
+                Record(seed, 100 * step, "return", 7 * (level + seed + 10 * step)),
+                Record(seed, 100 * step, "normalized_score", level + seed + 10 * step if scored else None),
+                Record(seed, 100 * step, "train/loss", 0.5),
+            )
+        ]
+
+    @staticmethod
+    def fidelity(seeds: int, horizon: int = 6) -> list[Record]:
+        """Curves that grow with the horizon, and a few numbers that are no curves."""
+        sizes = {
+            "median": 0.01, "mean": 0.02, "floor": 1e-9, "chaos": 1e-12, "alive": 0.1, "still": 0.3, "local": 0.01,
+            "capped": 0.0, "closed": 0.02,
+        }  # fmt: skip
+        numbers = (
+            "compounding/starts_excluded", "compounding/leakage", "cost/fit_seconds", "cost/updates_per_second",
+        )  # fmt: skip
+        curves = [
+            Record(seed, 300, f"compounding/{actions}/{quantity}", size * h, h)
+            for seed in range(seeds)
+            for h in range(1, horizon + 1)
+            for actions in ("policy", "logged")
+            for quantity, size in sizes.items()
+            if (actions, quantity) != ("logged", "closed")
+        ]
+        return curves + [Record(seed, 300, metric, 3.0) for seed in range(seeds) for metric in numbers]
+
+    @staticmethod
+    def provenance(seeds: int) -> dict[str, Any]:
+        return {
+            "seeds": list(range(seeds)),
+            "started": "2026-01-01T00:00:00+00:00",
+            "seconds": 12.0,
+            "commit": "0123abcd",
+            "dirty": True,
+            "versions": {"torch": "2.13.0"},
+            "device": "cpu",
+            "threads": 2,
+            "physics": "toy v1",
+            "dataset_sha256": "ab" * 32,
+            "dataset": {"recipe": f"{HOME}/recipe.toml"},
+        }
+
+    @classmethod
+    def folder(cls, root: Path) -> ResultStore:
+        """none and mopo on a scored task, a cell that fails, seeds missing, a task without reference returns."""
+        store = ResultStore(root)
+        good = {generator: cls.spec("toy/linear", generator, 6) for generator in ("none", "mopo")}
+        few = cls.spec("local/hopper-medium", "none", 3)
+        hostile = cls.spec("local/hopper-medium", "mopo", 3, cls.HOSTILE, iterations=1)
+        broken = cls.spec("toy/linear", "dydiff", 6)
+        never = cls.spec("local/hopper-medium", "dydiff", 2)
+        store.plan(f"{HOME}/mine.toml", [*good.values(), few, hostile, broken, never])
+        store.finish(good["none"], cls.provenance(6), cls.evaluations(6, 0.0))
+        store.finish(good["mopo"], cls.provenance(6), cls.evaluations(6, 20.0) + cls.fidelity(6))
+        store.finish(few, cls.provenance(2), cls.evaluations(2, 0.0, scored=False))
+        store.finish(hostile, {}, cls.evaluations(3, 1.0, scored=False) + cls.fidelity(3))
+        error = f'Traceback\n  File "{HOME}/x.py"\nValueError: <b>bad</b> {HOME}/data/x.hdf5 is torn\n'
+        store.fail(broken, cls.provenance(6), error)
+        return store
+
+
+@pytest.fixture(scope="session")
+def build() -> type[Builder]:
+    return Builder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return Builder.folder(tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The report of that folder, to look at only."""
+    store = Builder.folder(tmp_path_factory.mktemp("reported"))
+    return store.root / "report", report(store)
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[[Path], list[dict[str, str]]]:
+    """The rows of a csv file, as text."""
+    return lambda path: list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))

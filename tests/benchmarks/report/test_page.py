@@ -1,0 +1,190 @@
+"""The files of a report: columns of the csv files, equal bytes for equal results, a page that needs nothing else."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.report import report, sections
+from benchmarks.store import ResultStore
+
+Rows = Callable[[Path], list[dict[str, str]]]
+Reported = tuple[Path, list[str]]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes; insists that what is opened is closed."""
+
+    void = frozenset({"meta", "br", "link", "img", "input", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_problems_are_named(reported: Reported) -> None:
+    _, problems = reported
+    assert set(problems) == {
+        "failed: toy/linear / dydiff / bc, seeds 0, 1, 2, 3, 4, 5: ValueError: <b>bad</b> x.hdf5 is torn",
+        "missing: local/hopper-medium / none / bc, seed 2",
+        "missing: local/hopper-medium / dydiff / bc, seeds 0, 1",
+    }
+
+
+def test_csv_columns(reported: Reported) -> None:
+    folder, _ = reported
+    assert {path.stem: path.read_text().splitlines()[0] for path in folder.glob("*.csv")} == {
+        "scores": "task,generator,algorithm,variant,seed,step,return,normalized_score,status",
+        "aggregate": "generator,algorithm,metric,value,low,high,n_seeds,n_tasks,variant",
+        "improvements": "task,generator,algorithm,variant,unit,n,mean,low,high,std,better,p,p_holm",
+        "ablation": "task,generator,algorithm,fields,values,n,mean,low,high,gain_mean,gain_low,gain_high,error,lag,"
+        "robust,failure",
+        "compounding": "task,generator,variant,algorithm,seed,horizon,median,mean,floor,alive,closed,actions,"
+        "chaos,still,q10,q90,local,capped,alive_on_policy",
+        "consistency": "task,generator,variant,algorithm,seed,metric,value",
+        "returns": "task,generator,variant,algorithm,seed,metric,horizon,value",
+        "cost": "task,generator,variant,algorithm,metric,value",
+    }
+
+
+def test_scores_csv_has_every_evaluation_and_absent_seed(reported: Reported, rows: Rows) -> None:
+    scores = rows(reported[0] / "scores.csv")
+    assert len(scores) == 4 * (6 + 6 + 2 + 3) + 6 + 1 + 2
+    by_status = pd.Series([row["status"] for row in scores]).value_counts().to_dict()
+    assert by_status == {"ok": 68, "failed": 6, "missing": 3}
+    absent = next(row for row in scores if row["status"] == "failed")
+    assert (absent["seed"], absent["step"], absent["return"], absent["normalized_score"]) == ("0", "", "", "")
+    assert {row["normalized_score"] for row in scores if row["task"] == "local/hopper-medium"} == {""}
+
+
+def test_compounding_csv_has_every_horizon(reported: Reported, rows: Rows) -> None:
+    errors = rows(reported[0] / "compounding.csv")
+    assert len(errors) == (6 + 3) * 6 * 2
+    assert {row["closed"] == "" for row in errors if row["actions"] == "logged"} == {True}
+    assert all(float(row["median"]) == 0.01 * int(row["horizon"]) for row in errors)
+
+
+def test_equal_results_have_equal_bytes(store: ResultStore, reported: Reported) -> None:
+    report(store)
+    first, second = (
+        {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (reported[0], store.root / "report")
+    )
+    assert first == second
+
+
+def test_files_are_written_without_dates_and_folders(reported: Reported) -> None:
+    folder, _ = reported
+    written = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {"scores.md", "scores.tex", "index.html"} <= set(written)
+    for name in ("scores", "learning_curves", "compounding"):
+        assert written[f"{name}.png"].startswith(b"\x89PNG")
+        assert len(written[f"{name}.png"]) > 10_000
+        assert b"<svg" in written[f"{name}.svg"]
+        assert b"<dc:date>" not in written[f"{name}.svg"]
+    for name, content in written.items():
+        assert b"\r\n" not in content or name.endswith(".png")
+        assert b"somebody" not in content, name
+        assert str(folder.parent).encode() not in content, name
+
+
+def test_nothing_escapes(store: ResultStore, rows: Rows, build: Any) -> None:
+    store.finish(build.spec("toy/linear", "mopo", 1, "=1+1", iterations=9), {}, build.evaluations(1, 5.0))
+    report(store)
+    folder = store.root / "report"
+    variants = {row["variant"] for row in rows(folder / "scores.csv")}
+    assert {"'=1+1", build.HOSTILE} <= variants
+    assert "<script>" not in (folder / "scores.md").read_text()
+    latex = (folder / "scores.tex").read_text()
+    assert "\\input" not in latex
+    assert r"\textless{}script\textgreater{}" in latex
+    assert latex.isascii()
+    assert not any("<script>" in path.read_text() for path in folder.glob("*.svg"))
+    page = (folder / "index.html").read_text()
+    assert page.count("<script>") == 1  # ours
+    assert "<b>bad" not in page
+
+
+def test_page_is_whole_and_needs_no_network(reported: Reported) -> None:
+    text = (reported[0] / "index.html").read_text()
+    page = Page(text)
+    assert "http" not in re.sub(r"http-equiv", "", text)
+    assert not re.search(r"(?:src|href)=\"//|@import|url\((?!#)", text)
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = {
+        (attributes.get("href") or "")[1:]
+        for tag, attributes in page.tags
+        if tag == "a" and (attributes.get("href") or "").startswith("#")
+    }
+    assert links <= ids
+    assert [tag for tag, _ in page.tags].count("svg") == 3
+
+
+def test_page_has_the_sections_that_have_something_to_show(reported: Reported) -> None:
+    page = Page((reported[0] / "index.html").read_text())
+    ids = [attributes["id"] for tag, attributes in page.tags if tag == "section" and "id" in attributes]
+    shown = ["scores", "aggregate", "improvement", "learning_curves", "compounding", "cost"]
+    assert ids == ["about", "problems", *shown, "meaning", "provenance", "reproduce"]
+
+
+def test_page_names_every_csv_file(reported: Reported) -> None:
+    folder, _ = reported
+    text = (folder / "index.html").read_text()
+    assert [path.name for path in folder.glob("*.csv") if f'href="{path.name}"' not in text] == []
+
+
+def test_numbers_carry_their_provenance(reported: Reported) -> None:
+    page = Page((reported[0] / "index.html").read_text())
+    titles = [attributes["title"] or "" for tag, attributes in page.tags if tag == "a" and "title" in attributes]
+    traced = next(title for title in titles if "0123abcd + uncommitted changes" in title)
+    assert "ab" * 32 in traced
+    assert "toy v1" in traced
+    assert any("commit: unknown" in title for title in titles)
+
+
+def test_an_empty_folder_makes_an_empty_report(tmp_path: Path, rows: Rows, build: Any) -> None:
+    store = ResultStore(tmp_path)
+    assert report(store) == []
+    store.plan("smoke", [build.spec("toy/linear", "none", 2)])
+    assert report(store) == ["missing: toy/linear / none / bc, seeds 0, 1"]
+    assert not list((tmp_path / "report").glob("*.svg"))
+    assert len(rows(tmp_path / "report" / "scores.csv")) == 2
+    Page((tmp_path / "report" / "index.html").read_text())
+
+
+def test_figures_that_are_no_longer_drawn_are_removed(store: ResultStore) -> None:
+    folder = store.root / "report"
+    folder.mkdir()
+    (folder / "heat.png").touch()
+    report(store)
+    assert not (folder / "heat.png").exists()
+
+
+def test_every_section_is_on_the_page_once() -> None:
+    files = Path(str(sections.__file__)).parent.glob("[a-z]*.py")
+    assert sorted(section.id for section in sections.SECTIONS) == sorted(path.stem for path in files)
+
+
+def test_names_of_files_are_unique() -> None:
+    names = [
+        *(f"{name}.csv" for section in sections.SECTIONS for name in section.frames),
+        *(f"{plot.name}.svg" for section in sections.SECTIONS for plot in section.figures),
+    ]
+    assert len(set(names)) == len(names)

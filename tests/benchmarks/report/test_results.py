@@ -1,0 +1,86 @@
+"""From a results folder to cells with labels and states, and to curves and their ends."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report.results import Results, at_end, collect, error_at_end, error_by_cell, once
+from benchmarks.store import Record, ResultStore
+
+MEDIAN = "compounding/policy/median"
+
+
+def finish(folder: Path, build: Any, curves: dict[str, dict[int, Iterable[float | None]]]) -> Results:
+    """Cells by generator; at every horizon, the error of each seed."""
+    store = ResultStore(folder)
+    for generator, curve in curves.items():
+        records = [Record(s, 9, MEDIAN, x, h) for h, values in curve.items() for s, x in enumerate(values)]
+        store.finish(build.spec("toy/linear", generator, 3), {}, records)
+    return collect(store)
+
+
+def test_cells_that_look_alike_are_told_apart(store: ResultStore, build: Any) -> None:
+    twin = build.spec("toy/linear", "mopo", 6, iterations=9)
+    store.finish(twin, {}, build.evaluations(6, 0.0))
+    variants = {cell.variant for cell in collect(store).cells if (cell.task, cell.generator) == ("toy/linear", "mopo")}
+    assert f"default#{twin.cell_id[-12:-6]}" in variants
+    assert len(variants) == 2
+
+
+def test_every_cell_has_one_state(store: ResultStore, build: Any) -> None:
+    store.finish(build.spec("toy/linear", "pgd", 1), {}, [Record(0, 100, "diverged/critic", None)])
+    assert {(cell.task, cell.generator): cell.state for cell in collect(store).cells} == {
+        ("toy/linear", "none"): "finished",
+        ("toy/linear", "mopo"): "finished",
+        ("toy/linear", "dydiff"): "failed",
+        ("toy/linear", "pgd"): "diverged",
+        ("local/hopper-medium", "none"): "missing",
+        ("local/hopper-medium", "mopo"): "finished",
+        ("local/hopper-medium", "dydiff"): "missing",
+    }
+
+
+def test_error_is_that_of_the_cells_own_last_step(tmp_path: Path, build: Any) -> None:
+    results = finish(tmp_path, build, {"mopo": {1: [1, 2, 9], 2: [3, 4, 8]}, "synther": {1: [0.1, 0.3, 0.2]}})
+    errors = error_at_end(results)
+    assert errors.groupby("generator")["horizon"].unique().map(list).to_dict() == {"mopo": [2], "synther": [1]}
+    assert errors.set_index(["generator", "seed"])["value"].loc["mopo"].tolist() == [3, 4, 8]
+
+
+def test_error_of_a_cell_is_the_median_over_seeds(tmp_path: Path, build: Any) -> None:
+    assert error_by_cell(finish(tmp_path, build, {"mopo": {1: [1, 2, 9], 2: [3, 4, 8]}})).tolist() == [4]
+
+
+def test_steps_without_a_value_are_no_end(tmp_path: Path, build: Any) -> None:
+    """The last step is the last at which any seed has a value; the others have none there."""
+    results = finish(tmp_path, build, {"mopo": {1: [1, 1, 1], 2: [None, 5, 7], 3: [None, None, None]}})
+    assert error_at_end(results)["value"].tolist() == [5, 7]
+
+
+def test_only_the_last_measurement_counts(tmp_path: Path, build: Any) -> None:
+    store = ResultStore(tmp_path)
+    records = [Record(0, step, "generate/residual", step + m, m) for step in (1, 10) for m in (1, 2)]
+    store.finish(build.spec("toy/linear", "dydiff", 1), {}, records)
+    results = collect(store)
+    assert results.last("generate/residual")["value"].tolist() == [11, 12]
+    assert at_end(results, "generate/residual")["value"].tolist() == [12]
+
+
+def test_numbers_that_are_no_curves_have_no_end(store: ResultStore) -> None:
+    assert at_end(collect(store), "compounding/leakage").empty
+
+
+def test_an_empty_folder_has_no_errors(tmp_path: Path) -> None:
+    assert error_by_cell(collect(ResultStore(tmp_path))).empty
+
+
+def test_what_is_computed_once_is_kept_with_the_results(store: ResultStore) -> None:
+    calls = []
+
+    @once
+    def count(results: Results) -> int:
+        calls.append(results)
+        return len(calls)
+
+    first = collect(store)
+    assert [count(first), count(first), count(collect(store))] == [1, 1, 2]

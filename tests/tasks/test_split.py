@@ -1,0 +1,176 @@
+"""Episodes are held out whole, transitions never lead across a reset, and states come from where they are exact."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import DataError, SpecError
+from tasks.rows import Rows
+from tasks.sources.toy import LinearSystem
+from tasks.split import build, qlearning
+
+MakeRows = Callable[..., Rows]
+
+
+def test_qlearning_example(rows: Rows) -> None:
+    """The figures measured with d4rl itself: rows 4 and 11 go."""
+    assert qlearning(rows).obs[:, 1].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
+    with_ends = qlearning(rows, terminate_on_end=True)
+    assert with_ends.obs[:, 1].tolist() == list(range(11))
+    assert with_ends.next_obs[:, 1].tolist() == list(range(1, 12))
+    assert with_ends.terminated.nonzero().flatten().tolist() == [8]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_no_row_points_at_the_next_episodes_reset(rows: Rows, stored: bool) -> None:
+    rows = rows if stored else replace(rows, next_obs=None)
+    dataset, card = build(rows, LinearSystem(), "digest", heldout=0.3, view="episodes")
+    step = dataset.train.next_obs - dataset.train.obs
+    assert (step[:, 0] == 1).all()
+    heldout = dataset.heldout
+    assert ((heldout.obs[:, 1:, 0] - heldout.obs[:, :-1, 0])[heldout.valid] == 1).all()
+    assert card["dropped_rows"] == (0 if stored else 3)
+    assert card["train_rows"] + card["heldout_rows"] == (12 if stored else 9)
+
+
+def test_qlearning_view_is_qlearning_of_the_training_episodes(rows: Rows) -> None:
+    dataset, card = build(rows, LinearSystem(), "digest", heldout=0.3, view="qlearning")
+    held = dataset.heldout.obs[0, dataset.heldout.valid[0].nonzero().flatten(), 1]
+    everything = qlearning(rows)
+    kept = ~torch.isin(everything.obs[:, 1], held)
+    assert torch.equal(dataset.train.next_obs, everything.next_obs[kept])
+    assert card["train_rows"] == int(kept.sum())
+
+
+def test_padding_repeats_the_end_and_counts_for_nothing(make_rows: MakeRows) -> None:
+    rows = make_rows(np.isin(np.arange(30), [2, 19, 29]), np.zeros(30, bool))
+    rows = replace(rows, reward=np.ones(30, np.float32))
+    held, card = build(rows, LinearSystem(), "digest", heldout=0.99, view="episodes")
+    assert (card["heldout_episodes"], card["train_episodes"]) == (2, 1)  # one is always left to train on
+    lengths = held.heldout.valid.sum(1)
+    longest = held.heldout.valid.shape[1]
+    assert sorted(lengths.tolist())[-1] == longest
+    for episode, length in enumerate(lengths.tolist()):
+        assert (held.heldout.obs[episode, length:] == held.heldout.obs[episode, length]).all()
+        assert held.heldout.reward[episode].sum() == length
+        assert held.heldout.terminated[episode].nonzero().flatten().tolist() == [length - 1]
+        assert held.heldout_exact[episode].sum() == length
+
+
+def test_a_single_stream_is_cut_at_a_step(make_rows: MakeRows) -> None:
+    rows = make_rows(np.zeros(50, bool), np.zeros(50, bool), stored=False)
+    dataset, card = build(rows, LinearSystem(), "digest", heldout=0.1, view="episodes")
+    assert card["episodes"] == 1
+    assert card["unfinished_tail"] is True
+    assert dataset.train.obs[:, 1].tolist() == list(range(44))  # row 44 leads into what is held out
+    assert dataset.heldout.obs[0, :, 1].tolist() == list(range(45, 50))
+
+
+class Clipped(LinearSystem):
+    """The toy seen through a clip: velocities show as at most 1."""
+
+    def observe(self, state: torch.Tensor) -> torch.Tensor:
+        return torch.cat([state[..., :2], state[..., 2:].clamp(-1, 1)], -1)
+
+    def restore(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return obs.double(), (obs[..., 2:].abs() < 1).all(-1)
+
+
+FAST = np.full((20, 2), 3.0)
+SLOW = np.full((20, 2), 0.5)
+SHOWN = FAST.clip(-1, 1)
+
+
+@pytest.fixture
+def heldout_state(make_rows: MakeRows) -> Callable[..., tuple[torch.Tensor, torch.Tensor, float]]:
+    """Held-out states of 20 rows in one stream, the last 10 held out: (states, exact, share that is not)."""
+
+    def cut(qvel: np.ndarray, seen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, float]:
+        position = np.random.default_rng(0).normal(size=(20, 2))
+        obs = np.concatenate([position, seen], 1).astype(np.float32)
+        stream = make_rows(np.zeros(20, bool), np.zeros(20, bool))
+        rows = replace(stream, obs=obs, next_obs=obs, qpos=position, qvel=qvel)
+        dataset, card = build(rows, Clipped(), "digest", heldout=0.5, view="episodes")
+        return dataset.heldout_state[0], dataset.heldout_exact[0], card["inexact_state_share"]
+
+    return cut
+
+
+HeldoutState = Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor, float]]
+
+
+def test_a_stored_state_says_more_than_its_clipped_observation(heldout_state: HeldoutState) -> None:
+    state, exact, inexact = heldout_state(FAST, SHOWN)
+    assert (state[:, 2:] == 3).all()
+    assert exact.all()
+    assert inexact == 0
+
+
+def test_states_completed_from_clipped_observations_are_inexact(heldout_state: HeldoutState) -> None:
+    _, exact, inexact = heldout_state(SHOWN, SHOWN)
+    assert not exact.any()
+    assert inexact == 1
+
+
+def test_a_stored_state_unlike_its_observation_is_not_used(heldout_state: HeldoutState) -> None:
+    state, exact, _ = heldout_state(FAST, SLOW)
+    assert (state[:, 2:] == 0.5).all()
+    assert exact.all()
+
+
+def test_the_card_holds_statistics_of_the_split(rows: Rows) -> None:
+    dataset, card = build(rows, LinearSystem(), "digest", heldout=0.3, view="episodes")
+    returns = [rows.reward[:5].sum(), rows.reward[5:9].sum()]  # the tail has not ended
+    assert card["return_mean"] == pytest.approx(np.mean(returns))
+    assert card["return_max"] == pytest.approx(np.max(returns))
+    assert (card["terminals"], card["timeouts"], card["episodes"]) == (1, 1, 3)
+    assert card["constant_dims"] == [2, 3]
+    assert torch.allclose(dataset.obs_mean, dataset.train.obs.mean(0))
+    assert dataset.obs_std[2] == 0
+    assert dataset.sha256 == "digest"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    ends=st.lists(st.sampled_from(["", "", "", "terminal", "timeout"]), min_size=4, max_size=40),
+    stored=st.booleans(),
+    heldout=st.floats(0.01, 0.99),
+    view=st.sampled_from(["episodes", "qlearning"]),
+)
+def test_build_partitions_the_rows(
+    make_rows: MakeRows, ends: list[str], stored: bool, heldout: float, view: str
+) -> None:
+    """Each row trains, or is held out with its whole episode, or is counted as dropped."""
+    flags = np.array(ends)
+    rows = make_rows(flags == "terminal", flags == "timeout", stored=stored)
+    try:
+        dataset, card = build(rows, LinearSystem(), "digest", heldout=heldout, view=view)
+    except DataError:
+        return  # only episodes of one row whose successor is unknown
+    train = set(dataset.train.obs[:, 1].int().tolist())
+    held = set(dataset.heldout.obs[:, :-1, 1][dataset.heldout.valid].int().tolist())
+    assert not train & held
+    assert len(train) == card["train_rows"]
+    assert len(held) == card["heldout_rows"]
+    assert len(train) + len(held) + card["dropped_rows"] == len(flags)
+    if stored and view == "episodes":
+        assert card["dropped_rows"] == 0
+    again, _ = build(rows, LinearSystem(), "digest", heldout=heldout, view=view)
+    assert torch.equal(again.train.obs, dataset.train.obs)
+
+
+@pytest.mark.parametrize("heldout", [0.0, 1.0, -0.1])
+def test_a_share_out_of_range_is_refused(rows: Rows, heldout: float) -> None:
+    with pytest.raises(SpecError, match=r"heldout must be above 0 and below 1 \(share of the episodes\), got"):
+        build(rows, LinearSystem(), "digest", heldout=heldout, view="episodes")
+
+
+def test_too_few_rows_are_refused(make_rows: MakeRows) -> None:
+    one = make_rows(np.ones(1, bool), np.zeros(1, bool))
+    with pytest.raises(DataError, match="both to train on and to hold out, got 0 and 1"):
+        build(one, LinearSystem(), "digest", heldout=0.1, view="episodes")
