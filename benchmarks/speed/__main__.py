@@ -45,7 +45,7 @@ def table(folder: Path) -> str:
         found = json.loads(file.read_text(encoding="utf-8"))
         module = import_module(f"benchmarks.speed.{name}")
         rows += [(*figure, f"[{file.name}]({file.name})") for figure in module.figures(found)]
-        notes += module.notes(found) if hasattr(module, "notes") else []
+        notes += ["", module.notes(found)] if hasattr(module, "notes") else []
         machines.setdefault(_machine(found), []).append(file.name)
     heads = ["figure", "asked for", "plain", "compiled", "where"]
     figures = tabulate(rows, heads, tablefmt="github", disable_numparse=True)

@@ -28,7 +28,7 @@ from models.cache import fresh_models
 from models.nn import ema_
 from tasks.base import load_task
 
-__all__ = ["figures", "measure"]
+__all__ = ["figures", "measure", "notes"]
 
 CPU = torch.device("cpu")
 PARTS = ("matrix products", "optimisers and targets", "batches", "Python and dispatch")
@@ -38,13 +38,15 @@ _PRODUCTS = ("mm", "bmm", "addmm", "baddbmm")
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remembers the matrix products that are made, with their inputs."""
+    """Remembers the matrix products that are made, with their inputs, and counts all operations."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls = list[partial[Any]]()
+        self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += 1
         if func.overloadpacket.__name__ in _PRODUCTS:
             self.calls.append(partial(func, *args, **(kwargs or {})))
         return func(*args, **(kwargs or {}))
@@ -88,7 +90,8 @@ def parts(data: Dataset, seeds: int, rounds: int, quick: bool = False) -> dict[s
     calls: tuple[Callable[[], object], ...] = (products, optimisers, draw, partial(tiny, 2))
     alone = dict(zip(PARTS, calls, strict=True))
     turns = (whole if quick else also_compiled(whole)) | {name: Turn(call, 2) for name, call in alone.items()}
-    return take_turns("updates/s", turns, [_WHOLE] if quick else [_WHOLE, _COMPILED], rounds, time.process_time)
+    found = take_turns("updates/s", turns, [_WHOLE] if quick else [_WHOLE, _COMPILED], rounds, time.process_time)
+    return found | {"operations": recorded.operations / 2, "products": len(recorded.calls) / 2}
 
 
 def cell(suite: str, overrides: list[str]) -> dict[str, Any]:
@@ -127,3 +130,18 @@ def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
     work = ", ".join(f"{name} {share:.0%}" for name, share in shares if name != "other" and share >= 0.01)
     yield Figure("Share of a whole cell that is not work", "<= 5 %", f"{found['cell']['shares']['other']:.1%}")
     yield Figure("Share of a whole cell by activity", "", work)
+
+
+def notes(found: Mapping[str, Any]) -> str:
+    """What the shares say, for below the table."""
+    text = ["Where the time of a plain TD3+BC update goes, on one thread (parts overlap, they need not add up):", ""]
+    for seeds, turns in found["updates"].items():
+        whole = 1e3 / turns["rates"][_WHOLE]["median"]
+        share = {name: f"{1 / turns['ratios'][name][_WHOLE]:.0%}" for name in PARTS}
+        rest = 1 - sum(1 / turns["ratios"][name][_WHOLE] for name in PARTS)
+        text.append(
+            f"- {seeds}: {whole:.1f} ms. The {turns['products']:.0f} matrix products alone take {share[PARTS[0]]}, "
+            f"Python and the dispatch of {turns['operations']:.0f} operations {share[PARTS[3]]}, optimisers and targets "
+            f"{share[PARTS[1]]}, batches {share[PARTS[2]]}, elementwise operations and copies about {max(rest, 0):.0%}."
+        )
+    return "\n".join(text)

@@ -51,10 +51,12 @@ def test_shares_of_a_cell_add_up_to_its_wall_time() -> None:
 
 
 def test_products_of_an_update_are_recorded() -> None:
-    """Five networks pass forward and two back in a critic's step, three and two in an actor's: counted by hand."""
     found = profile.parts(hopper_sized(1000), seeds=1, rounds=1, quick=True)
     assert found["rates"].keys() == {"update", *profile.PARTS}
     assert found["ratios"].keys() == {*profile.PARTS}
+    forward = 2 * 3 * 3 + 2 * 3  # in two updates, three layers each: critic, targets of actor and critic; actor, critic
+    backward = 2 * (3 + 2) + (3 + 2) + 3  # weights and inputs of the critics; of the actor; inputs of its critic
+    assert found["products"] == (forward + backward) / 2
 
 
 def test_a_recorder_sees_products_only() -> None:
