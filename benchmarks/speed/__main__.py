@@ -18,6 +18,7 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.speed.harness import Asked, machine
+from benchmarks.speed.peers import NotThereError
 from core.files import write_text
 
 __all__ = ["MEASURED", "main", "run", "table"]
@@ -54,9 +55,12 @@ def table(folder: Path) -> str:
 
 
 def run(name: str, asked: Asked, out: Path) -> None:
-    """One measurement in this process."""
+    """One measurement in this process; the file stays as it is where nothing can be measured."""
     module = import_module(f"benchmarks.speed.{name}")
-    found = _rounded({"machine": machine(torch.device("cpu"))} | module.measure(asked))
+    try:
+        found = _rounded({"machine": machine(torch.device("cpu"))} | module.measure(asked))
+    except NotThereError as error:
+        return print(f"{name}: {error}")
     write_text(out / f"{name}.json", json.dumps(found, sort_keys=True, allow_nan=False) + "\n")
     print(tabulate(module.figures(found), ["figure", "asked for", "plain", "compiled"], disable_numparse=True))
 

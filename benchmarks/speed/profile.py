@@ -142,6 +142,6 @@ def notes(found: Mapping[str, Any]) -> str:
         text.append(
             f"- {seeds}: {whole:.1f} ms. The {turns['products']:.0f} matrix products alone take {share[PARTS[0]]}, "
             f"Python and the dispatch of {turns['operations']:.0f} operations {share[PARTS[3]]}, optimisers and targets "
-            f"{share[PARTS[1]]}, batches {share[PARTS[2]]}, elementwise operations and copies about {max(rest, 0):.0%}."
+            f"{share[PARTS[1]]}, batches {share[PARTS[2]]}; elementwise operations and copies about {max(rest, 0):.0%}."
         )
     return "\n".join(text)

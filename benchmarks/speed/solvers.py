@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmarks.report.results import Results, collect, error_at_end
 from benchmarks.speed.harness import Asked, Figure
+from benchmarks.speed.peers import NotThereError
 from benchmarks.store import ResultStore
 from models.diffusion.edm import Sampler
 
@@ -29,11 +30,13 @@ def measure(asked: Asked) -> dict[str, Any]:
     """The rows of `compare`, and the machine that the cells ran on.
 
     Raises:
-        RuntimeError: the results are not there.
+        NotThereError: the results are not there.
     """
     if not RESULTS.is_dir():
-        raise RuntimeError(f"{RESULTS} must have results: run_bench.py run fidelity/samplers")
-    return {"rows": compare(collect(ResultStore(RESULTS)))}
+        raise NotThereError(f"{RESULTS}, which run_bench.py run fidelity/samplers makes")
+    results = collect(ResultStore(RESULTS))
+    where = {**results.cells[0].runs[-1], "processor": "see the cells' provenance"}
+    return {"machine": where, "rows": compare(results)}
 
 
 def compare(results: Results) -> list[dict[str, Any]]:

@@ -215,6 +215,12 @@ def test_a_failure_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.
     assert asked == [["updates", *options], ["libraries", *options]]
 
 
+def test_a_file_stays_where_nothing_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solvers, "RESULTS", tmp_path / "nowhere")
+    assert command.main(["solvers", "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "solvers.json").exists()
+
+
 def test_an_unknown_measurement_is_refused() -> None:
     with pytest.raises(SystemExit):
         command.main(["nothing"])
