@@ -137,11 +137,11 @@ def notes(found: Mapping[str, Any]) -> str:
     text = ["Where the time of a plain TD3+BC update goes, on one thread (parts overlap, they need not add up):", ""]
     for seeds, turns in found["updates"].items():
         whole = 1e3 / turns["rates"][_WHOLE]["median"]
-        share = {name: f"{1 / turns['ratios'][name][_WHOLE]:.0%}" for name in PARTS}
-        rest = 1 - sum(1 / turns["ratios"][name][_WHOLE] for name in PARTS)
+        products, optimisers, batches, dispatch = (1 / turns["ratios"][name][_WHOLE] for name in PARTS)
+        rest = max(1 - products - optimisers - batches - dispatch, 0)
         text.append(
-            f"- {seeds}: {whole:.1f} ms. The {turns['products']:.0f} matrix products alone take {share[PARTS[0]]}, "
-            f"Python and the dispatch of {turns['operations']:.0f} operations {share[PARTS[3]]}, optimisers and targets "
-            f"{share[PARTS[1]]}, batches {share[PARTS[2]]}; elementwise operations and copies about {max(rest, 0):.0%}."
+            f"- {seeds}: {whole:.1f} ms. The {turns['products']:.0f} matrix products alone take {products:.0%}, Python and "
+            f"the dispatch of {turns['operations']:.0f} operations {dispatch:.0%}, optimisers and targets "
+            f"{optimisers:.0%}, batches {batches:.0%}; elementwise operations and copies about {rest:.0%}."
         )
     return "\n".join(text)
