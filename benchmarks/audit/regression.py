@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from benchmarks.execution import matrix
 from benchmarks.execution.provenance import provenance
-from benchmarks.report.results import CellView, Results, collect
+from benchmarks.report.results import CellView, Results, collect, error_at_end
 from benchmarks.report.scores import finals
 from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
@@ -125,16 +125,16 @@ def _quality(results: Results, cell: CellView, final: pd.DataFrame) -> dict[str,
     """By quantity, a number per seed: score, open-loop error at the first and the last step, consistency, values."""
     records = results.records[results.records["cell_id"] == cell.cell_id].sort_values("step")
     curve = records[records["metric"] == "compounding/policy/median"]
-    found = {
-        f"error at h = {h:.0f}": curve[curve["horizon"] == h]
-        for h in sorted({curve["horizon"].min(), curve["horizon"].max()} if len(curve) else ())
-    }
+    last = error_at_end(results)
+    ends = [*[*curve.groupby("horizon")][:1], *last[last["cell_id"] == cell.cell_id].groupby("horizon")]
+    found = {f"error at h = {horizon:.0f}": rows for horizon, rows in ends}
     found |= {f"consistency {name}": records[records["metric"] == f"consistency/{name}"] for name in ("kl", "energy")}
     found |= {f"value {name}": records[records["metric"] == f"train/{name}"] for name in ("q", "critic")}
-    last = {name: rows.groupby("seed")["value"].last() for name, rows in found.items()}
-    last["score"] = final.set_index("seed")["final"]
+    per_seed = {name: rows.groupby("seed")["value"].last() for name, rows in found.items()}
+    per_seed["score"] = final.set_index("seed")["final"]
     kept = {
-        name: {str(seed): float(x) for seed, x in values.items() if math.isfinite(x)} for name, values in last.items()
+        name: {str(seed): float(x) for seed, x in values.items() if math.isfinite(x)}
+        for name, values in per_seed.items()
     }
     return {name: values for name, values in kept.items() if values}
 

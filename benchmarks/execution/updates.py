@@ -19,7 +19,7 @@ Work = Callable[[], Losses]
 Capture = Callable[[Work, list[torch.Generator]], Work]
 
 # Losses are compiled on a CPU from this number of updates: about twice the number after which torch.compile has paid
-# off for one seed (results/speed/compiling.json), for several cells compile at once. Fits with early stopping are left
+# off for one seed (results/speed/updates.json), for several cells compile at once. Fits with early stopping are left
 # out. It must not depend on the number of seeds, or seeds added later would be another experiment.
 _PAYS = {
     "bc": 10_000,

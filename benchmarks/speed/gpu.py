@@ -13,14 +13,11 @@ rliable's own time rliable and arch below 8, with pandas below 3. No simulator i
 """
 
 import argparse
-import subprocess
-import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,13 +26,11 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from tabulate import tabulate
-from torch import Tensor, nn
+from torch import Tensor
 
 from algorithms.td3bc import TD3BC
-from benchmarks.speed import intervals
-from benchmarks.speed.inputs import ACTION, OBS, hopper_sized
-from benchmarks.speed.timing import machine, paced
-from benchmarks.speed.training import training
+from benchmarks.speed.harness import ACTION, OBS, hopper_sized, machine, paced, training
+from benchmarks.speed.libraries import intervals
 from core.buffer import Buffer, Mixer
 from core.config import build_config
 from core.files import write_json
@@ -47,7 +42,6 @@ from models.diffusion.trajectory import TrajectoryDiffusion, TrajectoryDiffusion
 
 __all__ = ["FIGURES", "FULL", "TINY", "Bench", "Sizes", "measure"]
 
-_ROOT = Path(__file__).resolve().parents[2]
 UPDATE_FLOP = 403.8e6  # of one TD3+BC update of one seed: batch 256, 2 x 256 units, Hopper; counted layer by layer
 _FAITHFUL = DyDiff.presets["faithful"]
 ROUNDS: int = _FAITHFUL["iterations"]  # M: the sampler runs so often for one roll-out
@@ -57,7 +51,7 @@ FEW = Sampler()
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of each is done."""
+    """Problem sizes."""
 
     product: int = 8192  # n of the n x n matrix products
     copied: int = 2**31  # bytes of the copy; as many are read as written
@@ -106,20 +100,6 @@ class Bench:
         spent = paced(lambda: target.copy_(source), self.device, self.sizes.seconds / 3)
         return found | {"copy_gb_per_second": 2 * source.nbytes / spent / 1e9}
 
-    def metrics_agree(self) -> dict[str, Any]:
-        """Tests that compare every metric here with the CPU."""
-        command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider"]
-        ran = subprocess.run(
-            [*command, "tests/metrics/test_devices.py"],
-            cwd=_ROOT,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=max(self.left(), 1),
-            check=False,
-        )
-        said = ran.stdout.strip().splitlines()[-1:]
-        return {"value": ran.returncode, "unit": "exit code of pytest", "said": said, "met": ran.returncode == 0}
-
     def updates_agree(self) -> dict[str, Any]:
         """The same ten updates here and on the CPU: relative distance of all weights, and of how far they moved."""
         cpu = torch.device("cpu")
@@ -161,9 +141,9 @@ class Bench:
         return {"value": value, "unit": "times the time of one seed", **_judged(value, at_most=2.0)}
 
     def synchronisations(self) -> dict[str, Any]:
-        """How often the program waits for the device in an update."""
+        """How often an update synchronises with the device."""
         if self.device.type != "cuda":
-            return {"left_out": "a CPU has nothing to wait for"}
+            return {"left_out": "a CPU has nothing to synchronise with"}
         step, *_ = training(self.algorithm, hopper_sized(10_000).to(self.device), 2, self.device)
         step(20)  # graphs are there
         with warnings.catch_warnings(record=True) as caught:
@@ -208,16 +188,14 @@ class Bench:
 
     def bootstrap(self) -> dict[str, Any]:
         """Intervals here, in units of rliable's time on this machine's CPU."""
-        row = intervals.compare(self.device, ["iqm"], self.sizes.resamples, 5)
-        row["seconds"] = row["ours"]["wall"]
-        if row["rliable"] is None:
+        row = intervals(self.device, self.sizes.resamples)
+        if row["ratio"] is None:
             return {"left_out": "rliable cannot be imported", **row}
-        value = row["ratio_wall"]
-        return {"value": value, "unit": "times rliable's speed", **row, **_judged(value, at_least=500.0)}
+        return {"value": row["ratio"], "unit": "times rliable's speed", **row, **_judged(row["ratio"], at_least=500.0)}
 
     @property
     def algorithm(self) -> TD3BC:
-        """Whose updates are measured."""
+        """Under test."""
         return TD3BC(hidden=(self.sizes.hidden, self.sizes.hidden))
 
     def updates_per_second(self, seeds: int) -> float:
@@ -237,23 +215,11 @@ class Bench:
         rng = Streams((0,), "asked", self.device)
         start = rng.normal(self.sizes.rollouts, OBS)
         action = 2 * rng.uniform(self.sizes.rollouts, self.sizes.window - 1, ACTION) - 1
-        model = self._half if precision == "bf16 weights" else self.released
-        if precision != "bf16 weights":
-            sampler = replace(sampler, precision=cast(Precision, precision.removesuffix(" compiled")))
+        sampler = replace(sampler, precision=cast(Precision, precision.removesuffix(" compiled")))
         with compiling(precision.endswith("compiled")):
             for round_ in range(ROUNDS):
-                obs, _ = model.sample(start, action, action.shape[2], sampler, rng.fork(f"latent/{round_}"))
+                obs, _ = self.released.sample(start, action, action.shape[2], sampler, rng.fork(f"latent/{round_}"))
         return obs
-
-    @cached_property
-    def _half(self) -> TrajectoryDiffusion:
-        """The weights in bf16, too, but for the features of the noise level; the sampler's state stays float32."""
-        model = deepcopy(self.released)
-        for name, part in model.net.named_children():
-            if name not in ("noise", "embed_noise"):
-                part.bfloat16()
-        model.net = _Half(model.net)  # type: ignore[assignment]  # called the same way
-        return model
 
     def _share(self, updates: float, seeds: int) -> dict[str, Any]:
         ceiling = self.ceilings.get("float32") if self.sizes.hidden == FULL.hidden else None
@@ -262,18 +228,6 @@ class Bench:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-
-class _Half(nn.Module):
-    """A U-Net in bf16 that takes and gives float32."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-        net.get_submodule("embed_noise").register_forward_hook(lambda _, given, out: out.bfloat16())
-
-    def forward(self, x: Tensor, feature: Tensor, condition: Tensor) -> Tensor:
-        return self.net(x.bfloat16(), feature, condition.bfloat16()).float()
 
 
 class Figure(NamedTuple):
@@ -292,14 +246,13 @@ def _rollouts(name: str, sampler: Sampler, limit: float, needs: dict[str, int]) 
 
 FIGURES = {
     "ceilings": Figure(Bench.find_ceilings, 15),
-    "metrics equal the CPU's": Figure(Bench.metrics_agree, 60),
     "updates equal the CPU's": Figure(Bench.updates_agree, 10),
     "TD3+BC, 1 seed": Figure(Bench.one_seed, 15),
     "TD3+BC, 8 seeds": Figure(Bench.eight_seeds, 15),
     "TD3+BC, 10 seeds": Figure(Bench.ten_seeds, 25),
-    "waits for the device": Figure(Bench.synchronisations, 10),
-    **_rollouts("roll-out, few evaluations", FEW, 0.5, {"float32": 25, "tf32": 15, "bf16": 15, "bf16 weights": 15}),
-    **_rollouts("roll-out, as released", RELEASED, 2.5, {"float32": 60, "tf32": 30, "bf16": 20, "bf16 weights": 20}),
+    "synchronisations": Figure(Bench.synchronisations, 10),
+    **_rollouts("roll-out, few evaluations", FEW, 0.5, {"float32": 25, "tf32": 15, "bf16": 15}),
+    **_rollouts("roll-out, as released", RELEASED, 2.5, {"float32": 60, "tf32": 30, "bf16": 20}),
     "intervals": Figure(Bench.bootstrap, 120),
     **_rollouts("roll-out, as released", RELEASED, 2.5, {"bf16 compiled": 120}),
 }

@@ -1,223 +1,148 @@
-"""How time and memory grow with the size of a job: python -m benchmarks.speed.scaling --out results/speed/scaling.json.
+"""How time and memory of updates grow with the size of a job; every point is a process of its own with one thread.
 
-Every point is a process of its own. Updates: TD3+BC of 2 x 256 units on a file in D4RL's layout, Hopper's dimensions.
-Roll-outs: DyDiff's preset `small`. Cells: one small matrix. The figure is drawn from the json beside it; `--draw` draws
-it again.
+TD3+BC of 2 x 256 units on a file in D4RL's layout, Hopper's dimensions. The peak memory of a process never falls, so
+`fresh` runs `updates` as `python -m benchmarks.speed.scaling SETTINGS`.
 """
 
-import argparse
 import json
+import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import h5py
+import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawing
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
-from tabulate import tabulate
 
-from benchmarks.report.style import BASELINE, COLOURS, draw, panels, save
-from benchmarks.speed.timing import machine
-from benchmarks.speed.turns import Figure
-from benchmarks.speed.workloads import fresh, write_d4rl
-from core.files import write_json
+from algorithms.td3bc import TD3BC
+from benchmarks.execution.provenance import peak_memory_mib
+from benchmarks.speed.harness import ACTION, OBS, Asked, Figure, paced, training
+from core.data import Transitions
+from core.random import Streams
+from tasks.base import DataOptions, load_task
 
-__all__ = ["AXES", "Axis", "figure", "figures", "main", "measure"]
+__all__ = ["figures", "fresh", "measure", "updates"]
 
-
-class Axis(NamedTuple):
-    """What is varied, of which workload, and over which values."""
-
-    title: str
-    workload: str
-    setting: str
-    label: str  # of the values
-    per: str  # what the seconds are of
-    values: tuple[int, ...]
-    quick: tuple[int, ...]
-    log: bool
-
-
-AXES = {
-    "seeds": Axis("Seeds", "updates", "seeds", "seeds at once", "update of one seed", (1, 2, 4, 8, 16), (1, 2), True),
-    "batch": Axis(
-        "Batch size", "updates", "batch", "rows of a batch", "update", (64, 256, 1024, 4096), (64, 128), True
-    ),
-    "rows": Axis(
-        "Size of the dataset",
-        "updates",
-        "rows",
-        "rows",
-        "update",
-        (10_000, 100_000, 500_000, 1_000_000, 2_000_000),
-        (2_000, 4_000),
-        True,
-    ),
-    "length": Axis(
-        "Length of roll-outs L", "rollout", "length", "steps", "transition", (2, 5, 10, 15, 30, 60), (2, 9), False
-    ),
-    "iterations": Axis(
-        "DyDiff's rounds M", "rollout", "iterations", "rounds", "transition", (0, 1, 2, 4, 8), (0, 1), False
-    ),
-    "jobs": Axis("Cells at a time", "cells", "jobs", "cells at a time (--jobs)", "cell", (1, 2), (1,), False),
+CPU = torch.device("cpu")
+_ROOT = Path(__file__).resolve().parents[2]
+_D4RL = "hopper-medium-expert-v2"
+_CHUNK = 50_000  # rows of one generated batch
+VALUES = {  # of what is varied: as measured, and where only the script is tried
+    "seeds": ((1, 2, 4, 8, 16), (1, 2)),
+    "batch": ((64, 256, 1024, 4096), (64, 128)),
+    "rows": ((10_000, 100_000, 1_000_000, 2_000_000), (2_000,)),
 }
-_ROWS = 100_000  # of the dataset where something else is varied
-_QUICK: dict[str, dict[str, Any]] = {
-    "updates": {"hidden": 16, "updates": 2, "seconds": 0.0},
-    "rollout": {"preset": "smoke", "rollouts": 4, "seconds": 0.0},
-    "cells": {"number": 1, "updates": 5},
-}
+_QUICK = {"rows": 2_000, "hidden": 16, "count": 2, "seconds": 0.0}
+_LARGE = {"rows": 2_000_000, "seeds": 10, "buffer_rows": 500_000, "count": 25, "seconds": 0.0}
 
 
-def measure(device: torch.device, *, quick: bool = False, names: list[str] | None = None) -> dict[str, Any]:
-    """By axis, one dictionary per value: seconds, and MiB before the work and at the peak."""
+def measure(asked: Asked) -> dict[str, Any]:
+    """By what is varied, a dictionary per value: seconds, and MiB before the work and at the peak."""
     found = {}
-    for name in names or list(AXES):
-        axis = AXES[name]
-        settings = {"device": str(device), **(_QUICK[axis.workload] if quick else {})}
-        points = []
-        for value in axis.quick if quick else axis.values:
-            point = {axis.setting: value, **_point(axis, value, settings, quick=quick)}
-            points.append(point)
-            print(
-                f"{axis.title} = {value:,}: {_readable(point['seconds'])} per {axis.per}, {point['peak_mib']:.0f} MiB"
-            )
-        found[name] = points
-    large = {} if quick or names else {"large": _large(device)}
-    return {"machine": machine(device) | {"threads": 1}, "quick": quick, "axes": found, **large}
+    for name, (values, few) in VALUES.items():
+        settings = _QUICK if asked.quick else {}
+        found[name] = [
+            {name: value, **fresh(**{**settings, name: value})} for value in (few if asked.quick else values)
+        ]
+    return {"axes": found, "large": None if asked.quick else fresh(**_LARGE)["peak_mib"]}
 
 
-def _large(device: torch.device) -> float:
-    """Peak MiB of ten seeds on two million rows, with full rings of half a million synthetic ones each."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_d4rl(Path(folder), 2_000_000)
-        settings = {"device": str(device), "seeds": 10, "buffer_rows": 500_000, "updates": 25, "seconds": 0.0}
-        return float(fresh("updates", folder=folder, **settings)["peak_mib"])
-
-
-def _point(axis: Axis, value: int, settings: dict[str, Any], *, quick: bool) -> dict[str, Any]:
-    if axis.workload != "updates":
-        return fresh(axis.workload, **settings, **{axis.setting: value})
-    rows = value if axis.setting == "rows" else (2_000 if quick else _ROWS)
-    varied = {} if axis.setting == "rows" else {axis.setting: value}
-    with tempfile.TemporaryDirectory() as folder:
-        write_d4rl(Path(folder), rows)
-        return fresh("updates", folder=folder, **settings, **varied)
-
-
-def figure(found: dict[str, Any]) -> Drawing:
-    """Time above memory, one column per axis, three to a line."""
-    names = [name for name in AXES if name in found["axes"]]
-    lines = -(-len(names) // 3)
-    made, grid = panels(2 * lines, 3, height=2.3)
-    for place in range(3 * lines):
-        time, memory = (grid[2 * (place // 3) + below][place % 3] for below in (0, 1))
-        if place < len(names):
-            _panels(time, memory, AXES[names[place]], found["axes"][names[place]])
-        else:
-            time.set_visible(False)
-            memory.set_visible(False)
-    where = found["machine"]
-    note = Line2D([], [], color=BASELINE, linestyle=(0, (4, 2)), linewidth=1.2, label="before the work: imports alone")
-    made.legend(handles=[note], loc="outside lower center")
-    made.suptitle(f"{where['processor']}, one thread per process", fontsize=10)
-    return made
-
-
-def _panels(time: Axes, memory: Axes, axis: Axis, points: list[dict[str, Any]]) -> None:
-    x = [point[axis.setting] for point in points]
-    seconds = [point["seconds"] for point in points]
-    scale, unit = next(((s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if max(seconds) * s >= 1), (1e6, "µs"))
-    time.plot(x, [scale * value for value in seconds], "o-", color=COLOURS["ensemble"])
-    memory.plot(x, [point["peak_mib"] for point in points], "o-", color=COLOURS["dydiff"])
-    memory.axhline(points[0]["start_mib"], color=BASELINE, linestyle=(0, (4, 2)), linewidth=1.2)
-    time.set(title=axis.title, ylabel=f"{unit} per\n{axis.per}")
-    memory.set(xlabel=axis.label, ylabel="peak memory, MiB")
-    steep = max(seconds) > 20 * min(seconds)
-    if steep:
-        time.set_yscale("log")
-    else:
-        time.set_ylim(0, 1.15 * scale * max(seconds))
-    memory.set_ylim(0, 1.15 * max(point["peak_mib"] for point in points))
-    for ax in (time, memory):
-        if axis.log:
-            ax.set_xscale("log")
-        ax.set_xticks(x, [_short(value) for value in x])
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.margins(x=0.08)
-    memory.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    if steep:
-        time.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _short(value: int) -> str:
-    for size, letter in ((10**6, "M"), (10**3, "k")):
-        if value >= size and value % (size // 10) == 0:
-            return f"{value / size:g}{letter}"
-    return str(value)
-
-
-def _readable(seconds: float) -> str:
-    scale, unit = next(((s, u) for s, u in ((1, "s"), (1e3, "ms")) if seconds * s >= 1), (1e6, "µs"))
-    return f"{seconds * scale:.3g} {unit}"
-
-
-def figures(found: dict[str, Any]) -> list[Figure]:
+def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
     """Lines of the table of figures."""
-
-    def span(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        points = found["axes"][name]
-        return points[0], points[-1]
-
-    (one, many) = span("seeds")
-    (few, all_rows) = span("rows")
-    faster = found["axes"]["jobs"][0]["seconds"] / found["axes"]["jobs"][-1]["seconds"]
-    lines = [
-        Figure(
-            f"{many['seeds']} seeds in one program beside 1, one thread",
-            "",
-            f"{many['seconds'] / one['seconds']:.2f}x the time per seed, "
-            f"{many['peak_mib'] / one['peak_mib']:.2f}x the memory",
-        ),
-        Figure(
-            f"{all_rows['rows']:,} rows beside {few['rows']:,}",
-            "",
-            f"{all_rows['seconds'] / few['seconds']:.2f}x the time of an update",
-        ),
-        Figure("Two cells at a time beside one, cells of seconds with their start", "", f"{faster:.2f}x as fast"),
-    ]
-    if large := found.get("large"):
-        lines.append(
-            Figure("Memory, 2,000,000 rows, 10 seeds, 500,000 synthetic rows each", "< 4,096 MiB", f"{large:,.0f} MiB")
-        )
-    return lines
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print tables, write json and figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--axes", nargs="+", choices=AXES, help="default: all")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
-    parser.add_argument("--draw", action="store_true", help="measure nothing, draw the figure of --out again")
-    parser.add_argument("--out", type=Path, help="json file to write; the figure lies beside it")
-    asked = parser.parse_args(arguments)
-    if asked.draw:
-        found = json.loads(asked.out.read_text(encoding="utf-8"))
-    else:
-        found = measure(torch.device(asked.device), quick=asked.quick, names=asked.axes)
     for name, points in found["axes"].items():
-        rows = [[point[AXES[name].setting], point["seconds"], point["peak_mib"]] for point in points]
-        headers = [AXES[name].label, f"seconds per {AXES[name].per}", "peak, MiB"]
-        print(f"\n{tabulate(rows, headers, floatfmt=('g', '.3g', '.0f'))}")
-    if asked.out:
-        write_json(asked.out, found)
-        save(draw(figure, found), asked.out.parent, asked.out.stem)
+        values, milliseconds, memory = (
+            " / ".join(f"{number:,.{digits}f}" for number in numbers)
+            for digits, numbers in (
+                (0, [point[name] for point in points]),
+                (1, [1e3 * point["seconds"] for point in points]),
+                (0, [point["peak_mib"] for point in points]),
+            )
+        )
+        yield Figure(f"TD3+BC update of one seed, 1 thread, {name} {values}", "", f"{milliseconds} ms; {memory} MiB")
+    if found["large"]:
+        rows = f"{_LARGE['rows']:,} rows, {_LARGE['seeds']} seeds, {_LARGE['buffer_rows']:,} synthetic rows each"
+        yield Figure(f"Memory, {rows}", "< 4,096 MiB", f"{found['large']:,.0f} MiB")
+
+
+def fresh(**settings: Any) -> dict[str, Any]:
+    """What `updates` says, and MiB before it and at the peak, from a new process with an empty cache.
+
+    Raises:
+        RuntimeError: it failed; the message is what it said.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        ran = subprocess.run(
+            [sys.executable, "-m", "benchmarks.speed.scaling", json.dumps(settings)],
+            cwd=_ROOT,
+            env=os.environ | {"ROLLOUTBENCH_CACHE": cache, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+    if ran.returncode:
+        raise RuntimeError(f"updates with {settings} failed:\n{ran.stderr}")
+    said: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return said
+
+
+def _write_d4rl(folder: Path, rows: int, dtype: str = "float32") -> None:
+    """A file that passes for D4RL's hopper-medium-expert-v2, all keys included, with random data.
+
+    Episodes have 500 steps; every second one terminates. D4RL's own files are float32, or float64 (medium-replay).
+    """
+    rng = np.random.default_rng(0)
+    steps = np.arange(rows) % 500
+    with h5py.File(folder / f"{_D4RL}.hdf5", "w") as file:
+        qpos = file.create_dataset("infos/qpos", (rows, 6), dtype)
+        qvel = file.create_dataset("infos/qvel", (rows, 6), dtype)
+        obs = file.create_dataset("observations", (rows, 11), dtype)
+        after = file.create_dataset("next_observations", (rows, 11), dtype)
+        for first in range(0, rows, _CHUNK):
+            some = slice(first, min(first + _CHUNK, rows))
+            count = some.stop - first
+            qpos[some] = position = rng.normal(size=(count, 6)) * 0.1
+            qvel[some] = velocity = rng.normal(size=(count, 6))
+            obs[some] = seen = np.concatenate([position[:, 1:], velocity.clip(-10, 10)], 1)
+            after[some] = seen + 0.1 * rng.normal(size=(count, 11))
+        file["actions"] = rng.uniform(-1, 1, (rows, 3)).astype(dtype)
+        file["rewards"] = rng.normal(size=rows).astype(dtype)
+        file["infos/action_log_probs"] = rng.normal(size=rows).astype(dtype)
+        last = steps == 499
+        file["terminals"] = last & (np.arange(rows) // 500 % 2 == 0)
+        file["timeouts"] = last & (np.arange(rows) // 500 % 2 == 1)
+
+
+def updates(
+    rows: int = 100_000,
+    seeds: int = 1,
+    batch: int = 256,
+    hidden: int = 256,
+    buffer_rows: int = 1,
+    count: int = 10,
+    seconds: float = 1.0,
+) -> dict[str, Any]:
+    """A D4RL file is read, TD3+BC begins, the ring is filled, updates are timed. Seconds: per update of one seed."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write_d4rl(Path(folder), rows)
+        data, _ = load_task(f"d4rl/{_D4RL}", DataOptions(Path(folder))).dataset()
+    algorithm = TD3BC(batch_size=batch, hidden=(hidden, hidden))
+    step, _, _, buffer = training(algorithm, data, seeds, CPU, buffer_rows=buffer_rows)
+    rng = Streams(range(seeds), "rows")
+    for first in range(0, buffer_rows, _CHUNK):
+        some = min(_CHUNK, buffer_rows - first)
+        obs = rng.normal(some, OBS)
+        action = 2 * rng.uniform(some, ACTION) - 1
+        synthetic = Transitions(obs, action, rng.normal(some), obs.flip(1), rng.uniform(some) < 0.002)
+        buffer.add(synthetic, torch.ones_like(synthetic.terminated))
+    step(0)
+    return {"seconds": paced(lambda: step(count), CPU, seconds) / (count * seeds)}
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    before = peak_memory_mib(CPU)
+    said = updates(**json.loads(sys.argv[1]))
+    print(json.dumps({**said, "start_mib": before, "peak_mib": peak_memory_mib(CPU)}))
