@@ -180,7 +180,7 @@ def write_report(folder: Folder, allow_mixed: AllowMixed = False) -> int:
 
 @app.command(name="verify")
 def verify_folder(folder: Folder) -> int:
-    """Check a results folder from elsewhere against its digests and tables; write nothing. Exit code 1 if it differs."""
+    """Check a results folder of others against its digests and tables; write nothing. Exit code 1 if it differs."""
     faults = verify.verify(folder)
     print("\n".join(faults) if faults else verify.summary(folder))
     return int(bool(faults))
