@@ -153,7 +153,7 @@ from benchmarks.execution.updates import Stepper
 from models.compiled import compiling
 import sys
 sys.path.insert(0, {folder!r})
-from test_stepping import SEEDS, made, tensors
+from test_updates import SEEDS, made, tensors
 from tasks.base import DataOptions, load_task
 data = load_task("toy/linear", DataOptions(dataset_rows=2000)).dataset()[0]
 results = []
