@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from core.data import Batch, Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
+from models.nn import MLP, Standardize
 
 __all__ = [
     "Algorithm",
@@ -18,6 +20,7 @@ __all__ = [
     "State",
     "StateDictMixin",
     "StepwiseAlgorithm",
+    "TwinCriticMixin",
     "behaviour_rows",
     "episode_returns",
 ]
@@ -38,6 +41,27 @@ class State(Protocol):
         """Restore what `state_dict` returned, in a state that `init` has made."""
 
 
+class TwinCriticMixin:
+    """Values of several actions in every state, for a `State` with twin critics of normalised states."""
+
+    critic: MLP
+    normaliser: Standardize
+
+    def value(
+        self, critic: MLP, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S n B A"]
+    ) -> Float[Tensor, "S 2 n B"]:
+        """Both critics, for n actions in every state."""
+        seeds, count, rows, _ = action.shape
+        repeated = self.normaliser(obs)[:, None].expand(seeds, count, rows, obs.shape[-1])
+        flat = torch.cat([repeated, action], -1).flatten(1, 2)
+        return critic(flat[:, None])[..., 0].view(seeds, 2, count, rows)
+
+    @torch.no_grad()
+    def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
+        """The smaller of both critics."""
+        return self.value(self.critic, obs, action[:, None]).amin(1)[:, 0]
+
+
 @runtime_checkable
 class CriticState(State, Protocol):
     """A state with a critic."""
@@ -47,16 +71,14 @@ class CriticState(State, Protocol):
 
 
 class StateDictMixin:
-    """A `State` whose attributes named in `changing` are all that changes: networks, optimisers, tensors, counters."""
+    """Saves and restores the attributes named in `changing`: networks, optimisers, tensors, counters."""
 
     changing: ClassVar[tuple[str, ...]]
 
     def state_dict(self) -> dict[str, Any]:
-        """By name of the attribute."""
         return {name: _state_of(getattr(self, name)) for name in self.changing}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The opposite."""
         for name in self.changing:
             part = getattr(self, name)
             if isinstance(part, Tensor):

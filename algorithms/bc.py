@@ -63,7 +63,6 @@ class BC(StepwiseAlgorithm):
         return {"actor": descend(state.optimizer, self.loss, state, batch)}
 
     def loss(self, state: "_State", batch: Transitions) -> Float[Tensor, " S"]:
-        """Of the policy."""
         return (state.policy(batch.obs) - batch.action).square().mean((-1, -2))
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, behaviour_rows
+from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, TwinCriticMixin, behaviour_rows
 from core.config import ClosedUnit, LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -185,7 +185,7 @@ class CQL(StepwiseAlgorithm):
 
 
 @dataclass
-class _State(StateDictMixin):
+class _State(TwinCriticMixin, StateDictMixin):
     changing = (
         "actor",
         "critic",
@@ -212,17 +212,3 @@ class _State(StateDictMixin):
     @property
     def policy(self) -> TanhGaussianActor:
         return self.actor
-
-    def value(
-        self, critic: MLP, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S n B A"]
-    ) -> Float[Tensor, "S 2 n B"]:
-        """Both critics, for n actions in every state."""
-        seeds, count, rows, _ = action.shape
-        repeated = self.normaliser(obs)[:, None].expand(seeds, count, rows, obs.shape[-1])
-        flat = torch.cat([repeated, action], -1).flatten(1, 2)
-        return critic(flat[:, None])[..., 0].view(seeds, 2, count, rows)
-
-    @torch.no_grad()
-    def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
-        """The smaller of both critics."""
-        return self.value(self.critic, obs, action[:, None]).amin(1)[:, 0]

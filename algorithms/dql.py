@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, behaviour_rows
+from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, TwinCriticMixin, behaviour_rows
 from core.config import ClosedUnit, LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -150,7 +150,7 @@ class DQL(StepwiseAlgorithm):
     ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"], Float[Tensor, " S"]]:
         """(noise - predicted noise)^2 - eta Q_i(s, a) / mean |Q_j(s, a)|. Source: paper, eq. 2, 3 and appendix.
 
-        Behind the sum its terms, without eta. For every seed a coin says which critic is i; j is the other one.
+        Then its terms, without eta. For every seed a coin says which critic is i; j is the other one.
         """
         rows = behaviour_rows(batch, self.regularise)
         step = rng.integers(self.steps, batch.obs.shape[1])
@@ -187,7 +187,6 @@ class _Policy:
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
-        """Action without gradients."""
         if rng is not None:
             return self.sample(obs, 1, rng)[:, 0]
         config = self.state.config
@@ -222,12 +221,12 @@ def hashed_uniform(obs: Float[Tensor, "S B O"], key: Int[Tensor, "S O"], count: 
 
 
 def _shifted(z: Tensor, by: int) -> Tensor:
-    """Right, with zeros from the left."""
+    """Logical shift to the right."""
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
 @dataclass
-class _State(StateDictMixin):
+class _State(TwinCriticMixin, StateDictMixin):
     changing = ("actor", "critic", "target_actor", "target_critic", "actor_optimizer", "critic_optimizer", "updates")
 
     config: DQL
@@ -244,17 +243,3 @@ class _State(StateDictMixin):
     @property
     def policy(self) -> _Policy:
         return _Policy(self)
-
-    def value(
-        self, critic: MLP, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S n B A"]
-    ) -> Float[Tensor, "S 2 n B"]:
-        """Both critics, for n actions in every state."""
-        seeds, count, rows, _ = action.shape
-        repeated = self.normaliser(obs)[:, None].expand(seeds, count, rows, obs.shape[-1])
-        flat = torch.cat([repeated, action], -1).flatten(1, 2)
-        return critic(flat[:, None])[..., 0].view(seeds, 2, count, rows)
-
-    @torch.no_grad()
-    def action_value(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
-        """The smaller of both critics."""
-        return self.value(self.critic, obs, action[:, None]).amin(1)[:, 0]

@@ -1,6 +1,6 @@
 """IQL: the value of the best action in the data by expectile regression, and a policy regressed on good actions.
 
-Kostrikov, Nair and Levine 2021, arXiv:2110.06169. No value of an action outside the batch is ever asked for.
+Kostrikov, Nair and Levine 2021, arXiv:2110.06169. No action outside the batch is evaluated.
 """
 
 from copy import deepcopy
@@ -92,7 +92,6 @@ class IQL(StepwiseAlgorithm):
         return 1000 / span
 
     def schedule(self, state: "_State") -> None:
-        """Set the actor's learning rate."""
         anneal(state.actor_optimizer, self.learning_rate, state.updates, self.decay_updates)
         state.updates += 1
 

@@ -128,7 +128,6 @@ class _State(StateDictMixin):
         return self.actor
 
     def value(self, critic: MLP, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S 2 B"]:
-        """Both critics."""
         return critic(torch.cat([self.normaliser(obs), action], -1)[:, None])[..., 0]
 
     @torch.no_grad()

@@ -30,11 +30,11 @@ class Buffer:
             self.written[seed] += len(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The rows that are there."""
+        """The rows in use and the counts."""
         return {"rows": self.rows[:, : int(self.filled().max())], "written": self.written}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """The opposite, into a buffer of equal capacity."""
+        """Into a buffer of equal capacity."""
         self.rows[:, : state["rows"].shape[1]] = state["rows"].to(self.rows)
         self.written.copy_(state["written"])
 
@@ -66,7 +66,7 @@ class Mixer:
 
     @property
     def batch_layout(self) -> tuple[bool, bool]:
-        """How the next batches are put together; between refreshes all are alike."""
+        """Key of the batch layout; constant until `refresh`."""
         return self._all_empty, self._some_empty
 
     def batch(self, rng: Streams) -> Batch:

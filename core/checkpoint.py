@@ -1,4 +1,4 @@
-"""Snapshots of a long computation, from which it goes on as if it had never been killed.
+"""Snapshots from which a long computation resumes; its numbers are those of an undisturbed run.
 
 FOLDER/<step>.safetensors          every tensor, as it was
 FOLDER/<step>.json                 all else, whose snapshot it is, and the sha256 of the tensors; written last
@@ -30,22 +30,20 @@ _KEPT = 2
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Whatever can be put back to where it was."""
+    """State that can be saved and restored."""
 
     def state_dict(self) -> Any:
         """Tensors, numbers and texts in nested dictionaries and lists."""
 
     def load_state_dict(self, state: Any) -> Any:
-        """The opposite; may keep the tensors it is given."""
+        """Restore that state; may keep the tensors it is given."""
 
 
 def state_of(parts: Mapping[str, Stateful]) -> dict[str, Any]:
-    """The state of every part, by name."""
     return {name: part.state_dict() for name, part in parts.items()}
 
 
 def load_all(parts: Mapping[str, Stateful], state: Mapping[str, Any]) -> None:
-    """The opposite of `state_of`."""
     for name, part in parts.items():
         part.load_state_dict(state[name])
 
@@ -67,10 +65,10 @@ class Checkpoint:
         return Checkpoint(self.folder and self.folder / key, self._identity)
 
     def offer(self, step: int, snapshot: Callable[[], Any]) -> None:
-        """A moment to save: done if the last time was long enough ago, or if the process is to stop.
+        """Save if the last time was long enough ago, or if the process was asked to stop.
 
         Raises:
-            Stopped: it is to stop, and has been saved.
+            Stopped: a signal asked the process to stop; the snapshot has been written.
         """
         number = asked()
         if number is not None or time.monotonic() - self._last >= self._every:
@@ -79,7 +77,7 @@ class Checkpoint:
             raise Stopped(number)
 
     def save(self, step: int, tree: Any) -> None:
-        """Write a snapshot; a disk that does not take it costs the snapshot, not the computation."""
+        """Write a snapshot; if that fails, say so and continue without it."""
         if self.folder is None:
             return
         tensors: dict[str, Tensor] = {}
@@ -90,7 +88,7 @@ class Checkpoint:
                 save_file(tensors, part)
             card = {"identity": self._identity, "sha256": sha256(path), "state": described}
             write_json(path.with_suffix(".json"), card)
-        except (OSError, SafetensorError) as error:  # the latter in the name of the former
+        except (OSError, SafetensorError) as error:  # safetensors wraps OSError
             say(f"{self.folder} does not take a checkpoint, the run goes on without: {error}")
         for old in sorted(self.folder.glob("*.json"))[:-_KEPT]:
             old.unlink()
@@ -112,7 +110,7 @@ class Checkpoint:
         return max(steps, default=None)
 
     def clear(self) -> None:
-        """Nobody will go on from here."""
+        """Delete all snapshots."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -138,7 +136,7 @@ def _seconds() -> float:
 
 
 def _describe(tree: Any, tensors: dict[str, Tensor]) -> Any:
-    """As JSON; tensors go into `tensors`, and their names stay."""
+    """The tree as JSON, with names in place of tensors, which are added to `tensors`."""
     match tree:
         case Tensor():
             name = str(len(tensors))

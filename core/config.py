@@ -42,7 +42,7 @@ _ADAPTERS: dict[type[Any], Any] = {}
 
 
 def adapter(kind: type[Any]) -> Any:
-    """Pydantic's `TypeAdapter` of a kind of configuration; slow to make, so it is made once."""
+    """Pydantic's `TypeAdapter` of a kind of configuration; slow to build, so it is built once."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]

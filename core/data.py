@@ -55,7 +55,7 @@ class Trajectories(_Tensors):
     """Rollouts of equal length L; rows that do not count are masked, never removed."""
 
     action: Float[Tensor, "*S B L A"]
-    obs: Float[Tensor, "*S B L+1 O"]  # obs[..., 0, :] are the start states that were asked for
+    obs: Float[Tensor, "*S B L+1 O"]  # obs[..., 0, :] are the start states
     reward: Float[Tensor, "*S B L"]
     terminated: Bool[Tensor, "*S B L"]
     valid: Bool[Tensor, "*S B L"]  # False after termination and in filtered-out rollouts
@@ -71,7 +71,7 @@ class Trajectories(_Tensors):
         reward: Float[Tensor, "*S B L"],
         ended: Bool[Tensor, "*S B L"],
     ) -> "Trajectories":
-        """Rollouts that went on regardless, cut where the rule first said `ended`: the last state then repeats."""
+        """Rollouts that ignored termination, cut where the rule first said `ended`: the last state then repeats."""
         valid = ended.long().cumsum(-1) - ended.long() == 0
         steps = torch.arange(obs.shape[-2], device=obs.device).minimum(valid.sum(-1, keepdim=True))
         kept = obs.gather(-2, steps[..., None].expand(obs.shape))
@@ -98,10 +98,10 @@ class Trajectories(_Tensors):
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a task gives to learn from, and what it keeps back to judge with. No seed axis: shared by all seeds."""
+    """Training rows of a task and its held-out episodes. No seed axis: shared by all seeds."""
 
     train: Transitions
-    episode: Int32[Tensor, " N"]  # of every training row; equal numbers lie together, in the order they were lived
+    episode: Int32[Tensor, " N"]  # of every training row; equal numbers lie together, in the order of recording
     heldout: Trajectories  # real episodes no model has seen, padded to the longest
     heldout_state: Float64[Tensor, "B L X"]  # the simulator's state at every observation of `heldout`
     heldout_exact: Bool[Tensor, "B L"]  # False where the observation had lost part of that state

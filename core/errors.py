@@ -7,7 +7,7 @@ __all__ = ["DataError", "SpecError", "unknown"]
 
 
 class SpecError(ValueError):
-    """What was asked for is not valid; nothing has been started (exit code 2)."""
+    """A suite, a field or an option is not valid; nothing has been started (exit code 2)."""
 
 
 class DataError(RuntimeError):

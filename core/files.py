@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, checksums, and the folder for everything that can be made again."""
+"""Files that are whole or absent: atomic writes, checksums, and the cache folder."""
 
 import hashlib
 import json
@@ -67,7 +67,6 @@ def free_space(path: Path) -> int:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -37,7 +37,6 @@ class Streams:
         return Streams(seeds, self.label, self.device)
 
     def normal(self, *shape: int) -> Float[Tensor, "S ..."]:
-        """Standard normal."""
         return self._draw(shape, torch.float32, lambda out, rng: out.normal_(generator=rng))
 
     def uniform(self, *shape: int) -> Float[Tensor, "S ..."]:
@@ -53,11 +52,11 @@ class Streams:
         return self._draw(shape, torch.int64, lambda out, rng: out.random_(high, generator=rng))
 
     def state_dict(self) -> list[Tensor]:
-        """Where every seed's numbers go on."""
+        """Generator states, one per seed."""
         return [generator.get_state() for generator in self.generators]
 
     def load_state_dict(self, state: Iterable[Tensor]) -> None:
-        """Go on from there."""
+        """Restore generator states."""
         for generator, known in zip(self.generators, state, strict=True):
             generator.set_state(known)
 
@@ -78,7 +77,7 @@ class Streams:
 
 
 class Recorder(Streams):
-    """The numbers of `source`, which go on there; `asked` lists what was drawn."""
+    """Draws from `source` and lists in `asked` what was drawn."""
 
     def __init__(self, source: Streams) -> None:
         super().__init__(source.seeds, source.label, source.device)
@@ -91,7 +90,7 @@ class Recorder(Streams):
 
 
 class Drawn(Streams):
-    """Numbers drawn from `source` beforehand, for one call of what a `Recorder` has listened to."""
+    """Numbers drawn from `source` beforehand, for one call of a function that a `Recorder` has recorded."""
 
     def __init__(self, source: Streams, asked: Iterable[_Ask]) -> None:
         super().__init__(source.seeds, source.label, source.device)
@@ -104,5 +103,4 @@ class Drawn(Streams):
 
 
 def named(streams: Iterable[Streams]) -> dict[str, Streams]:
-    """By their labels."""
     return {stream.label: stream for stream in streams}

@@ -36,7 +36,7 @@ def load(folder: str, name: str) -> type[Any]:
         raise unknown(folder.removesuffix("s"), name, available(folder))
     try:
         found = _imported(folder, name)
-    except Exception as error:  # a module can fail in any way; methods of other modules can still be asked for
+    except Exception as error:  # a module can fail in any way; the other modules stay usable
         reason = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
         raise SpecError(f"{folder} plug-in {name!r} cannot be imported: {reason}") from error
     if not isinstance(found, type):

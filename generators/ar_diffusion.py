@@ -4,7 +4,7 @@ The control that separates what diffusion does from what redrawing a whole traje
 (PolyGRAD, arXiv:2312.08533) for the baseline; the network here is DyDiff's own on trajectories of two rows.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -17,11 +17,11 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import ActionConditioned, Box, Generator, RolloutCompleter, per_seed
+from generators.base import ActionConditioned, Box, FittedSequence, Generator
 from generators.dydiff import DyDiff
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
-from models.diffusion.trajectory import StepDiffusionConfig, TrajectoryDiffusion
+from models.diffusion.trajectory import StepDiffusionConfig
 from models.reward import RewardConfig
 from tasks.base import Task
 
@@ -66,16 +66,12 @@ class ARDiffusion(Generator):
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """One step model and one reward model per seed."""
-        return _Fitted(
-            self, models.get(self.model, data), RolloutCompleter.of(task, data, models.get(self.reward, data), self.box)
-        )
+        return _Fitted.fit(self, task, data, models)
 
 
 @dataclass(frozen=True)
-class _Fitted(ActionConditioned):
+class _Fitted(FittedSequence, ActionConditioned):
     config: ARDiffusion
-    model: TrajectoryDiffusion
-    finish: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """The policy explores as it does in training; the model samples."""
@@ -85,16 +81,11 @@ class _Fitted(ActionConditioned):
         for step in range(length):
             action.append(policy.act(obs[-1], explore).clamp(-1, 1))
             obs.append(self._next(obs[-1], action[-1], rng.fork(f"model/{step}")))
-        return self._finished(torch.stack(action, 2), torch.stack(obs, 2))
+        return self.completed(torch.stack(action, 2), torch.stack(obs, 2), 1)
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
-        """The same model under given actions."""
         obs, _ = self.model.sample(start, action, action.shape[2], self.config.sampler, rng)
-        return self._finished(action, obs)
+        return self.completed(action, obs, 1)
 
     def _next(self, obs: Tensor, action: Tensor, rng: Streams) -> Tensor:
         return self.model.sample(obs, action.unsqueeze(2), 1, self.config.sampler, rng)[0][:, :, 1]
-
-    def _finished(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"]) -> Trajectories:
-        made = self.finish(action, obs)
-        return replace(made, info=made.info | per_seed(made, **self.model.cost(self.config.sampler, 1, 1)))

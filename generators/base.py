@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,12 +13,24 @@ from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
 from models.cache import ModelCache
+from models.diffusion.trajectory import TrajectoryDiffusion
 from models.reward import RewardModel
 from tasks.base import Task
 
-__all__ = ["ActionConditioned", "Box", "Fitted", "Generator", "RolloutCompleter", "per_seed", "start_states"]
+__all__ = [
+    "ActionConditioned",
+    "Box",
+    "Fitted",
+    "FittedSequence",
+    "Generator",
+    "RolloutCompleter",
+    "per_seed",
+    "start_states",
+]
 
 Box = Literal["obs_and_next", "obs", "none"]
+
+_T = TypeVar("_T", bound="FittedSequence")
 
 
 @runtime_checkable
@@ -103,6 +115,25 @@ class RolloutCompleter:
         made = Trajectories.until_terminated(action, clipped, self.reward(*steps).view_as(ended), ended)
         outside = (clipped != obs)[:, :, 1:].float().mean(-1).where(made.valid, 0.0).flatten(1).sum(1)
         return replace(made, info={"clipped": outside / made.valid.flatten(1).sum(1)})
+
+
+@dataclass(frozen=True)
+class FittedSequence(Fitted):
+    """Base of what generators with a model of trajectories have learned."""
+
+    config: Any  # with fields `model`, `reward`, `box` and `sampler`
+    model: TrajectoryDiffusion
+    complete: RolloutCompleter
+
+    @classmethod
+    def fit(cls: type[_T], config: Any, task: Task, data: Dataset, models: ModelCache) -> _T:
+        model = models.get(config.model, data)
+        return cls(config, model, RolloutCompleter.of(task, data, models.get(config.reward, data), config.box))
+
+    def completed(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"], length: int) -> Trajectories:
+        """Rollouts with rewards and ends; `info` has the cost of a transition, for calls of `length` steps."""
+        made = self.complete(action, obs)
+        return replace(made, info=made.info | per_seed(made, **self.model.cost(self.config.sampler, length)))
 
 
 def per_seed(made: Trajectories, **values: int | float) -> dict[str, Float[Tensor, " S"]]:

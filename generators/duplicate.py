@@ -24,7 +24,7 @@ __all__ = ["Duplicate"]
 
 @configuration
 class Duplicate(Generator):
-    """Copies of training rows; as many as a generator it is compared with makes."""
+    """Copies of training rows; as many as the generator it is compared with generates."""
 
     rollouts: PositiveInt = 100_000  # rows of every call
     refresh_every: PositiveInt | None = None  # other rows, if anything
@@ -34,7 +34,6 @@ class Duplicate(Generator):
     models_termination = True  # ends of episodes are those of the data
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
-        """Nothing to learn."""
         return _Fitted(data.train)
 
 

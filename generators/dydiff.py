@@ -113,7 +113,7 @@ class DyDiff(Generator):
         return self.iterations == 0 or self.model.denoiser.causal
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
-        """One ensemble, one sequence model and one reward model per seed; none knows how rounds are made."""
+        """One ensemble, one sequence model and one reward model per seed; none depends on the rounds."""
         finish = RolloutCompleter.of(
             task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip"
         )
@@ -209,8 +209,7 @@ class _Fitted(ActionConditioned):
         length = made.action.shape[2]
         cost = {"evaluations": 1.0, "flops": config.dynamics.flops(made.obs.shape[-1], made.action.shape[-1])}
         if self.model:
-            passes = config.iterations * len(self._blocks(length))
-            redrawn = self.model.cost(config.sampler, passes, length)
+            redrawn = self.model.cost(config.sampler, length, config.iterations)
             cost = {name: value + redrawn[name] for name, value in cost.items()}
         return per_seed(made, **cost)
 

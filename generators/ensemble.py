@@ -60,7 +60,6 @@ class Ensemble(Generator):
     }
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
-        """One ensemble per seed."""
         return _Fitted(task, models.get(self.dynamics, data))
 
 
@@ -75,7 +74,6 @@ class _Fitted(ActionConditioned):
         return self._rollout(lambda obs, step: policy.act(obs, explore).clamp(-1, 1), start, length, rng)
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
-        """The same model under given actions."""
         return self._rollout(lambda obs, step: action[:, :, step], start, action.shape[2], rng)
 
     def _rollout(self, act: Callable[[Tensor, int], Tensor], start: Tensor, length: int, rng: Streams) -> Trajectories:

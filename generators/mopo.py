@@ -51,14 +51,13 @@ class _Fitted(ActionConditioned):
     model: EnsembleDynamics
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
-        """Roll out, then pay less for every step."""
+        """The ensemble's rollouts with penalised rewards."""
         made = self.plain.generate(policy, start, length, rng)
-        members = self.model.config.members  # all of them are asked how sure they are
+        members = self.model.config.members  # all of them are evaluated for the penalty
         info = {name: (1 + members) * value for name, value in made.info.items()}
         return replace(made, reward=self._penalized(made), info=info)
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
-        """The ensemble's own belief, without penalty."""
         return self.plain.imagine(start, action, rng)
 
     def _penalized(self, made: Trajectories) -> Float[Tensor, "S B L"]:

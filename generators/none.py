@@ -16,14 +16,13 @@ __all__ = ["RealOnly"]
 
 @configuration
 class RealOnly(Generator):
-    """Makes nothing, so every batch is real whatever `real_fraction` says."""
+    """Generates nothing, so every batch is real whatever `real_fraction` says."""
 
     rollouts = 0
     rollout_length = 1
     refresh_every = None
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "RealOnly":
-        """Nothing to learn."""
         return self
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:

@@ -1,4 +1,4 @@
-"""Policy-guided diffusion: behaviour trajectories, moved towards the learning policy's actions while they are drawn.
+"""Policy-guided diffusion: behaviour trajectories, guided towards the learning policy's actions during sampling.
 
 Source: Jackson et al. 2024 (PGD, arXiv:2404.06356). We differ on purpose: DyDiff's network, a given start state by
 default, rewards and ends of episodes as in `dydiff`, so that only the way of drawing differs; and the policy's density
@@ -20,11 +20,11 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, Fitted, Generator, RolloutCompleter, per_seed
+from generators.base import Box, FittedSequence, Generator
 from generators.trajectory import Trajectory
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
-from models.diffusion.trajectory import BehaviourDiffusionConfig, TrajectoryDiffusion
+from models.diffusion.trajectory import BehaviourDiffusionConfig
 from models.reward import RewardConfig
 from tasks.base import Task
 
@@ -35,8 +35,8 @@ __all__ = ["PGD", "guidance"]
 class PGD(Generator):
     """Before every step of the sampler: a <- a + lambda_i grad_a log pi(a | s).
 
-    With coefficient 0 this is `trajectory`, number for number, and shares its model. Where the trajectory's start is
-    not given (`model.given = "nothing"`), rollouts begin anywhere the model puts them.
+    With coefficient 0 and equal sampler and filter this is `trajectory`, number for number; it shares its model. Where
+    the trajectory's start is not given (`model.given = "nothing"`), rollouts begin anywhere the model puts them.
     """
 
     rollouts: PositiveInt = 2_000  # B, start states of every refresh
@@ -57,21 +57,17 @@ class PGD(Generator):
 
     @property
     def keeps_start(self) -> bool:
-        """Whether rollouts begin where they are asked to."""
+        """Not where the model does not condition on a start."""
         return self.model.given == "start"
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """The sequence model and the reward model that `trajectory` uses."""
-        return _Fitted(
-            self, models.get(self.model, data), RolloutCompleter.of(task, data, models.get(self.reward, data), self.box)
-        )
+        return _Fitted.fit(self, task, data, models)
 
 
 @dataclass(frozen=True)
-class _Fitted(Fitted):
+class _Fitted(FittedSequence):
     config: PGD
-    model: TrajectoryDiffusion
-    finish: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Steps beyond what a model without given start can make are not valid."""
@@ -81,15 +77,14 @@ class _Fitted(Fitted):
             own = min(length, config.model.rows - 1)
 
         def guide(obs: Tensor, action: Tensor, step: int) -> Tensor:
-            """grad log N(a; pi(s), 1), with both inside the box, where the policy is at home."""
+            """grad log N(a; pi(s), 1), with both inside the action box."""
             wanted = policy.act(obs.flatten(1, 2), None).clamp(-1, 1).view_as(action)
             return guidance(step, config.sampler.steps, config.coefficient) * (wanted - action.clamp(-1, 1))
 
         chosen = guide if config.coefficient else None
         obs, action = self.model.sample(start, None, own, config.sampler, rng, guide=chosen)
-        made = self.finish(action, obs)
-        cost = self.model.cost(config.sampler, self.model.blocks(own), own)
-        return replace(_extended(made, length), info=made.info | per_seed(made, **cost))
+        made = self.completed(action, obs, own)
+        return replace(_extended(made, length), info=made.info)
 
 
 def guidance(step: int, steps: int, coefficient: float) -> float:
@@ -100,7 +95,7 @@ def guidance(step: int, steps: int, coefficient: float) -> float:
 
 
 def _extended(made: Trajectories, length: int) -> Trajectories:
-    """Rollouts of the length that was asked for: the last row is repeated, and not valid."""
+    """Rollouts of the requested length: the last row is repeated, and not valid."""
     missing = length - made.action.shape[2]
     return Trajectories(
         torch.cat([made.action, made.action[:, :, -1:].expand(-1, -1, missing, -1)], 2),

@@ -1,6 +1,6 @@
 """SynthER: single transitions from a diffusion model of the data (Lu et al. 2023, arXiv:2303.06614).
 
-It asks neither for the policy nor for start states: its own first states are the starts, its rollouts have one step.
+It uses neither the policy nor start states: first states are generated, rollouts have one step.
 """
 
 from dataclasses import dataclass, replace

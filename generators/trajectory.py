@@ -1,10 +1,10 @@
-"""Trajectory diffusion: states and actions after a start state, as the data's policies would have lived them.
+"""Trajectory diffusion: states and actions after a start state, from the distribution of the data.
 
 Source: Janner et al. 2022 (Diffuser, arXiv:2205.09991), as a generator: no planning, no guidance. The learning policy
-is never asked, so this is what DyDiff's network does without DyDiff.
+is not used, so this is what DyDiff's network does without DyDiff.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jaxtyping import Float
@@ -16,11 +16,11 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import Box, Fitted, Generator, RolloutCompleter, per_seed
+from generators.base import Box, FittedSequence, Generator
 from generators.dydiff import DyDiff
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
-from models.diffusion.trajectory import BehaviourDiffusionConfig, TrajectoryDiffusion, TrajectoryDiffusionConfig
+from models.diffusion.trajectory import BehaviourDiffusionConfig, TrajectoryDiffusionConfig
 from models.reward import RewardConfig
 from tasks.base import Task
 
@@ -71,21 +71,14 @@ class Trajectory(Generator):
     }
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
-        """One sequence model and one reward model per seed."""
-        return _Fitted(
-            self, models.get(self.model, data), RolloutCompleter.of(task, data, models.get(self.reward, data), self.box)
-        )
+        return _Fitted.fit(self, task, data, models)
 
 
 @dataclass(frozen=True)
-class _Fitted(Fitted):
+class _Fitted(FittedSequence):
     config: Trajectory
-    model: TrajectoryDiffusion
-    finish: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
-        """`policy` is not asked."""
+        """`policy` is not used."""
         obs, action = self.model.sample(start, None, length, self.config.sampler, rng)
-        made = self.finish(action, obs)
-        cost = self.model.cost(self.config.sampler, self.model.blocks(length), length)
-        return replace(made, info=made.info | per_seed(made, **cost))
+        return self.completed(action, obs, length)

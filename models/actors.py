@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.data import Dataset
 from core.random import Streams
-from models.bitwise import mish, softplus
+from models.bitwise import mish, repeat_rows, softplus
 from models.nn import MLP, Init, Standardize
 
 __all__ = [
@@ -27,16 +27,22 @@ __all__ = [
 _EDGE = 1 - 1e-6  # log_prob of a tanh-Gaussian takes actions beyond it to be there
 
 
-class DeterministicActor(nn.Module):
-    """a = tanh(f(s)): it explores nothing, so `rng` changes nothing."""
+class _Actor(nn.Module):
+    """One network per seed, of normalised observations; `outputs` numbers for every dimension of the action."""
+
+    outputs = 1
 
     def __init__(
         self, data: Dataset, hidden: tuple[int, ...], rng: Streams, *, epsilon: float = 1e-3, init: Init = "torch"
     ) -> None:
         super().__init__()
-        sizes = [data.train.obs.shape[-1], *hidden, data.train.action.shape[-1]]
+        sizes = [data.train.obs.shape[-1], *hidden, self.outputs * data.train.action.shape[-1]]
         self.normaliser = observation_normaliser(data, rng, epsilon)
         self.net = MLP((len(rng.seeds),), sizes, rng, init=init)
+
+
+class DeterministicActor(_Actor):
+    """a = tanh(f(s)): it explores nothing, so `rng` changes nothing."""
 
     def forward(self, obs: Float[Tensor, "S B O"], rng: Streams | None = None) -> Float[Tensor, "S B A"]:
         """Action with gradients."""
@@ -44,11 +50,10 @@ class DeterministicActor(nn.Module):
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
-        """Action without gradients."""
         return self(obs)
 
 
-class GaussianActor(nn.Module):
+class GaussianActor(_Actor):
     """a ~ N(tanh f(s), std^2), one std for all states, cut to the box; the greedy action is tanh f(s)."""
 
     def __init__(
@@ -61,10 +66,8 @@ class GaussianActor(nn.Module):
         init: Init = "torch",
         log_std: tuple[float, float] = (-20.0, 2.0),
     ) -> None:
-        super().__init__()
+        super().__init__(data, hidden, rng, epsilon=epsilon, init=init)
         action_dim = data.train.action.shape[-1]
-        self.normaliser = observation_normaliser(data, rng, epsilon)
-        self.net = MLP((len(rng.seeds),), [data.train.obs.shape[-1], *hidden, action_dim], rng, init=init)
         self.free_log_std = nn.Parameter(torch.zeros(len(rng.seeds), 1, action_dim, device=rng.device))
         self.log_std = log_std
 
@@ -81,21 +84,21 @@ class GaussianActor(nn.Module):
     def moments(self, obs: Float[Tensor, "S B O"]) -> tuple[Float[Tensor, "S B A"], Float[Tensor, "S B A"]]:
         """(mean, log-deviation) of the Gaussian."""
         mean = self.net(self.normaliser(obs)).tanh()
-        # Repeated by a product: summing the gradient of an expanded tensor rounds differently with one seed alone.
-        return mean, torch.ones_like(mean[..., :1]) @ self.free_log_std.clamp(*self.log_std)
+        return mean, repeat_rows(self.free_log_std.clamp(*self.log_std), mean)
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
-        """Action without gradients."""
         mean, log_std = self.moments(obs)
         return mean if rng is None else (mean + log_std.exp() * rng.normal(*mean.shape[1:])).clamp(-1, 1)
 
 
-class TanhGaussianActor(nn.Module):
+class TanhGaussianActor(_Actor):
     """a = tanh(u), u ~ N(mean(s), std(s)^2); the greedy action is tanh(mean).
 
     With `scaled`, the log-deviation is m f(s) + b with two more parameters per seed, first 1 and -1 (CORL's CQL).
     """
+
+    outputs = 2
 
     def __init__(
         self,
@@ -108,10 +111,7 @@ class TanhGaussianActor(nn.Module):
         log_std: tuple[float, float] = (-20.0, 2.0),
         scaled: bool = False,
     ) -> None:
-        super().__init__()
-        sizes = [data.train.obs.shape[-1], *hidden, 2 * data.train.action.shape[-1]]
-        self.normaliser = observation_normaliser(data, rng, epsilon)
-        self.net = MLP((len(rng.seeds),), sizes, rng, init=init)
+        super().__init__(data, hidden, rng, epsilon=epsilon, init=init)
         self.log_std = log_std
         one = torch.ones(len(rng.seeds), 1, 1, device=rng.device)
         self.scale = nn.ParameterList([nn.Parameter(one), nn.Parameter(-one)] if scaled else [])  # m, b
@@ -151,7 +151,6 @@ class TanhGaussianActor(nn.Module):
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:
-        """Action without gradients."""
         return self(obs, rng)
 
 

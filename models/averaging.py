@@ -47,7 +47,7 @@ def train_averaged(
 ) -> None:
     """Adam with a cosine learning rate and gradients clipped per seed; afterwards `model` holds the average.
 
-    `loss(*draws)` draws from these streams and no others: a fit that was killed goes on with them.
+    `loss(*draws)` draws from these streams and no others: a resumed fit continues with them.
 
     Raises:
         FloatingPointError: the loss is no longer finite (looked at a hundred times).

@@ -1,4 +1,4 @@
-"""A fitted density of the data's actions, smoothed: what stands in for policies that nobody recorded."""
+"""A fitted, smoothed density of the data's actions, for data whose behaviour policy was not recorded."""
 
 from jaxtyping import Float
 from pydantic import PositiveFloat, PositiveInt
@@ -36,11 +36,10 @@ class BehaviourConfig(EarlyStopped):
     max_updates: PositiveInt = 1000
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "BehaviourModel":
-        """An untrained model."""
         return BehaviourModel(self, obs_dim, action_dim, rng)
 
     def fit(self, model: "BehaviourModel", data: Dataset, context: FitContext) -> None:
-        """Maximum likelihood; the weights of the best hold-out likelihood are kept."""
+        """Maximum likelihood; the weights of the best validation likelihood are kept."""
         obs = data.train.obs
         action = data.train.action
         train, validation = split_rows(len(obs), self.validation, self.validation_rows, context.rng.fork("split"))
@@ -81,7 +80,7 @@ class BehaviourModel(nn.Module):
     def smoothed_log_prob(
         self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], std: float
     ) -> Float[Tensor, "S B"]:
-        """Log-density of an action with noise; the only deviation it knows is the one it was fitted with.
+        """Log-density of an action with noise, of the deviation that the model was fitted with.
 
         Raises:
             ValueError: another deviation is asked for.
@@ -91,7 +90,7 @@ class BehaviourModel(nn.Module):
         return self.log_prob(obs, action)
 
     def log_prob(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B"]:
-        """The same, with gradients."""
+        """Log-density of an action with noise, with gradients."""
         split: Tensor = self.net(self.units(obs)).unflatten(-1, (self.components, -1))
         weight = split[..., 0]
         (mean, spread) = split[..., 1:].chunk(2, -1)

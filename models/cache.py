@@ -72,7 +72,7 @@ def describe_model(config: ModelConfig) -> dict[str, Any]:
 
 @contextmanager
 def fresh_models() -> Iterator[None]:
-    """Until the end of the block nothing is taken from the cache of this machine, and nothing is left there."""
+    """Inside the block models are neither read from nor written to the cache of this machine."""
     with tempfile.TemporaryDirectory() as folder:
         _elsewhere.append(Path(folder))
         try:
@@ -102,7 +102,7 @@ class ModelCache:
         self.used: dict[str, dict[str, Any]] = {}  # by key: kind of model, seconds of its fit (per seed)
 
     def get(self, config: ModelConfig, data: Dataset) -> Any:
-        """The fitted model, ready for use and out of reach of gradients."""
+        """The fitted model, in eval mode and without gradients."""
         rng = self._rng.fork(type(config).__name__)
         dims = (data.train.obs.shape[-1], data.train.action.shape[-1])
         keys = self._keys(config, data, rng)
@@ -146,7 +146,7 @@ class ModelCache:
             return None
         try:
             if self._card(key)["sha256"] != sha256(path):
-                raise ValueError("its checksum is not that of its card")
+                raise ValueError("its checksum differs from its card")
             return load_file(path, device=str(self._rng.device))
         except (SafetensorError, ValueError, KeyError) as error:
             say(f"{path} or its card is damaged ({error}); the model is fitted again")

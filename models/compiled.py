@@ -1,6 +1,6 @@
-"""Gradients of pure functions, as they are or through torch.compile.
+"""Gradients of pure functions, eager or through torch.compile.
 
-Compiling costs seconds to minutes and rounds differently, so nobody but the runner decides: inside of `compiling()`
+Compiling costs seconds to minutes and rounds differently, so only the runner decides: inside of `compiling()`
 every loss is compiled together with its gradient into one graph. Methods only have to give their losses as functions of
 what changes from call to call: states, batches, streams of random numbers.
 """
@@ -26,7 +26,7 @@ _on = False
 
 @contextmanager
 def compiling(on: bool = True) -> Iterator[None]:
-    """Until the end of the block losses are compiled, or are not."""
+    """Inside the block losses are compiled, or are not."""
     global _on
     before = _on
     _on = on
@@ -46,7 +46,7 @@ def differentiate(
     """What `loss(*inputs)` returns, detached, and its gradients, laid out like the parameters.
 
     `loss` returns one number per seed, or a tuple that begins with them; their sum is differentiated. `owner` is
-    whatever lives as long as the loss is asked for in the same shapes. `finish` may change the gradients in place.
+    the key of the plan cache, held weakly. `finish` may change the gradients in place.
     """
     if not _on:
         return _differentiate(loss, parameters, inputs, finish)
@@ -54,7 +54,7 @@ def differentiate(
     code = getattr(loss, "__code__", None) or loss.__func__.__code__  # type: ignore[attr-defined]
     streams = [at for at, given in enumerate(inputs) if isinstance(given, Streams)]
     handed = list(inputs)
-    if code not in plans:  # one call for nothing says which random numbers are drawn, so that they can be given
+    if code not in plans:  # one discarded call records which random numbers are drawn, so that they can be passed in
         before = [inputs[at].state_dict() for at in streams]
         for at in streams:
             handed[at] = Recorder(inputs[at])
@@ -69,7 +69,7 @@ def differentiate(
 
 
 def call(function: Callable[..., Any], *inputs: Any) -> Any:
-    """`function(*inputs)`, for functions that are asked often and not differentiated."""
+    """`function(*inputs)`, for functions that are called often and not differentiated."""
     if not _on:
         return function(*inputs)
     with torch._dynamo.config.patch(recompile_limit=_GRAPHS):
@@ -97,7 +97,6 @@ _plans: weakref.WeakKeyDictionary[object, dict[Any, list[Any]]] = weakref.WeakKe
 
 @cache
 def _compiled() -> Any:
-    """Made when it is asked for: torch.compile takes seconds to import."""
     return torch.compile(_differentiate, dynamic=False)
 
 

@@ -1,6 +1,7 @@
 """Building blocks with leading axes `copies`: (S,) for an actor, (S, 2) for twin critics, (S, E) for an ensemble.
 
 The only file that knows how the seed axis works; above it, code says `dim=-1` and reads as if there were one seed.
+Why a seed's numbers do not depend on the other seeds, to the last bit, is in `models.bitwise`.
 """
 
 import math
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, pad
 
 from core.random import Streams
+from models.bitwise import adam_groups, affine, squared_norm
 from models.compiled import differentiate
 
 __all__ = [
@@ -67,10 +69,7 @@ class Linear(nn.Module):
         bias = self.bias.flatten(0, -3)
         x = x.reshape(-1, *x.shape[-2:])
         weight = self.weight.flatten(0, -3)
-        if copies.numel() == 1 and 1 in weight.shape[1:]:
-            # A lone product with a vector is rounded by another kernel than one of many: compute it twice.
-            bias, x, weight = (part.expand(2, -1, -1) for part in (bias, x, weight))
-        flat = torch.baddbmm(bias, x, weight)[: copies.numel()]
+        flat = affine(bias, x, weight)
         return flat.view(*copies, *flat.shape[-2:])
 
 
@@ -139,11 +138,9 @@ class MLP(nn.Module):
 
     @property
     def linear(self) -> list[Linear]:
-        """The layers, first to last."""
         return [layer for layer in self.layers if isinstance(layer, Linear)]
 
     def forward(self, x: Float[Tensor, "*#copies B fan_in"]) -> Float[Tensor, "*#copies B fan_out"]:
-        """Last layer linear."""
         *hidden, last = self.layers
         for layer in hidden:
             x = self.activation(layer(x))
@@ -177,11 +174,9 @@ class Standardize(nn.Module):
         return self
 
     def forward(self, x: Float[Tensor, "S *E B F"]) -> Float[Tensor, "S *E B F"]:
-        """To units of one."""
         return (x - self._axes(self.mean, x)) / self._axes(self.scale, x)
 
     def inverse(self, x: Float[Tensor, "S *E B F"]) -> Float[Tensor, "S *E B F"]:
-        """Back to the units that came in."""
         return x * self._axes(self.scale, x) + self._axes(self.mean, x)
 
     def _axes(self, constant: Tensor, x: Tensor) -> Tensor:
@@ -193,23 +188,13 @@ def adam(
 ) -> torch.optim.Adam:
     """Adam for all seeds at once: it works element by element, so each seed is updated as if it were alone.
 
-    On a CPU the fused kernel rounds the last elements of a block (of 16, per thread) differently, so a tensor goes
-    through it only if no seed's share can end inside a block; the others take the kernel that rounds all alike. On a
-    GPU rate and counts live on the device, so that a graph of an update can be replayed while they change.
+    On a GPU rate and counts live on the device, so that a graph of an update can be replayed while they change.
     """
     parameters = list(parameters)
     if parameters[0].is_cuda:
         rate = torch.tensor(learning_rate, device=parameters[0].device)
         return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True, capturable=True)
-    blocks = 16 * torch.get_num_threads()
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for parameter in parameters:
-        groups[parameter[0].numel() % blocks == 0].append(parameter)
-    return torch.optim.Adam(
-        [{"params": group, "fused": fused, "foreach": not fused} for fused, group in groups.items() if group],
-        lr=learning_rate,
-        betas=betas,
-    )
+    return torch.optim.Adam(adam_groups(parameters), lr=learning_rate, betas=betas)
 
 
 def descend(
@@ -230,15 +215,15 @@ def gradients(
 ) -> Any:
     """`descend` up to the optimiser's step, for losses that must not see each other's steps."""
     parameters = _parameters(optimizer)
-    shorten = _keep if max_norm is None else partial(clip_per_seed, max_norm=max_norm)
+    shorten = _identity if max_norm is None else partial(clip_per_seed, max_norm=max_norm)
     found, along = differentiate(optimizer, loss, parameters, inputs, shorten)
     for parameter, gradient in zip(parameters, along, strict=True):
         parameter.grad = gradient
     return found
 
 
-def _keep(gradients: list[Tensor]) -> None:
-    """As they are."""
+def _identity(gradients: list[Tensor]) -> None:
+    pass
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
@@ -272,10 +257,7 @@ def clip_per_seed(gradients: list[Tensor], max_norm: float) -> Float[Tensor, " S
 
     A seed's length is the 2-norm of its share of all tensors together; as in `clip_grad_norm_`, 1e-6 is added to it.
     """
-    # Two sums of moderate length: one long sum would be split among threads where there is a single seed only. The
-    # tensors are added one by one: torch sums a column of a single seed in another order than that of several.
-    squares = [gradient.square().sum(-1).flatten(1).sum(-1) for gradient in gradients]
-    norm = sum(squares[1:], squares[0]).sqrt()
+    norm = squared_norm(gradients).sqrt()
     factor = (max_norm / (norm + 1e-6)).clamp(max=1)
     for gradient in gradients:
         gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
@@ -289,7 +271,6 @@ def anneal(optimizer: torch.optim.Optimizer, learning_rate: float, done: int, to
 
 
 def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """The learning rate of the next steps."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(learning_rate)

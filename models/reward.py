@@ -1,4 +1,4 @@
-"""Reward regression r(s, a, s') or r(s, a), for generators whose dynamics say nothing of rewards."""
+"""Reward regression r(s, a, s') or r(s, a), for generators whose dynamics do not predict rewards."""
 
 from typing import Literal
 
@@ -32,11 +32,10 @@ class RewardConfig(EarlyStopped):
     max_updates: PositiveInt = 50_000
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "RewardModel":
-        """An untrained model."""
         return RewardModel(self, obs_dim, action_dim, rng)
 
     def fit(self, model: "RewardModel", data: Dataset, context: FitContext) -> None:
-        """Least squares; the weights of the lowest hold-out error are kept."""
+        """Least squares; the weights of the lowest validation error are kept."""
         rows = data.train
         x = model.inputs(rows.obs, rows.action, rows.next_obs)
         y = rows.reward[:, None]
@@ -66,7 +65,7 @@ class RewardConfig(EarlyStopped):
 
 
 class RewardModel(nn.Module):
-    """One network per seed; takes and gives environment units."""
+    """One network per seed; inputs and outputs in environment units."""
 
     def __init__(self, config: RewardConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
         super().__init__()
@@ -79,11 +78,9 @@ class RewardModel(nn.Module):
     def inputs(
         self, obs: Float[Tensor, "*SB O"], action: Float[Tensor, "*SB A"], next_obs: Float[Tensor, "*SB O"]
     ) -> Float[Tensor, "*SB F"]:
-        """What the network sees."""
         return torch.cat([obs, action, next_obs] if self.with_next else [obs, action], -1)
 
     def forward(
         self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"], next_obs: Float[Tensor, "S B O"]
     ) -> Float[Tensor, "S B"]:
-        """Expected reward."""
         return self.output.inverse(self.net(self.input(self.inputs(obs, action, next_obs))))[..., 0]

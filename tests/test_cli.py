@@ -1,69 +1,25 @@
 """The command line: what it prints, what it writes, and with which code it ends."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import h5py
-import minari
-import numpy as np
 import pytest
-from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import run_bench
-from benchmarks.execution.cell import run_cell
 from benchmarks.store import ResultStore
 from benchmarks.suite import suite_names
 from core import registry
-from tasks.hdf5 import write
-from tasks.rows import Rows
-from tasks.sources import toy
 
 TWO = 'generators=["none","ensemble"]'
-TINY = (
-    TWO, "updates=6", "evaluate_every=3", "episodes=2", "dataset_rows=1000", "fidelity_starts=4", "fidelity_horizon=3",
-    "ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2", "ensemble.rollouts=8",
-)  # fmt: skip
 ROOT = Path(run_bench.__file__).parent
-
-
-FRAGILE = """
-from dataclasses import dataclass
-
-from generators.base import Generator
-
-
-@dataclass(frozen=True)
-class Fragile(Generator):
-    rollouts = 1
-    rollout_length = 1
-    refresh_every = None
-
-    def fit(self, *arguments):
-        raise ArithmeticError("the model fell over")
-"""
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Commands run in an empty folder, with nobody's datasets."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    return tmp_path
-
-
-def never(*arguments: Any) -> Any:
-    raise AssertionError("nothing was to be run")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def scores(folder: Path) -> bytes:
@@ -71,9 +27,13 @@ def scores(folder: Path) -> bytes:
 
 
 def test_run_then_nothing_to_do_then_report(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    elsewhere: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tiny: tuple[str, ...],
+    never: Callable[..., Any],
 ) -> None:
-    command = ["run", "smoke", "--set", *TINY, "--out", "out", "--device", "cpu", "--jobs", "1"]
+    command = ["run", "smoke", "--set", *tiny, "--out", "out", "--device", "cpu", "--jobs", "1"]
     assert run_bench.main(command) == 0
     first = capsys.readouterr()
     out = elsewhere / "out"
@@ -97,11 +57,11 @@ def test_run_then_nothing_to_do_then_report(
     assert scores(out) == before
 
 
-def test_without_out_results_lie_under_the_suites_name(elsewhere: Path) -> None:
+def test_results_lie_under_the_suites_name_without_out(elsewhere: Path, tiny: tuple[str, ...]) -> None:
     (elsewhere / "mine.toml").write_text(
         'tasks = ["toy/linear"]\ngenerators = ["none"]\nalgorithms = ["td3bc"]\nseeds = [5]\n'
     )
-    tiny = [pair for pair in TINY if not pair.startswith(("ensemble", "generators"))]
+    tiny = [pair for pair in tiny if not pair.startswith(("ensemble", "generators"))]
     assert run_bench.main(["run", "mine.toml", "--set", *tiny, "--seeds", "1", "--jobs", "1"]) == 0
     assert [cell.done for cell in ResultStore(elsewhere / "results" / "mine").cells()] == [(0,)]
 
@@ -128,7 +88,11 @@ def test_set_takes_one_pair_or_many_once_or_often(monkeypatch: pytest.MonkeyPatc
 
 
 def test_plan_starts_nothing(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own_cache: Path
+    elsewhere: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    own_cache: Path,
+    never: Callable[..., Any],
 ) -> None:
     monkeypatch.setattr("benchmarks.execution.matrix.run_cell", never)
     assert run_bench.main(["plan", "smoke", "--set", TWO, "--out", "out", "--seeds", "3"]) == 0
@@ -139,33 +103,6 @@ def test_plan_starts_nothing(
     assert "Dynamics" in text
     assert list(elsewhere.iterdir()) == []
     assert not list(own_cache.rglob("*.safetensors"))
-
-
-def test_plan_estimates_from_what_has_been_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_bench.main(["run", "smoke", "--set", *TINY, "--out", "out", "--jobs", "1"]) == 0
-    capsys.readouterr()
-    assert run_bench.main(["plan", "smoke", "--set", *TINY, "--out", "out", "--seeds", "4"]) == 0
-    text = capsys.readouterr().out
-    assert "2 cells, 4 seeds to run" in text
-    assert "unknown" not in text
-
-
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_failing_cell_ends_with_one_and_is_named(
-    elsewhere: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, jobs: str
-) -> None:
-    (elsewhere / "fragile.py").write_text(FRAGILE)
-    monkeypatch.syspath_prepend(elsewhere)
-    command = ["run", "smoke", "--set", *TINY, 'generators=["fragile:Fragile","none"]', "--out", "out", "--jobs", jobs]
-    assert run_bench.main(command) == 1
-    shown = capfd.readouterr()
-    assert "fragile:Fragile td3bc (default): FAILED: ArithmeticError: the model fell over" in shown.err
-    assert [line for line in shown.err.splitlines() if line.startswith("problem:") and "fragile:Fragile" in line]
-    assert run_bench.main(["report", "out"]) == 1
-    assert "fragile:Fragile" in capfd.readouterr().err
-    found = {cell.spec["generator"]["name"]: cell for cell in ResultStore(elsewhere / "out").cells()}
-    assert "in fit" in str(found["fragile:Fragile"].error)
-    assert found["none"].done == (0, 1)
 
 
 def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,7 +163,7 @@ def test_mistakes_are_explained_and_leave_nothing_behind(
     assert [path.name for path in elsewhere.iterdir()] == ["file"]
 
 
-def test_a_device_that_is_not_there_leaves_nothing_behind(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_device_leaves_nothing_behind(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert run_bench.main(["run", "smoke", "--device", "cuda", "--out", "out"]) == 2
     assert list(elsewhere.iterdir()) == []
@@ -248,29 +185,6 @@ def test_a_signal_ends_with_its_own_code(
     finally:
         signal.signal(number, before)
     assert "the same command resumes" in capsys.readouterr().err
-
-
-def test_torn_results_end_with_one_and_are_named(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_bench.main(["run", "smoke", "--set", *TINY, 'generators=["none"]', "--out", "out", "--jobs", "1"]) == 0
-    (torn,) = (elsewhere / "out").rglob("records.jsonl.gz")
-    torn.write_bytes(torn.read_bytes()[:-20])
-    capsys.readouterr()
-    assert run_bench.main(["report", "out"]) == 1
-    assert "records.jsonl.gz" in capsys.readouterr().err
-
-
-def test_data_list_make_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_bench.main(["data", "list"]) == 0
-    listed = capsys.readouterr().out
-    assert [line.split(maxsplit=1)[1] for line in listed.splitlines() if "local/maze2d-umaze" in line] == [
-        "not here yet"
-    ]
-    assert "d4rl/hopper-medium-v2" in listed
-    assert "made in memory" in listed
-    for action in ("make", "verify"):
-        assert run_bench.main(["data", action, "toy/linear", "--dataset-rows", "500"]) == 0
-        card = json.loads(capsys.readouterr().out)
-        assert (card["task"], card["rows"], card["episodes"]) == ("toy/linear", 500, 10)
 
 
 @pytest.mark.parametrize(
@@ -310,205 +224,3 @@ def test_the_process_ends_with_that_code(command: list[str], code: int) -> None:
     )
     assert done.returncode == code
     assert "Traceback" not in done.stderr
-
-
-Step = tuple[np.ndarray, np.ndarray, float, bool, np.ndarray, np.ndarray, np.ndarray]
-
-
-def hops(environment: Any, episodes: int) -> Iterator[list[Step]]:
-    """Random hopping until it falls: (s, a, r, d, s', qpos, qvel) of every step, one list per episode."""
-    environment.action_space.seed(0)
-    for seed in range(episodes):
-        obs = environment.reset(seed=seed)[0]
-        steps = list[Step]()
-        ended = False
-        while not ended:
-            physics = environment.unwrapped.data
-            qpos = physics.qpos.copy()
-            qvel = physics.qvel.copy()
-            action = environment.action_space.sample()
-            after, reward, ended, truncated, _ = environment.step(action)
-            assert not truncated
-            steps.append((obs, action, float(reward), ended, after, qpos, qvel))
-            obs = after
-        yield steps
-
-
-def d4rl_file(folder: Path) -> str:
-    """Some hundred rows of Hopper-v4 in D4RL's layout."""
-    steps = [step for episode in hops(gymnasium.make("Hopper-v4"), 20) for step in episode]
-    obs, action, reward, terminal, _, qpos, qvel = (np.array(column) for column in zip(*steps, strict=True))
-    rows = Rows(
-        obs=obs.astype(np.float32),
-        action=action.astype(np.float32),
-        reward=reward.astype(np.float32),
-        terminal=terminal,
-        timeout=np.zeros(len(steps), bool),
-        qpos=qpos,
-        qvel=qvel,
-    )
-    assert len(steps) > 200
-    assert terminal.sum() == 20
-    write(folder / "hopper_medium-v2.hdf5", rows)
-    return "d4rl/hopper-medium-v2"
-
-
-def bare_d4rl_file(folder: Path) -> str:
-    """The same without anything that may be missing: what ends an episode, states and next observations."""
-    task = d4rl_file(folder)
-    with h5py.File(folder / "hopper_medium-v2.hdf5", "a") as file:
-        for key in set(file) - {"observations", "actions", "rewards", "terminals"}:
-            del file[key]
-        assert len(file) == 4
-    return task
-
-
-def minari_set(folder: Path) -> str:
-    """The like, made with Minari's own API."""
-    environment = gymnasium.make("Hopper-v5")
-    buffers = [
-        EpisodeBuffer(
-            seed,
-            seed,
-            None,
-            [step[0] for step in steps] + [steps[-1][4]],
-            [step[1] for step in steps],
-            [step[2] for step in steps],
-            [step[3] for step in steps],
-            [False] * len(steps),
-            {},
-        )
-        for seed, steps in enumerate(hops(environment, 20))
-    ]
-    minari.create_dataset_from_buffers(
-        "mujoco/hopper/tiny-v0", buffers, env=environment, ref_min_score=0.0, ref_max_score=100.0
-    )
-    return "minari/mujoco/hopper/tiny-v0"
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
-@pytest.mark.parametrize(
-    "make", [d4rl_file, *(pytest.param(other, marks=pytest.mark.slow) for other in (bare_d4rl_file, minari_set))]
-)
-def test_a_users_own_file_runs_end_to_end(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], str]
-) -> None:
-    folder = elsewhere / "mine"
-    folder.mkdir()
-    task = make(folder)
-    assert run_bench.main(["data", "list", "--data-dir", "mine"]) == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{task} "))
-    assert "not here yet" not in line
-    assert run_bench.main(["data", "verify", task, "--data-dir", "mine"]) == 0
-    assert json.loads(capsys.readouterr().out)["terminals"] == 20
-    settings = ["updates=40", "evaluate_every=20", "episodes=2", "fidelity_starts=8", "fidelity_horizon=5"]
-    fields = ["ensemble.rollouts=50", "ensemble.dynamics.max_updates=40", "ensemble.dynamics.check_every=20"]
-    pairs = [f'tasks=["{task}"]', *settings, *fields]
-    options = ["--data-dir", "mine", "--out", "out", "--seeds", "1", "--jobs", "1"]
-    assert run_bench.main(["run", "smoke", *options, "--set", TWO, *pairs]) == 0
-    cells = ResultStore(elsewhere / "out").cells()
-    assert {cell.spec["generator"]["name"] for cell in cells} == {"none", "ensemble"}
-    for cell in cells:
-        values = {record.metric: record.value for record in cell.records if record.step == 40}
-        assert values["return"] is not None
-        assert values["normalized_score"] is not None
-        assert cell.runs[-1]["physics"].startswith("Hopper")
-        assert cell.runs[-1]["dataset"]["terminals"] == 20
-    assert "compounding/logged/mean/1" in {record.metric for cell in cells for record in cell.records}
-    assert task in capsys.readouterr().out
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
-def test_where_no_state_can_be_set_only_the_replays_are_missing(elsewhere: Path) -> None:
-    """A cheetah with another frame skip is not one of ours: it can be run, but not put into a state."""
-    environment = gymnasium.make("HalfCheetah-v5", frame_skip=2, max_episode_steps=30)
-    environment.action_space.seed(0)
-    buffers = []
-    for seed in range(10):
-        obs = [environment.reset(seed=seed)[0]]
-        actions = []
-        rewards = []
-        for _ in range(30):
-            actions.append(environment.action_space.sample())
-            after, reward, *_ = environment.step(actions[-1])
-            obs.append(after)
-            rewards.append(float(reward))
-        ends = [False] * 29 + [True]
-        buffers.append(EpisodeBuffer(seed, seed, None, obs, actions, rewards, [False] * 30, ends, {}))
-    minari.create_dataset_from_buffers("quick-v0", buffers, env=environment)
-    settings = ['tasks=["minari/quick-v0"]', 'generators=["ensemble"]', "updates=4", "evaluate_every=2", "episodes=1"]
-    fields = ["ensemble.rollouts=8", "ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2"]
-    command = ["run", "smoke", "--out", "out", "--seeds", "1", "--jobs", "1", "--set", *settings, *fields]
-    assert run_bench.main(command) == 0
-    (cell,) = ResultStore(elsewhere / "out").cells()
-    values = {record.metric: record.value for record in cell.records}
-    assert values["return"] is not None
-    assert values["compounding/starts_excluded"] == 1
-    assert {metric for metric in values if metric.startswith("compounding/")} == {"compounding/starts_excluded"}
-
-
-def test_some_cells_or_only_those_that_failed(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(elsewhere))
-    (elsewhere / "fragile_example.py").write_text(FRAGILE, encoding="utf-8")
-    command = ["run", "smoke", "--set", *TINY[1:], "--jobs", "1", "--out", "out"]
-    all_three = ["--set", 'generators=["none","ensemble","fragile_example:Fragile"]']
-    assert run_bench.main([*command, *all_three, "--cells", "* ensemble *"]) == 1
-    assert [cell.spec["generator"]["name"] for cell in ResultStore(elsewhere / "out").cells()] == ["ensemble"]
-    assert "missing: toy/linear / none" in capsys.readouterr().err
-    assert run_bench.main([*command, *all_three, "--cells", "*fragile*"]) == 1
-    capsys.readouterr()
-    assert run_bench.main([*command, *all_three, "--only-failed"]) == 1
-    again = capsys.readouterr().err
-    assert again.count("td3bc (default): seeds 0, 1") == 1
-    assert "FAILED: ArithmeticError" in again
-    assert run_bench.main([*command, *all_three, "--cells", "* mopo *"]) == 2
-    assert "--cells must match at least one cell ('toy/linear none td3bc default', ...), got '* mopo *'" in (
-        capsys.readouterr().err
-    )
-
-
-def test_another_physics_is_named_wherever_it_was_used(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    none = ['generators=["none"]', *[pair for pair in TINY[1:] if not pair.startswith("ensemble")]]
-    command = ["run", "smoke", "--set", *none, "--jobs", "1", "--out", "out"]
-    assert run_bench.main([*command, "--seeds", "1"]) == 0
-    old = toy.SYSTEMS["linear"].physics
-    monkeypatch.setitem(toy.SYSTEMS, "linear", replace(toy.SYSTEMS["linear"], physics="linear system, version 99"))
-    assert run_bench.main([*command, "--seeds", "2"]) == 1
-    assert f"must have one physics, got {old!r}" in capsys.readouterr().err
-    assert run_bench.main(["report", "out", "--allow-mixed"]) == 0
-    (cell,) = ResultStore(elsewhere / "out").cells()
-    assert [(run["seeds"], run["physics"]) for run in cell.runs] == [([0], old), ([1], "linear system, version 99")]
-    assert f"{old}; linear system, version 99" in (elsewhere / "out" / "report" / "index.html").read_text()
-    monkeypatch.setitem(toy.SYSTEMS, "linear", replace(toy.SYSTEMS["linear"], physics=old))
-    capsys.readouterr()
-    run_bench.main(["reproduce", f"out/{cell.cell_id}"])
-    assert f"physics: was linear system, version 99, is {old}" in capsys.readouterr().out
-
-
-def test_reproduce_runs_a_cell_again_and_names_what_differs(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run_bench.main(["run", "smoke", "--set", *TINY, "--jobs", "1", "--out", "out"]) == 0
-    cell = ResultStore(elsewhere / "out").cells()[0]
-    before = {path: path.read_bytes() for path in (elsewhere / "out").rglob("*") if path.is_file()}
-    capsys.readouterr()
-    assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 0
-    assert re.search(r"\d+ numbers of seeds 0, 1, 0 differ", capsys.readouterr().out)
-    right = run_cell
-
-    def wrong(*arguments: Any) -> Any:
-        records, origin = right(*arguments)
-        return [record._replace(value=5.0) if record.metric == "return" else record for record in records], origin
-
-    monkeypatch.setattr("benchmarks.audit.reproduce.run_cell", wrong)
-    assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 1
-    told = capsys.readouterr().out
-    assert "4 differ" in told
-    assert "return" in told
-    assert {path: path.read_bytes() for path in (elsewhere / "out").rglob("*") if path.is_file()} == before
-    assert run_bench.main(["reproduce", "out/nothing"]) == 2
-    assert "CELL must be the folder of a finished cell (DIR/<cell_id>), got out/nothing" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def _hover(results: Results) -> dict[str, str]:
 
 
 def _environments(results: Results) -> list[tuple[str, str]]:
-    """Everything the runs of this folder were made with; two commits or two physics in one table are worth a look."""
+    """Every commit, device, physics and package version behind the results of this folder."""
     runs = [dict(_run(run)) for cell in results.cells for run in cell.runs]
     return [
         (key, "; ".join(sorted({run[key] for run in runs})))

@@ -43,6 +43,11 @@ class CellView:
         return f"{self.task} / {self.generator} / {self.algorithm}{variant}"
 
     @property
+    def labels(self) -> dict[str, str]:
+        """Task, generator, algorithm and variant, as the columns of every frame."""
+        return {label: getattr(self, label) for label in LABELS}
+
+    @property
     def seeds(self) -> int:
         """How many there should be."""
         return len(self.done) + len(self.failed) + len(self.missing)
@@ -108,7 +113,7 @@ class Results:
 
     @property
     def problems(self) -> list[str]:
-        """Cells and seeds that were asked for and have no result, and seeds that diverged."""
+        """Planned cells and seeds without a result, and seeds that diverged."""
         found = []
         for cell in self.cells:
             if cell.error is not None:
@@ -179,7 +184,7 @@ def collect(store: ResultStore) -> Results:
     frames = [
         pd.DataFrame(found[view.cell_id].records, columns=list(_TYPES))
         .astype(_TYPES)
-        .assign(cell_id=view.cell_id, **{label: getattr(view, label) for label in LABELS})
+        .assign(cell_id=view.cell_id, **view.labels)
         for view in views
         if view.done
     ]
@@ -195,8 +200,8 @@ def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, A
         cell.spec if cell else {key: (planned or {})[key] for key in ("task", "generator", "algorithm", "settings")}
     )
     done, runs, error = (cell.done, cell.runs, cell.error) if cell else ((), [], None)
-    asked = set(planned["seeds"]) if planned else set()
-    tried = next((set(run.get("seeds", asked)) for run in reversed(runs) if run.get("status") == "failed"), asked)
+    wanted = set(planned["seeds"]) if planned else set()
+    tried = next((set(run.get("seeds", wanted)) for run in reversed(runs) if run.get("status") == "failed"), wanted)
     failed = tried - set(done) if error is not None else set()
     return CellView(
         cell_id,
@@ -213,20 +218,20 @@ def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, A
             if record.metric.startswith(DIVERGED)
         },
         tuple(sorted(failed)),
-        tuple(sorted(asked - set(done) - failed)),
+        tuple(sorted(wanted - set(done) - failed)),
         None if error is None else _last_line(error),
     )
 
 
 def _variants(labels: Mapping[str, str], specs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Labels by cell; cells that would look alike get the beginning of their hash appended."""
-    looks = {
+    shown = {
         key: (specs[key]["task"], specs[key]["generator"]["name"], specs[key]["algorithm"]["name"], label)
         for key, label in labels.items()
     }
-    count = Counter(looks.values())
+    count = Counter(shown.values())
     return {
-        key: label + ("#" + key.rpartition("--")[2][:6] if count[looks[key]] > 1 else "")
+        key: label + ("#" + key.rpartition("--")[2][:6] if count[shown[key]] > 1 else "")
         for key, label in labels.items()
     }
 

@@ -17,8 +17,7 @@ PER_PAGE = 12  # panels in one figure
 def points(results: Results, columns: Mapping[str, pd.Series]) -> pd.DataFrame:
     """Labels and columns, which are by cell, of the cells that have all of them."""
     rows = [
-        [*(getattr(cell, label) for label in LABELS), *(column.get(cell.cell_id) for column in columns.values())]
-        for cell in results.cells
+        cell.labels | {name: column.get(cell.cell_id) for name, column in columns.items()} for cell in results.cells
     ]
     return pd.DataFrame(rows, columns=[*LABELS, *columns]).dropna()
 

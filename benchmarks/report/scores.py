@@ -18,10 +18,10 @@ __all__ = [
     "estimates",
     "evaluations",
     "finals",
-    "judged",
     "paired",
     "partners",
     "resolution",
+    "scores_by_step",
     "undefined",
 ]
 
@@ -42,11 +42,11 @@ def evaluations(results: Results) -> pd.DataFrame:
     """scores.csv: one row per evaluation of every seed, and one row per seed that diverged, failed or is missing."""
     rows = results.metric("return", "normalized_score").assign(status="ok")
     absent = [
-        {label: getattr(cell, label) for label in LABELS} | {"seed": seed, "step": step, "status": "diverged"}
+        {**cell.labels, "seed": seed, "step": step, "status": "diverged"}
         for cell in results.cells
         for seed, (step, _) in cell.diverged.items()
     ] + [
-        {label: getattr(cell, label) for label in LABELS} | {"seed": seed, "status": status}
+        {**cell.labels, "seed": seed, "status": status}
         for cell in results.cells
         for status, seeds in (("failed", _or_unknown(cell.failed, cell.error)), ("missing", cell.missing))
         for seed in seeds
@@ -57,14 +57,14 @@ def evaluations(results: Results) -> pd.DataFrame:
 
 
 @once
-def judged(results: Results) -> pd.DataFrame:
+def scores_by_step(results: Results) -> pd.DataFrame:
     """Every evaluation as `score` in `unit`: normalized if the task has reference returns, else the return.
 
     Evaluations that a diverged seed would have had are there, too: 0 or, without reference returns, NaN.
     """
     rows = results.metric("return", "normalized_score")
     lost = [
-        {"cell_id": cell.cell_id, **{label: getattr(cell, label) for label in LABELS}, "seed": seed, "step": step}
+        {"cell_id": cell.cell_id, **cell.labels, "seed": seed, "step": step}
         for cell in results.cells
         for seed, (noticed, _) in cell.diverged.items()
         for step in _evaluated(cell.spec["settings"])
@@ -82,9 +82,9 @@ def judged(results: Results) -> pd.DataFrame:
 def finals(results: Results) -> pd.DataFrame:
     """One row per finished seed: `final` by the rule, `last`, `best`, and `unit` (score or return).
 
-    NaN where an evaluation that counts is not defined: such a seed has no score, and no other seed stands in.
+    NaN where an evaluation that counts is not defined: such a seed has no score.
     """
-    rows = judged(results)
+    rows = scores_by_step(results)
     by_seed = rows.groupby(["cell_id", *LABELS, "unit", "seed"])["score"]
     return by_seed.agg(final=_final, last=lambda x: x.iloc[-1], best="max").reset_index()
 
@@ -169,7 +169,7 @@ def partners(results: Results) -> dict[str, str]:
 
 
 def undefined(results: Results) -> list[str]:
-    """Seeds that finished without a score, because an evaluation that counts is not defined."""
+    """A line for every seed that finished without a score, because an evaluation that counts is not defined."""
     without = finals(results).query("final.isna()")
     cells = {cell.cell_id: cell for cell in results.cells}
     return [

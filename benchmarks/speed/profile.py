@@ -140,8 +140,8 @@ def notes(found: Mapping[str, Any]) -> str:
         products, optimisers, batches, dispatch = (1 / turns["ratios"][name][_WHOLE] for name in PARTS)
         rest = max(1 - products - optimisers - batches - dispatch, 0)
         text.append(
-            f"- {seeds}: {whole:.1f} ms. The {turns['products']:.0f} matrix products alone take {products:.0%}, Python and "
-            f"the dispatch of {turns['operations']:.0f} operations {dispatch:.0%}, optimisers and targets "
+            f"- {seeds}: {whole:.1f} ms. The {turns['products']:.0f} matrix products alone take {products:.0%}, Python "
+            f"and the dispatch of {turns['operations']:.0f} operations {dispatch:.0%}, optimisers and targets "
             f"{optimisers:.0%}, batches {batches:.0%}; elementwise operations and copies about {rest:.0%}."
         )
     return "\n".join(text)

@@ -126,7 +126,7 @@ def heun(
 ) -> Float[Tensor, "S B *row"]:
     """Second-order sampler of 2 N - 1 evaluations; stochastic with `churn` > 0. `latent` is standard normal.
 
-    It starts at `begin` + sigma_0 `latent`: from noise alone, or from what is known already, with noise (SDEdit, Meng
+    It starts at `begin` + sigma_0 `latent`: from noise alone, or from earlier states, with noise (SDEdit, Meng
     et al. 2022, arXiv:2108.01073).
 
     Each step raises the noise from sigma to sigma^ = (1 + gamma) sigma with gamma = min(churn / N, sqrt(2) - 1), takes
@@ -248,7 +248,7 @@ class Sampler:
         )
 
     def _lowered(self, denoise: Denoiser) -> Denoiser:
-        """The denoiser with its matrix products in the precision asked for; what it takes and gives stays as it is."""
+        """The denoiser with its matrix products in lower precision; inputs and outputs keep theirs."""
 
         def bf16(x: Tensor, sigma: Tensor) -> Tensor:
             with torch.autocast(x.device.type, torch.bfloat16):

@@ -1,9 +1,8 @@
 """Diffusion over trajectories: rows (s_t, a_{t-1}), of which the start state and perhaps all actions are given.
 
 A row holds the action that led to its state, so H rows are exactly H - 1 transitions, and in a causal network state t
-depends on actions up to t-1 only. The same rows serve every sequence model of the suite: states under given actions
-(DyDiff), states and actions after a given start (Diffuser), free trajectories (PGD), single steps (two rows), and plain
-regression to the conditional mean in place of diffusion.
+depends on actions up to t-1 only. The same rows serve states under given actions (DyDiff), states and actions after a
+given start (Diffuser), free trajectories (PGD), single steps, and regression to the conditional mean.
 
 Source: Zhao et al. 2024 (DyDiff, arXiv:2405.19189), Janner et al. 2022 (Diffuser, arXiv:2205.09991); noise levels of
 Karras et al. 2022. We differ on purpose: conditions are channels of their own, un-scaled by the noise level; only free
@@ -12,7 +11,7 @@ changes from the start, in units of their deviation at each step. Each has a fie
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -27,15 +26,15 @@ from core.random import Streams
 from models.averaging import train_averaged
 from models.cache import FitContext, ModelConfig
 from models.compiled import call
-from models.diffusion.denoisers import UNetConfig, condition_channels
+from models.diffusion.denoisers import UNetConfig
 from models.diffusion.edm import Sampler, denoising_loss, masked_mean_or_zero, precondition, training_sigma
+from models.diffusion.known import Given, Known
 from models.diffusion.windows import Window, Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics
 from models.nn import Standardize
 
 __all__ = [
     "BehaviourDiffusionConfig",
-    "Given",
     "StepDiffusionConfig",
     "TrajectoryDiffusion",
     "TrajectoryDiffusionConfig",
@@ -51,7 +50,7 @@ class TrajectoryDiffusionConfig(ModelConfig):
     """What is modelled, by which network, for how long. Defaults are for two CPU cores; `paper` is DyDiff's code."""
 
     rows: PositiveInt = 32  # H
-    given: Literal["start_and_actions", "start", "nothing"] = "start_and_actions"
+    given: Given = "start_and_actions"  # what is known of a trajectory
     objective: Literal["diffusion", "regression"] = "diffusion"  # regression: one evaluation, the conditional mean
     base: Literal["start", "zero"] = "start"  # states are modelled relative to s_0, or, as DyDiff's code does, as such
     corrects: DynamicsConfig | None = None  # relative to this ensemble's mean roll-out, which is then a condition too
@@ -102,11 +101,9 @@ class TrajectoryDiffusionConfig(ModelConfig):
 
     @property
     def needs(self) -> tuple[ModelConfig, ...]:
-        """The ensemble that is corrected."""
         return () if self.corrects is None else (self.corrects,)
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "TrajectoryDiffusion":
-        """An untrained model."""
         return TrajectoryDiffusion(self, obs_dim, action_dim, rng)
 
     def fit(
@@ -117,15 +114,15 @@ class TrajectoryDiffusionConfig(ModelConfig):
         model.fit_units(data, windows, context.rng.fork("units"), ensemble)
 
         def loss(draw: Streams, cut: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
-            window = _shortened(windows.draw(self.batch_size, draw), self.cut, cut)
-            given = model.given(window.obs[:, :, 0], window.action, window.present, ensemble)
-            clean = model.rows(window, given)
-            counted = _counted(window, given, self.scored)
+            window = windows.draw(self.batch_size, draw).shortened(self.cut, cut)
+            known = model.known(window.obs[:, :, 0], window.action, window.present, ensemble)
+            clean = model.clean(window, known)
+            counted = known.scored(window, self.scored)
             if self.objective == "regression":
-                return masked_mean_or_zero((model.regress(given) - clean).square(), counted)
+                return masked_mean_or_zero((model.regress(known) - clean).square(), counted)
             sigma = training_sigma(self.batch_size, levels, self.noise_mean, self.noise_std)
-            noisy = given.impose(clean + sigma[..., None, None] * noise.normal(*clean.shape[1:]))
-            return denoising_loss(model.denoise(noisy, sigma, given), clean, sigma, self.sigma_data, counted)
+            noisy = known.impose(clean + sigma[..., None, None] * noise.normal(*clean.shape[1:]))
+            return denoising_loss(model.denoise(noisy, sigma, known), clean, sigma, self.sigma_data, counted)
 
         train_averaged(
             model,
@@ -151,7 +148,7 @@ class TrajectoryRegressionConfig(TrajectoryDiffusionConfig):
 
 @configuration
 class BehaviourDiffusionConfig(TrajectoryDiffusionConfig):
-    """States and actions after a given start (or none at all), as the data's policies would have lived them."""
+    """States and actions after a given start (or none at all), distributed as in the data."""
 
     given: Literal["start", "nothing"] = "start"
 
@@ -164,27 +161,8 @@ class StepDiffusionConfig(TrajectoryDiffusionConfig):
     cut: ClosedUnit = 0.0
 
 
-@dataclass(frozen=True)
-class Given:
-    """What is known of a batch of trajectories, in the network's units."""
-
-    rows: Float[Tensor, "S B H D"]  # the known entries of x, 0 elsewhere
-    mask: Bool[Tensor, "S B H D"]
-    shown: Float[Tensor, "S B H C"]  # the condition channels
-    present: Bool[Tensor, "S B H"]
-    base: Float[Tensor, "S B H O"]  # what states are relative to, standardised units
-
-    def some(self, which: slice) -> "Given":
-        """Of these trajectories."""
-        return Given(*(getattr(self, field.name)[:, which] for field in fields(self)))
-
-    def impose(self, x: Float[Tensor, "S B H D"]) -> Float[Tensor, "S B H D"]:
-        """`x` with the known entries put back."""
-        return torch.where(self.mask, self.rows, x)
-
-
 class TrajectoryDiffusion(nn.Module):
-    """One network per seed. Takes and gives environment units; noise lives in the network's own."""
+    """One network per seed. Inputs and outputs in environment units; noise is added in the network's own units."""
 
     step_scale: Tensor
 
@@ -196,8 +174,7 @@ class TrajectoryDiffusion(nn.Module):
         self.net = config.denoiser.init(self.features, _channels(config, obs_dim, action_dim), rng)
         self.obs_units = Standardize(obs_dim, rng)
         self.action_units = Standardize(action_dim, rng)
-        ones = torch.ones(len(rng.seeds), 1, config.rows, self.features, device=rng.device)
-        self.register_buffer("step_scale", ones)
+        self.register_buffer("step_scale", torch.ones(len(rng.seeds), 1, config.rows, self.features, device=rng.device))
 
     @torch.no_grad()
     def sample(
@@ -220,33 +197,28 @@ class TrajectoryDiffusion(nn.Module):
         step of the sampler, all in environment units.
         """
         obs = [start.unsqueeze(2)]
-        made = list[Tensor]()
+        actions = list[Tensor]()
         block = self.config.rows - 1
         for first in range(0, length, block):
             steps = min(block, length - first)
             here = rng.fork(f"block/{first}")
-            known = None if action is None else action[:, :, first : first + steps]
+            imposed = None if action is None else action[:, :, first : first + steps]
             old = None if begin is None else begin[:, :, first : first + steps + 1]
-            states, actions = self._block(obs[-1][:, :, -1], known, steps, sampler, here, old, ensemble, guide)
+            states, taken = self._block(obs[-1][:, :, -1], imposed, steps, sampler, here, old, ensemble, guide)
             obs.append(states[:, :, 1:] if first or self.config.given != "nothing" else states)
-            made.append(actions)
+            actions.append(taken)
         if self.config.given == "nothing":
             obs = obs[1:]
-        return torch.cat(obs, 2), torch.cat(made, 2) if action is None else action
+        return torch.cat(obs, 2), torch.cat(actions, 2) if action is None else action
 
-    def cost(self, sampler: Sampler, passes: int, length: int) -> dict[str, float]:
-        """Network evaluations and FLOP per transition, if `length` of them take so many runs of the sampler."""
-        evaluations = passes * (1 if self.config.objective == "regression" else sampler.evaluations) / length
-        rows = self.config.rows
-        channels = _channels(self.config, self.obs_dim, self.features - self.obs_dim)
-        return {
-            "evaluations": evaluations,
-            "flops": evaluations * self.config.denoiser.flops(self.features, channels, rows),
-        }
-
-    def blocks(self, length: int) -> int:
-        """Runs of the sampler behind one call of `sample`."""
-        return -(-length // (self.config.rows - 1))
+    def cost(self, sampler: Sampler, length: int, rounds: int = 1) -> dict[str, float]:
+        """Network evaluations and FLOP per transition of `rounds` calls of `sample`."""
+        config = self.config
+        passes = rounds * -(-length // (config.rows - 1))
+        evaluations = passes * (1 if config.objective == "regression" else sampler.evaluations) / length
+        channels = _channels(config, self.obs_dim, self.features - self.obs_dim)
+        flops = config.denoiser.flops(self.features, channels, config.rows)
+        return {"evaluations": evaluations, "flops": evaluations * flops}
 
     def _block(
         self,
@@ -264,85 +236,70 @@ class TrajectoryDiffusion(nn.Module):
         if action is not None:
             filled[:, :, :length] = action
         present = (torch.arange(rows, device=start.device) <= length).expand(*start.shape[:2], -1)
-        given = self.given(start, filled, present, ensemble)
+        known = self.known(start, filled, present, ensemble)
 
         def guided(noisy: Tensor, step: int) -> Tensor:
             if guide is None:
                 return noisy
-            obs, actions = self._decode(noisy, given)
-            return self._encode(obs, actions + guide(obs[:, :, :-1], actions, step), given)
+            obs, actions = self._decode(noisy, known)
+            return self._encode(obs, actions + guide(obs[:, :, :-1], actions, step), known)
 
         if self.config.objective == "regression":
-            x = given.impose(self.regress(given))
+            x = known.impose(self.regress(known))
         else:
             latent = rng.fork("latent").normal(start.shape[1], rows, self.features)
-            begin = 0.0 if old is None else self._encode(pad(old, (0, 0, 0, rows - 1 - length)), filled, given)
-            x = sampler.sample(
-                lambda noisy, sigma: self._evaluate(noisy, sigma, given),
-                latent,
-                rng.fork("sampler"),
-                given.impose,
-                guided,
-                begin,
-            )
-        obs, actions = self._decode(x, given)
+            begin = 0.0 if old is None else self._encode(pad(old, (0, 0, 0, rows - 1 - length)), filled, known)
+            evaluate = partial(self._evaluate, known=known)
+            x = sampler.sample(evaluate, latent, rng.fork("sampler"), known.impose, guided, begin)
+        obs, actions = self._decode(x, known)
         if self.config.given != "nothing":
             obs[:, :, 0] = start
         return obs[:, :, : length + 1], actions.clamp(-1, 1)[:, :, :length]
 
-    def _evaluate(self, x: Tensor, sigma: Tensor, given: Given) -> Tensor:
+    def _evaluate(self, x: Tensor, sigma: Tensor, known: Known) -> Tensor:
         """`denoise`, so many trajectories at a time that memory is enough."""
         most = max(_MEMORY // (len(x) * self.config.denoiser.memory(self.config.rows)), 1)
         if x.shape[1] <= most:
-            return call(self.denoise, x, sigma, given)
+            return call(self.denoise, x, sigma, known)
         parts = [slice(first, first + most) for first in range(0, x.shape[1], most)]
-        return torch.cat([call(self.denoise, x[:, some], sigma[:, some], given.some(some)) for some in parts], 1)
+        return torch.cat([call(self.denoise, x[:, some], sigma[:, some], known.some(some)) for some in parts], 1)
 
     def denoise(
-        self, x: Float[Tensor, "S B H D"], sigma: Float[Tensor, "S B"], given: Given
+        self, x: Float[Tensor, "S B H D"], sigma: Float[Tensor, "S B"], known: Known
     ) -> Float[Tensor, "S B H D"]:
         """D(x; sigma). Absent rows are 0 for the network, as is everything outside of the trajectory."""
 
         def network(scaled: Tensor, feature: Tensor) -> Tensor:
-            return self.net(scaled * given.present[..., None], feature, given.shown)
+            return self.net(scaled * known.present[..., None], feature, known.channels)
 
         return precondition(network, x, sigma, self.config.sigma_data)
 
-    def regress(self, given: Given) -> Float[Tensor, "S B H D"]:
+    def regress(self, known: Known) -> Float[Tensor, "S B H D"]:
         """The conditional mean in one evaluation: free entries are 0, there is no noise level."""
-        return self.net(given.rows, given.rows.new_zeros(given.rows.shape[:2]), given.shown)
+        return self.net(known.entries, known.entries.new_zeros(known.entries.shape[:2]), known.channels)
 
-    def given(
+    def known(
         self,
         start: Float[Tensor, "S B O"],
         action: Float[Tensor, "S B T A"],
         present: Bool[Tensor, "S B T+1"],
         ensemble: EnsembleDynamics | None = None,
-    ) -> Given:
+    ) -> Known:
         """What the configuration says is known of trajectories with this start and these actions."""
-        first = self.obs_units(start)
-        actions = pad(self.action_units(action), (0, 0, 1, 0))
-        base = self._base(start, action, ensemble)
-        mask = torch.zeros(*actions.shape[:-1], self.features, dtype=torch.bool, device=start.device)
-        mask[..., :1, self.obs_dim :] = True  # nothing led to the first row
-        if self.config.given != "nothing":
-            mask[..., :1, : self.obs_dim] = True
-        if self.config.given == "start_and_actions":
-            mask[..., self.obs_dim :] = True
-        mask &= present[..., None]
-        known = torch.cat([pad(first.unsqueeze(-2), (0, 0, 0, actions.shape[-2] - 1)), actions], -1)
-        known = known.where(mask, 0.0)
-        rows = torch.cat([known[..., : self.obs_dim] - base, known[..., self.obs_dim :]], -1) / self.step_scale
-        shown = known[..., :0]
-        if self.config.conditions == "channels":
-            here = present[..., None].to(known.dtype)
-            extra = [here] if self.config.corrects is None else [here, base]
-            shown = torch.cat([condition_channels(known, mask), *extra], -1) * here
-        return Given(rows.where(mask, 0.0), mask, shown, present, base)
+        config = self.config
+        return Known.of(
+            config.given,
+            self.obs_units(start),
+            pad(self.action_units(action), (0, 0, 1, 0)),
+            present,
+            self._base(start, action, ensemble),
+            self.step_scale,
+            as_channels=config.conditions == "channels",
+            with_base=config.corrects is not None,
+        )
 
-    def rows(self, window: Window, given: Given) -> Float[Tensor, "S B H D"]:
-        """The clean x of recorded windows."""
-        return self._encode(window.obs, window.action, given)
+    def clean(self, window: Window, known: Known) -> Float[Tensor, "S B H D"]:
+        return self._encode(window.obs, window.action, known)
 
     def fit_units(self, data: Dataset, windows: Windows, rng: Streams, ensemble: EnsembleDynamics | None) -> None:
         """Constants of the data: units of states and actions, and the deviation of the modelled states at each step."""
@@ -365,26 +322,22 @@ class TrajectoryDiffusion(nn.Module):
 
     @torch.no_grad()
     def _base(self, start: Tensor, action: Tensor, ensemble: EnsembleDynamics | None) -> Float[Tensor, "S B H O"]:
-        path = [start]
         if self.config.corrects is None:
-            path *= action.shape[2] + 1
-        elif ensemble is None:
+            base: Tensor = self.obs_units(start.unsqueeze(2).repeat(1, 1, action.shape[2] + 1, 1))
+            return base if self.config.base == "start" else torch.zeros_like(base)
+        if ensemble is None:
             raise ValueError("ensemble must be given to a model that corrects one, got None")
-        else:
-            elites = ensemble.pick()
-            for step in range(action.shape[2]):
-                path.append(ensemble.mean(path[-1], action[:, :, step], elites)[0])
-        base: Tensor = self.obs_units(torch.stack(path, 2))
-        return torch.zeros_like(base) if self.config.base == "zero" and self.config.corrects is None else base
+        path: Tensor = self.obs_units(ensemble.mean_rollout(start, action))
+        return path
 
-    def _encode(self, obs: Tensor, action: Tensor, given: Given) -> Float[Tensor, "S B H D"]:
-        states = self.obs_units(obs) - given.base
+    def _encode(self, obs: Tensor, action: Tensor, known: Known) -> Float[Tensor, "S B H D"]:
+        states = self.obs_units(obs) - known.base
         actions = pad(self.action_units(action), (0, 0, 1, 0))
         return torch.cat([states, actions], -1) / self.step_scale
 
-    def _decode(self, x: Float[Tensor, "S B H D"], given: Given) -> tuple[Tensor, Tensor]:
+    def _decode(self, x: Float[Tensor, "S B H D"], known: Known) -> tuple[Tensor, Tensor]:
         states, actions = torch.split(x * self.step_scale, [self.obs_dim, self.features - self.obs_dim], -1)
-        return self.obs_units.inverse(given.base + states), self.action_units.inverse(actions[..., 1:, :])
+        return self.obs_units.inverse(known.base + states), self.action_units.inverse(actions[..., 1:, :])
 
 
 def _channels(config: TrajectoryDiffusionConfig, obs_dim: int, action_dim: int) -> int:
@@ -392,19 +345,3 @@ def _channels(config: TrajectoryDiffusionConfig, obs_dim: int, action_dim: int) 
     if config.conditions == "inpaint":
         return 0
     return 3 * (obs_dim + action_dim) + 2 + (0 if config.corrects is None else obs_dim)
-
-
-def _shortened(window: Window, share: float, rng: Streams) -> Window:
-    """Some windows end earlier than they need to, at a row drawn uniformly among 1 .. H-1."""
-    batch, rows = window.present.shape[1:]
-    draw = rng.uniform(batch, 2)
-    last = torch.where(draw[..., :1] < share, (draw[..., 1:] * (rows - 1)).long() + 1, rows - 1)
-    return replace(window, present=window.present & (torch.arange(rows, device=draw.device) <= last))
-
-
-def _counted(window: Window, given: Given, scored: str) -> Bool[Tensor, "S B H D"]:
-    """Entries of the loss: lived through, not beyond the end, and free unless all are scored."""
-    states = window.present[..., None].expand(window.obs.shape)
-    lived = (window.present[..., 1:] & window.lived)[..., None].expand(window.action.shape)
-    counted = torch.cat([states, pad(lived, (0, 0, 1, 0))], -1)
-    return counted if scored == "all" else counted & ~given.mask

@@ -42,7 +42,6 @@ class TransitionDiffusionConfig(ModelConfig):
     epsilon: NonNegativeFloat = 1e-5  # added to deviations
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "TransitionDiffusion":
-        """An untrained model."""
         return TransitionDiffusion(self, obs_dim, action_dim, rng)
 
     def fit(self, model: "TransitionDiffusion", data: Dataset, context: FitContext) -> None:
@@ -76,7 +75,7 @@ class TransitionDiffusionConfig(ModelConfig):
 
 
 class TransitionDiffusion(nn.Module):
-    """One denoiser per seed. Takes and gives environment units; noise lives in standardised ones."""
+    """One denoiser per seed. Inputs and outputs in environment units; noise is added in standardised ones."""
 
     def __init__(self, config: TransitionDiffusionConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
         super().__init__()

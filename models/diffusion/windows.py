@@ -1,12 +1,12 @@
 """Pieces of episodes, for models of whole trajectories: a window may begin at any row, however near the end.
 
-What follows the end of an episode depends on the end. After a termination the last state goes on (it is absorbing),
-under actions of other rows, drawn at random: no action leads away from it, and none betrays that it was reached. After
-a timeout nobody knows, so those rows are absent. Without the absorbing rows a model of full windows only would learn
-the law of trajectories that survive.
+What follows the end of an episode depends on the end. A terminal state is absorbing: it is repeated, under actions of
+other rows drawn at random, which carry no information about the termination. After a timeout the continuation is
+unknown, so those rows are absent. Without the absorbing rows a model would learn the distribution of surviving
+trajectories only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,7 +25,14 @@ class Window:
     obs: Float[Tensor, "S B H O"]
     action: Float[Tensor, "S B H-1 A"]
     present: Bool[Tensor, "S B H"]  # False for states after a timeout; they and the actions before them are fillers
-    lived: Bool[Tensor, "S B H-1"]  # True where the action was taken in this episode
+    lived: Bool[Tensor, "S B H-1"]  # True where the action belongs to this episode
+
+    def shortened(self, share: float, rng: Streams) -> "Window":
+        """A share of the windows ends earlier than it needs to, at a row drawn uniformly among 1 .. H-1."""
+        batch, rows = self.present.shape[1:]
+        draw = rng.uniform(batch, 2)
+        last = torch.where(draw[..., :1] < share, (draw[..., 1:] * (rows - 1)).long() + 1, rows - 1)
+        return replace(self, present=self.present & (torch.arange(rows, device=draw.device) <= last))
 
 
 class Windows:
@@ -54,7 +61,7 @@ class Windows:
         steps = torch.arange(self.rows, device=start.device)
         end = self._end[start][..., None]
         row = start[..., None] + steps
-        past = row > end  # states after the end are the end's next state; one of them was lived
+        past = row > end  # states after the end are the end's next state; the first of them was observed
         obs = torch.where(past[..., None], self._train.next_obs[end], self._train.obs[row.minimum(end)])
         lived = ~past[..., :-1]
         other = (rng.uniform64(*row.shape[1:-1], self.rows - 1) * len(self._end)).long()

@@ -46,8 +46,8 @@ class Exact(TrajectoryDiffusion):
     def sample(self, start: Any, action: Any, length: int, sampler: Sampler, rng: Streams, **_: Any) -> tuple[Any, Any]:
         return SYSTEM.replay(start.double(), action).float(), action
 
-    def cost(self, sampler: Sampler, passes: int, length: int) -> dict[str, float]:
-        return {"evaluations": passes / length, "flops": 0.0}
+    def cost(self, sampler: Sampler, length: int, rounds: int = 1) -> dict[str, float]:
+        return {"evaluations": rounds / length, "flops": 0.0}
 
 
 class Wrong(EnsembleDynamics):

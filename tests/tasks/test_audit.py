@@ -29,7 +29,7 @@ def path(hopper_set: Path) -> Path:
 
 
 def rewrite(path: Path, change: Callable[[Rows], Rows]) -> None:
-    """The file with other rows, and a card that vouches for them: only a look at the rows can tell."""
+    """The file with other rows, and a card with its new checksum: only the rows themselves can be wrong."""
     content = card(path)
     hdf5.write(path, change(hdf5.read(path)))
     write_json(path.with_suffix(".json"), content | {"sha256": sha256(path)})
@@ -63,8 +63,8 @@ def test_a_sound_set_passes_with_a_report(path: Path) -> None:
     rows = hdf5.read(path)
     starts, stops = episodes(rows)
     finished = stops[rows.terminal[stops - 1]]
-    pay = [rows.reward[start:stop].sum(dtype=np.float64) for start, stop in zip(starts, finished, strict=False)]
-    assert report["return_quantiles"]["0.5"] == pytest.approx(np.median(pay))
+    returns = [rows.reward[start:stop].sum(dtype=np.float64) for start, stop in zip(starts, finished, strict=False)]
+    assert report["return_quantiles"]["0.5"] == pytest.approx(np.median(returns))
     assert report["length_mean"] == pytest.approx(finished[-1] / len(finished))
     assert report["inexact_obs_share"] == pytest.approx((np.abs(rows.obs[:, 5:]) >= 10).any(1).mean())
 
@@ -204,7 +204,7 @@ def test_other_local_sets_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_toys_noise_is_reported_and_no_error() -> None:
     report = examine("toy/linear", SMALL)
     assert report["broken_rules"] == {}
-    assert report["replay"]["reward"]["max"] < 1e-6  # paid before the noise
+    assert report["replay"]["reward"]["max"] < 1e-6  # of the state before the noise
     assert 0.005 < report["replay"]["next_obs"]["median"] < 0.03  # largest of four dimensions with deviation 0.01
 
 

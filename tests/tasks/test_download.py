@@ -1,4 +1,4 @@
-"""A server on this machine that misbehaves in every way we know; the cache never holds what it should not."""
+"""A local server with errors, truncated and wrong files; none of them stays in the cache."""
 
 import hashlib
 import threading

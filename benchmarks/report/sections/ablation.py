@@ -175,7 +175,7 @@ def _map(ax: Axes, results: Results, group: Ablation, column: str, palette: str)
         for j, cell in enumerate(line):
             ink = _annotate(ax, i, j, numbers[i][j], image)
             if column == "mean" and cell is not None and cell.cell_id in table.index:
-                _judge(ax, i, j, ink, table.loc[cell.cell_id].to_dict())
+                _mark(ax, i, j, ink, table.loc[cell.cell_id].to_dict())
     ax.set(
         title=f"{plain(f'{group.task} · {group.generator} · {group.algorithm}', 52)}\n"
         + ("mean score" if column == "mean" else "open-loop error at the last step"),
@@ -217,10 +217,10 @@ def _annotate(ax: Axes, row: int, column: int, value: float, image: Any) -> str:
     return ink
 
 
-def _judge(ax: Axes, row: int, column: int, ink: str, judged: Mapping[Any, Any]) -> None:
-    if judged["failure"]:
+def _mark(ax: Axes, row: int, column: int, ink: str, verdict: Mapping[Any, Any]) -> None:
+    if verdict["failure"]:
         ax.plot(column + 0.36, row - 0.3, "x", color=ink, markersize=7, markeredgewidth=1.6)
-    elif judged["robust"]:
+    elif verdict["robust"]:
         corner = column - 0.46, row - 0.44
         ax.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=ink, linewidth=1.3))
 

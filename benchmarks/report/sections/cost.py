@@ -58,7 +58,7 @@ def cost_table(results: Results) -> Table:
 
 
 def prices(results: Results) -> pd.DataFrame:
-    """One row per cell with a score: the seconds of generation, updates and pretrained models, whoever fitted those."""
+    """One row per cell with a score: seconds of generation, updates and pretrained models, in whichever cell."""
     costs = results.group("cost/")
     parts = costs[costs["metric"].isin(["generate_seconds", "update_seconds", "model_seconds"])]
     seconds = parts.groupby(["cell_id", "metric"])["value"].mean().groupby("cell_id").sum()

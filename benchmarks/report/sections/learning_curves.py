@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.report.results import Results
-from benchmarks.report.scores import FEW_SEEDS, estimates, judged
+from benchmarks.report.scores import FEW_SEEDS, estimates, scores_by_step
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.style import LineStyle, legend, line_styles, panels, plain
 from benchmarks.report.text import natural
@@ -50,7 +50,7 @@ def _cell(ax: Axes, style: LineStyle, own: pd.DataFrame) -> None:
 
 def _curves(results: Results) -> pd.DataFrame:
     """Every evaluation as `score`: normalized if the task has reference returns. One evaluation makes no curve."""
-    rows = judged(results).dropna(subset="score")
+    rows = scores_by_step(results).dropna(subset="score")
     return rows[rows.groupby("task")["step"].transform("nunique") > 1]
 
 

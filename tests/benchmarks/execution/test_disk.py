@@ -60,7 +60,7 @@ def test_a_full_disk_is_said_and_what_is_there_stays_whole(disk: Path, tmp_path:
     assert tables[0] == tables[1]
 
 
-def test_a_disk_that_is_read_only_is_said_before_anything_is_started(disk: Path) -> None:
+def test_a_read_only_disk_is_named_before_anything_starts(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     refused = run(disk / "out")
     assert refused.returncode == 2

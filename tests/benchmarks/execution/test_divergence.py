@@ -42,14 +42,14 @@ def test_it_is_named_once() -> None:
     assert watch.diverged == {5: "critic"}
 
 
-def test_a_network_that_is_not_finite_is_noticed_even_if_no_loss_is() -> None:
+def test_a_network_that_is_not_finite_is_noticed() -> None:
     state = State()
     watch = DivergenceMonitor(state, (4, 5, 6))
     state.weight[2, 1] = torch.nan
     assert watch.look({"critic": torch.ones(3)}) == {6: "weight"}
 
 
-def test_a_diverged_seed_is_frozen_where_it_last_was_finite_and_the_others_are_not() -> None:
+def test_only_a_diverged_seed_is_frozen_where_it_was_finite() -> None:
     state = State()
     watch = DivergenceMonitor(state, (4, 5, 6))
     state.weight += 1

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,17 +33,8 @@ from tasks.base import load_task
 from tasks.sources.toy import LinearSystem
 
 CPU = torch.device("cpu")
-TWO = 'generators=["none","ensemble"]'
-TINY = (
-    TWO,
-    "updates=6",
-    "evaluate_every=3",
-    "episodes=2",
-    "dataset_rows=1000",
-    "fidelity_starts=4",
-    "fidelity_horizon=3",
-)
-SMALL = ("ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2", "ensemble.rollouts=8")
+Cells = Callable[..., list[RunSpec]]
+Numbers = Callable[[list[Record]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -105,27 +97,15 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> str:
     return "fragile:Broken"
 
 
-def suite(*overrides: str) -> list[RunSpec]:
-    return cells(load_suite("smoke", (*TINY, *SMALL, *overrides)))
-
-
 def run(specs: list[RunSpec], folder: Path, jobs: int = 1) -> tuple[int, ResultStore]:
     store = ResultStore(folder)
     return matrix.run_missing(specs, store, CPU, None, partial(matrix.local, jobs=jobs)), store
 
 
-def without_cost(records: list[Record]) -> list[str]:
-    return [record.line() for record in records if not record.metric.startswith("cost/")]
-
-
-def never(*arguments: Any) -> Any:
-    raise AssertionError("nothing was missing")
-
-
-def test_what_a_generator_makes_that_is_not_finite_is_not_learned_from(tmp_path: Path, plug_in: str) -> None:
+def test_rows_that_are_not_finite_are_not_learned_from(tmp_path: Path, plug_in: str, tiny_cells: Cells) -> None:
     """Half of the rollouts lose two of three steps; of seed 1 nothing is left, and it learns from real rows."""
     generator = plug_in.replace("Broken", "Bursting")
-    failed, store = run(suite(f'generators=["{generator}"]', "fidelity_starts=1"), tmp_path)
+    failed, store = run(tiny_cells(f'generators=["{generator}"]', "fidelity_starts=1"), tmp_path)
     (cell,) = store.cells()
     share = {record.seed: record.value for record in cell.records if record.metric == "generate/not_finite"}
     assert failed == 0
@@ -136,8 +116,8 @@ def test_what_a_generator_makes_that_is_not_finite_is_not_learned_from(tmp_path:
     assert rows == {0: 8.0, 1: 8.0}  # a mean over seeds: 16 and 0
 
 
-def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, plug_in: str) -> None:
-    failed, store = run(suite(f'generators=["{plug_in}", "none"]'), tmp_path)
+def test_a_failing_cell_is_recorded_and_the_others_run(tmp_path: Path, plug_in: str, tiny_cells: Cells) -> None:
+    failed, store = run(tiny_cells(f'generators=["{plug_in}", "none"]'), tmp_path)
     found = {cell.spec["generator"]["name"]: cell for cell in store.cells()}
     assert failed == 1
     assert set(found) == {plug_in, "none"}
@@ -152,9 +132,13 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, plug_in
 
 
 def test_a_failing_cell_is_tried_again_the_others_are_not(
-    tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    plug_in: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_cells: Cells,
+    never: Callable[..., Any],
 ) -> None:
-    specs = suite(f'generators=["{plug_in}", "none"]')
+    specs = tiny_cells(f'generators=["{plug_in}", "none"]')
     run(specs, tmp_path)
     tried = []
     monkeypatch.setattr(matrix, "run_cell", lambda spec, *others: tried.append(spec.generator.name) or never())
@@ -162,8 +146,10 @@ def test_a_failing_cell_is_tried_again_the_others_are_not(
     assert tried == [plug_in]
 
 
-def test_data_that_cannot_be_had_is_a_failure_of_its_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = suite('generators=["none"]', "vary.dataset_rows=[1, 1000]")
+def test_data_that_cannot_be_had_is_a_failure_of_its_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_cells: Cells
+) -> None:
+    specs = tiny_cells('generators=["none"]', "vary.dataset_rows=[1, 1000]")
     failed, store = run(specs, tmp_path)
     errors = {cell.spec["settings"]["dataset_rows"]: cell.error for cell in store.cells()}
     assert failed == 1
@@ -172,31 +158,40 @@ def test_data_that_cannot_be_had_is_a_failure_of_its_cell(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(("generator", "noticed"), [("none", 6), ("ensemble", 4)])
-def test_a_seed_that_diverges_is_recorded_and_the_others_are_as_they_would_be_without_it(
-    tmp_path: Path, plug_in: str, generator: str, noticed: int
+def test_a_diverging_seed_leaves_the_others_as_they_are(
+    tmp_path: Path,
+    plug_in: str,
+    generator: str,
+    noticed: int,
+    tiny_cells: Cells,
+    numbers: Numbers,
 ) -> None:
     """Noticed at the next evaluation (every third update) or before the next rollouts (every second)."""
     algorithm = plug_in.replace("Broken", "Exploding")
     overrides = (f'generators=["{generator}"]', f'algorithms=["{algorithm}"]', "updates=9", "ensemble.refresh_every=2")
-    failed, store = run(suite(*overrides, "seeds=[0, 1, 2]"), tmp_path / "three")
-    _, alone = run(suite(*overrides, "seeds=[0, 2]"), tmp_path / "two")
+    failed, store = run(tiny_cells(*overrides, "seeds=[0, 1, 2]"), tmp_path / "three")
+    _, alone = run(tiny_cells(*overrides, "seeds=[0, 2]"), tmp_path / "two")
     (cell,) = store.cells()
     (healthy,) = alone.cells()
     assert failed == 1
     assert cell.done == (0, 1, 2)
     assert cell.error is None
-    assert without_cost([record for record in cell.records if record.seed != 1]) == without_cost(healthy.records)
+    assert numbers([record for record in cell.records if record.seed != 1]) == numbers(healthy.records)
     sick = [record for record in cell.records if record.seed == 1]
     assert sick[-1] == Record(1, noticed, "diverged/actor", None)
     assert [record.step for record in sick if record.metric == "return"] == [3]
     assert all(record.value is not None for record in sick[:-1])
 
 
-def test_a_cell_ends_when_its_last_seed_has_diverged_and_is_not_run_again(
-    tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
+def test_a_cell_ends_for_good_when_all_seeds_have_diverged(
+    tmp_path: Path,
+    plug_in: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_cells: Cells,
+    never: Callable[..., Any],
 ) -> None:
     algorithm = plug_in.replace("Broken", "Exploding")
-    specs = suite('generators=["ensemble"]', f'algorithms=["{algorithm}"]', "updates=300", "seeds=[1]")
+    specs = tiny_cells('generators=["ensemble"]', f'algorithms=["{algorithm}"]', "updates=300", "seeds=[1]")
     failed, store = run(specs, tmp_path)
     (cell,) = store.cells()
     assert failed == 1
@@ -207,8 +202,8 @@ def test_a_cell_ends_when_its_last_seed_has_diverged_and_is_not_run_again(
     assert report(store) == [f"diverged: toy/linear / ensemble / {algorithm}, seed 1: actor is not finite at update 6"]
 
 
-def test_what_is_generated_and_simulated_for_a_diverged_seed_is_finite(
-    tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch
+def test_the_policy_of_a_diverged_seed_stays_finite(
+    tmp_path: Path, plug_in: str, monkeypatch: pytest.MonkeyPatch, tiny_cells: Cells
 ) -> None:
     real = evaluate_policy
     asked = list[torch.Tensor]()
@@ -219,7 +214,7 @@ def test_what_is_generated_and_simulated_for_a_diverged_seed_is_finite(
 
     monkeypatch.setattr("benchmarks.execution.cell.evaluate_policy", watched)
     algorithm = plug_in.replace("Broken", "Exploding")
-    run(suite('generators=["none"]', f'algorithms=["{algorithm}"]', "updates=12", "seeds=[0, 1, 2]"), tmp_path)
+    run(tiny_cells('generators=["none"]', f'algorithms=["{algorithm}"]', "updates=12", "seeds=[0, 1, 2]"), tmp_path)
     assert len(asked) == 4
     assert all(action.isfinite().all() for action in asked)
     frozen = [action[1] for action in asked]
@@ -228,18 +223,22 @@ def test_what_is_generated_and_simulated_for_a_diverged_seed_is_finite(
     assert not torch.equal(going[0], going[1])
 
 
-def test_an_interrupt_stops_everything_and_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_stops_everything_and_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_cells: Cells
+) -> None:
     def interrupted(*arguments: Any) -> Any:
         raise Stopped(signal.SIGTERM)
 
     monkeypatch.setattr(matrix, "run_cell", interrupted)
     with pytest.raises(Stopped):
-        run(suite(), tmp_path)
+        run(tiny_cells(), tmp_path)
     assert ResultStore(tmp_path).cells() == []
 
 
-def test_a_second_run_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = suite()
+def test_a_second_run_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_cells: Cells, never: Callable[..., Any]
+) -> None:
+    specs = tiny_cells()
     assert run(specs, tmp_path)[0] == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     monkeypatch.setattr(matrix, "run_cell", never)
@@ -247,29 +246,32 @@ def test_a_second_run_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_seeds_added_later_run_alone_and_are_what_they_would_have_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_seeds_added_later_have_the_numbers_of_one_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_cells: Cells,
+    numbers: Numbers,
 ) -> None:
     ran = []
     real = run_cell
     monkeypatch.setattr(matrix, "run_cell", lambda spec, *others: ran.append(spec.seeds) or real(spec, *others))
-    _, later = run(suite('generators=["none"]', "seeds=[0, 2]"), tmp_path / "later")
-    run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "later")
-    _, once = run(suite('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "once")
+    _, later = run(tiny_cells('generators=["none"]', "seeds=[0, 2]"), tmp_path / "later")
+    run(tiny_cells('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "later")
+    _, once = run(tiny_cells('generators=["none"]', "seeds=[0, 1, 2]"), tmp_path / "once")
     assert ran == [(0, 2), (1,), (0, 1, 2)]
     (one,) = later.cells()
     (other,) = once.cells()
     assert one.done == (0, 1, 2)
-    assert without_cost(one.records) == without_cost(other.records)
+    assert numbers(one.records) == numbers(other.records)
 
 
-def test_the_same_command_twice_gives_the_same_bytes_however_many_cells_run_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_tables_do_not_depend_on_how_many_cells_run_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_cells: Cells
 ) -> None:
     texts = []
     for name, jobs in (("first", 1), ("second", 2)):
         monkeypatch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path / f"cache of {name}"))  # models are fitted again
-        specs = suite()
+        specs = tiny_cells()
         failed, store = run(specs, tmp_path / name, jobs)
         store.plan("smoke", specs)
         assert failed == 0
@@ -280,8 +282,8 @@ def test_the_same_command_twice_gives_the_same_bytes_however_many_cells_run_at_o
     assert texts[0]["compounding.csv"].count(b"\n") > 4
 
 
-def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path) -> None:
-    _, store = run(suite('generators=["ensemble"]'), tmp_path)
+def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path, tiny_cells: Cells) -> None:
+    _, store = run(tiny_cells('generators=["ensemble"]'), tmp_path)
     (cell,) = store.cells()
     (origin,) = cell.runs
     assert origin["seeds"] == [0, 1]
@@ -301,15 +303,20 @@ def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overrides", [(), ("real_fraction=0.0", "buffer_rows=50", "shared_models=true")])
-def test_settings_reach_the_run(tmp_path: Path, overrides: tuple[str, ...]) -> None:
-    _, plain = run(suite('generators=["ensemble"]'), tmp_path / "plain")
-    _, other = run(suite('generators=["ensemble"]', *overrides), tmp_path / "other")
-    same = without_cost(plain.cells()[0].records) == without_cost(other.cells()[0].records)
+def test_settings_reach_the_run(
+    tmp_path: Path,
+    overrides: tuple[str, ...],
+    tiny_cells: Cells,
+    numbers: Numbers,
+) -> None:
+    _, plain = run(tiny_cells('generators=["ensemble"]'), tmp_path / "plain")
+    _, other = run(tiny_cells('generators=["ensemble"]', *overrides), tmp_path / "other")
+    same = numbers(plain.cells()[0].records) == numbers(other.cells()[0].records)
     assert same == (not overrides)
 
 
-def test_refreshes_add_rows_and_the_ring_forgets_none_it_has_room_for(tmp_path: Path) -> None:
-    _, store = run(suite('generators=["ensemble"]', "ensemble.refresh_every=2"), tmp_path)
+def test_refreshes_add_rows_to_the_buffer(tmp_path: Path, tiny_cells: Cells) -> None:
+    _, store = run(tiny_cells('generators=["ensemble"]', "ensemble.refresh_every=2"), tmp_path)
     rows = [record.value for record in store.cells()[0].records if record.metric == "cost/generated_rows"]
     assert rows == [3 * 8 * 5] * 2
 
@@ -317,7 +324,7 @@ def test_refreshes_add_rows_and_the_ring_forgets_none_it_has_room_for(tmp_path: 
 @pytest.mark.parametrize(  # all are in the generators' contract
     "generator", ["none", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ensemble", "synther", "dydiff"))]
 )
-def test_a_seed_alone_gives_the_records_it_gives_among_others(generator: str) -> None:
+def test_a_seed_alone_gives_the_records_it_gives_among_others(generator: str, numbers: Numbers) -> None:
     kind = registry.load("generators", generator)
     preset = (f'{generator}.preset="smoke"',) if "smoke" in kind.presets else ()
     overrides = (f'generators=["{generator}"]', *preset, "seeds=[0, 1, 2]", "updates=201", "evaluate_every=67")
@@ -326,6 +333,6 @@ def test_a_seed_alone_gives_the_records_it_gives_among_others(generator: str) ->
     together, _ = run_cell(spec, task, CPU)
     alone, _ = run_cell(replace(spec, seeds=(1,)), task, CPU)
     mine = [record for record in together if record.seed == 1]
-    assert without_cost(mine) == without_cost(alone)
-    assert len(without_cost(alone)) > 10
+    assert numbers(mine) == numbers(alone)
+    assert len(numbers(alone)) > 10
     assert json.loads(alone[0].line())["seed"] == 1

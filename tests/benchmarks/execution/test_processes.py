@@ -123,9 +123,7 @@ def test_cells_start_as_far_as_memory_has_room(
     assert most == [at_once]
 
 
-def test_a_cell_whose_process_dies_is_recorded_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_whose_process_dies_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dying_example.py").write_text(DYING, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     store = ResultStore(tmp_path / "out")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from core.interrupt import Stopped
 from tasks.base import load_task
 
 CPU = torch.device("cpu")
+Numbers = Callable[[list[Record]], list[str]]
 QUICK = ["updates=60", "evaluate_every=25", "fidelity_starts=8", "dataset_rows=2000", "episodes=2"]
 SMALL = {
     "ensemble": ["dynamics.max_updates=40", "rollouts=50", "refresh_every=20"],
@@ -38,11 +40,6 @@ def spec(generator: str, algorithm: str) -> RunSpec:
     methods = [f'generators=["{generator}"]', f'algorithms=["{algorithm}"]']
     (found,) = cells(load_suite("matrix-smoke", [*QUICK, *methods, *fields]))
     return found
-
-
-def numbers(records: list[Record]) -> list[str]:
-    """All but what a clock or the memory says."""
-    return [record.line() for record in records if not record.metric.startswith("cost/")]
 
 
 def run(wanted: RunSpec, folder: Path | None) -> list[Record]:
@@ -65,8 +62,12 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("generator", "algorithm"), CELLS)
-def test_every_method_goes_on_as_if_nothing_had_happened(
-    generator: str, algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_method_resumes_with_the_same_numbers(
+    generator: str,
+    algorithm: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    numbers: Numbers,
 ) -> None:
     """Stopped in the middle, between two evaluations; once more at the end, before the last records are made."""
     wanted = spec(generator, algorithm)
@@ -80,7 +81,9 @@ def test_every_method_goes_on_as_if_nothing_had_happened(
     assert resumed == whole
 
 
-def test_what_was_trained_to_the_end_is_only_judged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trained_cell_is_only_evaluated_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: Numbers
+) -> None:
     wanted = spec("ensemble", "bc")
     whole = numbers(run(wanted, None))
 
@@ -174,7 +177,7 @@ def test_two_launchers_share_the_work(tmp_path: Path) -> None:
     assert all(len(cell.runs) == 1 and cell.done == (0, 1) for cell in cells_)
 
 
-def test_what_came_too_late_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_a_replaced_owner_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a process slept, another has taken its cell over."""
     store = ResultStore(tmp_path)
     wanted = spec("none", "bc")

@@ -18,11 +18,9 @@ from benchmarks.spec import RunSpec
 from benchmarks.store import Record, ResultStore
 from benchmarks.suite import cells, load_suite
 
-TINY = (
-    'generators=["none","ensemble"]', "updates=6", "evaluate_every=3", "episodes=2", "dataset_rows=1000",
-    "fidelity_starts=4", "fidelity_horizon=3", "ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2",
-    "ensemble.rollouts=8",
-)  # fmt: skip
+Cells = Callable[..., list[RunSpec]]
+Numbers = Callable[[list[Record]], list[str]]
+Run = Callable[[str, Callable[[], "Recording"] | None], list[list[str]]]
 
 
 class Recording:
@@ -65,17 +63,26 @@ class Leaving(Recording):
         raise SystemExit("not logged in")
 
 
-def run(monkeypatch: pytest.MonkeyPatch, folder: Path, make: Callable[[], Recording] | None) -> list[list[str]]:
-    """The two cells of the suite, with a tracker each; their records, costs apart."""
-    specs = cells(load_suite("smoke", TINY))
-    store = ResultStore(folder)
-    if make is not None:
-        monkeypatch.setitem(trackers.TRACKERS, "tensorboard", lambda spec, place: make().start(spec, place))
-    tracker = None if make is None else "tensorboard"
-    assert matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local, tracker) == 0
-    found = store.cells()
-    assert [cell.done for cell in found] == [(0, 1), (0, 1)]
-    return [[record.line() for record in cell.records if not record.metric.startswith("cost/")] for cell in found]
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_cells: Cells,
+    numbers: Numbers,
+) -> Run:
+    """`run(folder, make)`: two cells, with a tracker each; their records, costs apart."""
+
+    def call(folder: str, make: Callable[[], Recording] | None) -> list[list[str]]:
+        store = ResultStore(tmp_path / folder)
+        if make is not None:
+            monkeypatch.setitem(trackers.TRACKERS, "tensorboard", lambda spec, place: make().start(spec, place))
+        tracker = None if make is None else "tensorboard"
+        assert matrix.run_missing(tiny_cells(), store, torch.device("cpu"), None, matrix.local, tracker) == 0
+        found = store.cells()
+        assert [cell.done for cell in found] == [(0, 1), (0, 1)]
+        return [numbers(cell.records) for cell in found]
+
+    return call
 
 
 @pytest.fixture
@@ -91,7 +98,7 @@ def tracked(folder: Path) -> Any:
 
 
 def test_a_tracker_gets_all_numbers_and_changes_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run: Run, tiny_cells: Cells, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[Recording] = []
 
@@ -99,12 +106,12 @@ def test_a_tracker_gets_all_numbers_and_changes_none(
         made.append(Recording())
         return made[-1]
 
-    plain = run(monkeypatch, tmp_path / "plain", None)
-    assert run(monkeypatch, tmp_path / "tracked", make) == plain
+    plain = run("plain", None)
+    assert run("tracked", make) == plain
     assert [tracker.closed for tracker in made] == [True, True]
     assert "given up" not in capsys.readouterr().err
     store = ResultStore(tmp_path / "tracked")
-    for spec, tracker in zip(cells(load_suite("smoke", TINY)), made, strict=True):
+    for spec, tracker in zip(tiny_cells(), made, strict=True):
         steps = [step for step, _ in tracker.logged]
         assert steps == sorted(steps)
         told = {(step, name): value for step, values in tracker.logged for name, value in values.items()}
@@ -128,14 +135,10 @@ def test_a_tracker_gets_all_numbers_and_changes_none(
     ],
 )
 def test_a_failing_tracker_is_given_up_with_one_line_per_cell(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    kind: type[Recording],
-    problem: str,
+    run: Run, capsys: pytest.CaptureFixture[str], kind: type[Recording], problem: str
 ) -> None:
-    plain = run(monkeypatch, tmp_path / "plain", None)
-    assert run(monkeypatch, tmp_path / "tracked", kind) == plain
+    plain = run("plain", None)
+    assert run("tracked", kind) == plain
     lines = [line for line in capsys.readouterr().err.splitlines() if "given up" in line]
     assert [line.startswith(f"[{number}/2] toy/linear") for number, line in enumerate(lines, 1)] == [True, True]
     assert all(line.endswith(f"tracker tensorboard is given up, the run continues: {problem}") for line in lines)
@@ -165,7 +168,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
 
 
 def first() -> RunSpec:
-    return cells(load_suite("smoke", TINY))[0]
+    return cells(load_suite("smoke"))[0]
 
 
 @pytest.mark.parametrize(("variable", "mode"), [(None, "offline"), ("online", "online"), ("", "offline")])
@@ -240,10 +243,12 @@ def test_a_missing_package_is_named_before_anything_starts(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_hands_the_tracker_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: Recording) -> None:
+def test_the_command_hands_the_tracker_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: Recording, tiny: tuple[str, ...]
+) -> None:
     fake(monkeypatch, "wandb")
     monkeypatch.chdir(tmp_path)
-    command = ["run", "smoke", "--set", *TINY[1:], 'generators=["none"]', "--jobs", "1", "--out", "out"]
+    command = ["run", "smoke", "--set", *tiny[1:], 'generators=["none"]', "--jobs", "1", "--out", "out"]
     assert run_bench.main([*command, "--tracker", "wandb"]) == 0
     assert seen.closed
     assert seen.logged

@@ -28,7 +28,7 @@ def test_greedy_action_by_hand() -> None:
     policy = LinearPolicy(weight, torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 1.0]]))
     obs = torch.tensor([[[2.0, 0.25], [1.0, 1.0]]])
     assert policy.act(obs, None).tolist() == [[[0.5, 0.5, -0.75], [0.0, 1.0, -1.0]]]
-    assert torch.equal(policy.act(obs, Streams((0,))), policy.act(obs, None))  # no noise unless it is asked for
+    assert torch.equal(policy.act(obs, Streams((0,))), policy.act(obs, None))  # sigma is 0 by default
     assert isinstance(policy, Policy)
 
 
@@ -99,11 +99,11 @@ def test_shipped_tensors_fit_their_card_and_environment(name: str) -> None:
 def test_shipped_policies_span_the_returns(name: str) -> None:
     """Untrained at first, the best one last, and one near a third of it: the recipes' medium."""
     shipped = load_policies(name)
-    pay = [entry["return"]["mean"] for entry in shipped.card["checkpoints"]]
+    returns = [entry["return"]["mean"] for entry in shipped.card["checkpoints"]]
     assert shipped.steps[0] == 0
     assert (shipped.policy.weight[0] == 0).all()
-    assert max(pay) == max(pay[-2:])
-    assert any(0.2 < value / max(pay) < 0.6 for value in pay)
+    assert max(returns) == max(returns[-2:])
+    assert any(0.2 < value / max(returns) < 0.6 for value in returns)
 
 
 def test_smoothed_density_is_a_wider_gaussian() -> None:

@@ -1,4 +1,4 @@
-"""Training resumes exactly, and what is published earns in gymnasium what its card says."""
+"""Training resumes exactly, and published policies have the returns of their card in gymnasium, too."""
 
 import json
 import shutil

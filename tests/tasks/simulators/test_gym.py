@@ -76,7 +76,7 @@ def test_it_steps_the_environment_itself() -> None:
         rewards.append(reward)
         assert not ended.any()
     obs = sim.observe(torch.stack(states, -2))
-    paid = torch.stack(rewards, -1)
+    recorded = torch.stack(rewards, -1)
     env = gymnasium.make("Pendulum-v1")
     for row, seed in enumerate(Streams((0,)).integers(2**31, 2)[0].tolist()):
         first, _ = env.reset(seed=seed)
@@ -84,7 +84,7 @@ def test_it_steps_the_environment_itself() -> None:
         for step in range(5):
             seen, reward, *_ = env.step(2 * action[0, row, step].numpy())
             assert np.array_equal(obs[0, row, step + 1].numpy(), seen.astype(np.float64))
-            assert paid[0, row, step].item() == pytest.approx(float(reward), abs=1e-12)
+            assert recorded[0, row, step].item() == pytest.approx(float(reward), abs=1e-12)
 
 
 def test_spaces_are_flattened_and_actions_stretched() -> None:

@@ -92,9 +92,9 @@ def test_step_is_the_environments_step(env_id: str, scale: float) -> None:
     sim = simulator(env_id)
     episodes = record(env_id, scale, steps=600, seed=0)
     state, _, action, reward, next_obs, terminated = transitions(episodes)
-    after, paid, ended = sim.step(state, action, None)
+    after, simulated, ended = sim.step(state, action, None)
     assert difference(sim.observe(after), next_obs) <= 1.5e-8
-    assert difference(paid, reward) <= 1.5e-8
+    assert difference(simulated, reward) <= 1.5e-8
     assert torch.equal(ended, terminated)
     assert terminated.any() == ("HalfCheetah" not in env_id)
 
@@ -105,11 +105,11 @@ def test_step_is_gymnasiums_bit_for_bit_from_a_set_state(env_id: str) -> None:
     sim = simulator(env_id)
     env = make(env_id)
     state, _, action, *_ = transitions(record(env_id, 1.0, steps=100, seed=1))
-    after, paid, ended = sim.step(state, action, None)
+    after, simulated, ended = sim.step(state, action, None)
     for row in range(len(state)):
         obs, reward, terminated = from_state(env, state[row].numpy(), action[row].numpy())
         assert np.array_equal(sim.observe(after[row]).numpy(), obs)
-        assert abs(paid[row].item() - reward) <= 1e-14 * max(1, abs(reward))
+        assert abs(simulated[row].item() - reward) <= 1e-14 * max(1, abs(reward))
         assert ended[row].item() == terminated
 
 

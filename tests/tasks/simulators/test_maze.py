@@ -115,7 +115,7 @@ def test_replay_from_exact_states(name: str) -> None:
 
 @every_map
 def test_replay_from_float32_observations(name: str) -> None:
-    """Rounding an observation moves a step of the recipe's data by at most 1.5e-5, of a ball thrown about by 3e-4."""
+    """Rounding an observation moves a step of the recipe's data by at most 1.5e-5, under random actions by 3e-4."""
     maze = Maze(name)
     rows, _ = collect(name, 3000, Streams((0,)))
     assert rows.qpos is not None
@@ -162,8 +162,8 @@ def test_reward_on_the_edge_of_the_goal_disc() -> None:
     )
 
 
-def test_reward_is_paid_on_the_next_state() -> None:
-    """Flying into the disc pays at once, flying out of it does not."""
+def test_reward_is_that_of_the_next_state() -> None:
+    """A step into the disc has reward 1, a step out of it 0."""
     maze = Maze("umaze")
     state = torch.tensor([[1.0, 1.51, 0, -4.0], [1.0, 1.49, 0, 4.0]]).double()
     after, reward, terminated = maze.step(state, torch.zeros(2, 2), None)
@@ -225,7 +225,7 @@ def test_only_a_row_that_cannot_be_stepped_is_nan() -> None:
 
 @every_map
 def test_the_ball_stays_in_the_maze(name: str) -> None:
-    """Thrown about for 400 steps, its centre never enters a wall's cell."""
+    """In 400 random steps its centre never enters a wall's cell."""
     states, _ = path(name, 100, seed=5, steps=400)
     free = set(map(tuple, free_cells(name).tolist()))
     assert {cell_of(x, y) for x, y in states[..., :2].reshape(-1, 2).tolist()} <= free

@@ -127,7 +127,7 @@ def test_the_users_folders_come_before_the_cache(hopper: Path, tmp_path: Path, m
 
 
 def test_what_cannot_be_had_says_where_to_put_it(tmp_path: Path) -> None:
-    task = load_task("d4rl/walker2d-expert-v2", DataOptions())  # nothing is fetched before the rows are asked for
+    task = load_task("d4rl/walker2d-expert-v2", DataOptions())  # nothing is fetched before the rows are needed
     with pytest.raises(DataError) as caught:
         task.dataset()
     assert "http://127.0.0.1:9/gym_mujoco_v2/walker2d_expert-v2.hdf5" in str(caught.value)

@@ -71,7 +71,7 @@ def test_the_file_has_d4rls_keys_and_types(made: Path) -> None:
         }
 
 
-def test_rows_are_one_stream_paid_for_the_next_state(made: Path) -> None:
+def test_rows_are_one_stream_with_rewards_of_the_next_state(made: Path) -> None:
     rows = hdf5.read(made)
     assert rows.next_obs is not None
     assert rows.qpos is not None

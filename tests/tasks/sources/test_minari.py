@@ -54,7 +54,7 @@ def collect(env_id: str, episodes: int = 5, **kwargs: Any) -> tuple[gymnasium.En
 
 
 def create(name: str, buffers: list[EpisodeBuffer], env: Any, **kwargs: Any) -> None:
-    """Minari would rather be told authors, code and much else; it says so in warnings."""
+    """Minari warns of missing authors, code and other metadata; `pytestmark` ignores that."""
     minari.create_dataset_from_buffers(name, buffers, env=env, **kwargs)
 
 
