@@ -27,7 +27,6 @@ from core.errors import DataError, SpecError
 from core.interrupt import Stopped, listening
 from core.progress import say
 from metrics.catalogue import METRICS
-from models.cache import fresh_models
 from tasks import listing
 from tasks.base import DataOptions, task_names
 
@@ -83,7 +82,7 @@ def run(
 
     Exit code 0 when every cell has finished, 1 when one has failed, a seed diverged or cells cannot be compared, 2 when
     the suite or a value is not valid. SIGTERM and SIGUSR1 save what is running and end with 75, Ctrl-C with 130: the
-    same command goes on.
+    same command resumes.
     """
     chosen = None if tracker == "none" else tracker
     if chosen is not None:
@@ -131,7 +130,7 @@ def reproduce_cell(
     """Run a finished cell once more, write nothing, and say which numbers differ. Exit code 0 when none does."""
     place = _device(device)
     if place.type == "cpu":
-        torch.set_num_threads(1)  # as cells have
+        torch.set_num_threads(1)  # as in cells
     text, equal = reproduce.reproduce(cell, place, data_dir)
     print(text)
     return int(not equal)
@@ -140,7 +139,7 @@ def reproduce_cell(
 @app.command(name="check")
 def check_suite(
     suite: Suite,
-    update: Annotated[bool, arg(help="keep what is found as the baseline, and say what changed")] = False,
+    update: Annotated[bool, arg(help="keep the measured values as the baseline, and say what changed")] = False,
     speed: Annotated[Path | None, arg(metavar="FILE", help="json of `make bench-ci`, to compare speed, too")] = None,
 ) -> int:
     """Run a suite afresh and compare quality, memory and speed with its baseline. Exit code 1 when something is worse.
@@ -152,7 +151,7 @@ def check_suite(
     if baseline is None and not update:
         raise SpecError(f"suite {suite!r} must have a baseline to be checked: make one with --update")
     timed = {} if speed is None else {"speed": regression.hot_paths(speed)}
-    with fresh_models(), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         found = regression.snapshot(specs, Path(folder)) | timed
     verdicts = regression.compare(baseline, found) if baseline else []
     print(regression.table(verdicts) if verdicts else f"first baseline of {suite}")
@@ -180,7 +179,7 @@ def write_report(folder: Folder, allow_mixed: AllowMixed = False) -> int:
 
 @app.command(name="verify")
 def verify_folder(folder: Folder) -> int:
-    """Check that a results folder which somebody sent holds what it says; write nothing. Exit code 1 if it does not."""
+    """Check a results folder against its digests and tables; write nothing. Exit code 1 if it differs."""
     faults = verify.verify(folder)
     print("\n".join(faults) if faults else verify.summary(folder))
     return int(bool(faults))
@@ -205,7 +204,7 @@ def list_names() -> int:
 def data(
     action: Annotated[Positional[Literal["list", "make", "fetch", "verify"]], arg(help="what to do")],
     name: Annotated[Positional[str | None], arg(metavar="NAME", help="a task, e.g. local/maze2d-umaze")] = None,
-    dataset_rows: Annotated[int, arg(metavar="ROWS", help="rows of a set that is made here")] = 100_000,
+    dataset_rows: Annotated[int, arg(metavar="ROWS", help="rows of a generated set")] = 100_000,
     data_dir: DataDir = None,
 ) -> int:
     """Look after datasets: list them, make local/ sets, fetch d4rl/ and minari/ ones, verify what is there."""
@@ -222,7 +221,7 @@ def data(
 
 
 def main(arguments: list[str]) -> int:
-    """Dispatch, and turn the user's errors and the system's into a message and an exit code."""
+    """Dispatch, and turn errors of the user and of the system into a message and an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not every locale knows ± and †
             stream.reconfigure(errors="backslashreplace")

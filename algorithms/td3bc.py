@@ -92,7 +92,7 @@ class TD3BC(StepwiseAlgorithm):
 
     @torch.no_grad()
     def target(self, state: "_State", batch: Transitions, rng: Streams) -> Float[Tensor, "S B"]:
-        """y = r + gamma (1 - d) min_i Q_i'(s', clip(pi'(s') + clip(noise))). Source: Fujimoto et al. 2018, eq. 14."""
+        """y = r + gamma (1 - d) min_i Q_i'(s', clip(pi'(s') + clip(noise))). Source: Fujimoto et al. 2018, alg. 1."""
         action = state.target_actor(batch.next_obs, rng)
         if self.target_noise > 0:
             noise = (self.target_noise * rng.normal(*action.shape[1:])).clamp(-self.noise_clip, self.noise_clip)

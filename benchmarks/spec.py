@@ -1,4 +1,4 @@
-"""A cell of the matrix: its specification is the whole truth about it, and its hash is its name."""
+"""A cell of the matrix: its specification determines all its numbers, and the hash of it is its name."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -30,8 +30,8 @@ class Settings(BaseModel, **STRICT, frozen=True):
     fidelity_horizon: PositiveInt = 50  # steps of those rollouts
     buffer_rows: PositiveInt = 500_000  # newest synthetic rows kept, per seed
     shared_models: bool = False  # one pretrained model for all seeds: cheap, hides variance
-    dataset_rows: PositiveInt = 100_000  # size of sets that are made here (local/, toy/)
-    heldout: OpenUnit = 0.1  # share of the episodes kept back from all training
+    dataset_rows: PositiveInt = 100_000  # size of generated data sets (local/, toy/)
+    heldout: OpenUnit = 0.1  # share of the episodes that no training sees
     view: View = "episodes"  # how rows become transitions: tasks/split.py
     compile: Compile = "never"  # torch.compile on a CPU; "auto": where it pays. Seeds then agree to rounding only
 
@@ -42,7 +42,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
 
 @dataclass(frozen=True)
 class Method:
-    """A generator or an algorithm, by the name it was asked for, with all its fields."""
+    """A generator or an algorithm: its name in the suite and all its fields."""
 
     name: str
     config: Any
@@ -62,7 +62,7 @@ class RunSpec:
     algorithm: Method
     settings: Settings
     seeds: tuple[int, ...]
-    variant: str = "default"  # how tables call it; says what a suite varies
+    variant: str = "default"  # its name in tables; says what a suite varies
 
     def describe(self) -> dict[str, Any]:
         """Everything that determines the cell's numbers, seeds apart, as JSON."""
@@ -103,7 +103,7 @@ def cell_id(described: Mapping[str, Any]) -> str:
 
 
 def restore(described: Mapping[str, Any], seeds: Iterable[int], variant: str) -> RunSpec:
-    """The opposite of `RunSpec.describe`.
+    """The cell that `RunSpec.describe` described.
 
     Raises:
         SpecError: a method or a field does not exist in this version.

@@ -8,11 +8,9 @@ of its card is fitted again.
 
 import hashlib
 import json
-import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,7 +31,7 @@ from core.progress import say
 from core.random import Streams
 from models.compiled import compiling
 
-__all__ = ["FitContext", "ModelCache", "ModelConfig", "describe_model", "fresh_models"]
+__all__ = ["FitContext", "ModelCache", "ModelConfig", "describe_model"]
 
 
 @dataclass(frozen=True)
@@ -70,20 +68,6 @@ def describe_model(config: ModelConfig) -> dict[str, Any]:
     return {"model": f"{kind.__module__}.{kind.__qualname__}", "config": fields}
 
 
-@contextmanager
-def fresh_models() -> Iterator[None]:
-    """Inside the block models are neither read from nor written to the cache of this machine."""
-    with tempfile.TemporaryDirectory() as folder:
-        _elsewhere.append(Path(folder))
-        try:
-            yield
-        finally:
-            _elsewhere.pop()
-
-
-_elsewhere: list[Path] = []
-
-
 class ModelCache:
     """Models for the seeds of one run."""
 
@@ -98,7 +82,7 @@ class ModelCache:
         self._rng = rng.only(rng.seeds[:1]) if shared else rng
         self._compiled = compiled  # whether the losses of its fit go through torch.compile
         self._copies = len(rng.seeds) if shared else 1  # a shared model is the first seed's, for all
-        self._folder = folder or (_elsewhere[-1] if _elsewhere else cache_dir("models"))
+        self._folder = folder or cache_dir("models")
         self.used: dict[str, dict[str, Any]] = {}  # by key: kind of model, seconds of its fit (per seed)
 
     def get(self, config: ModelConfig, data: Dataset) -> Any:

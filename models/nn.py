@@ -271,6 +271,7 @@ def anneal(optimizer: torch.optim.Optimizer, learning_rate: float, done: int, to
 
 
 def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Change the learning rate of the next steps; on a GPU the tensor in place, which a graph reads."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(learning_rate)

@@ -41,8 +41,7 @@ def train_until_stale(
 
     Afterwards the parameters hold each copy's best weights; returned are the errors of those weights. A seed that has
     stopped keeps what it has while others go on, so its result does not depend on them. Parameters have the axes of
-    `validate()` in front. `loss(*draws)` draws from these streams and no others: a resumed fit
-    continues with them.
+    `validate()` in front. `loss(*draws)` draws from these streams and no others: a resumed fit continues with them.
     """
     parameters = list(model.parameters())
     optimizer = adam(parameters, config.learning_rate)

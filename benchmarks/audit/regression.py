@@ -57,7 +57,8 @@ def snapshot(specs: Iterable[RunSpec], folder: Path) -> dict[str, Any]:
     """
     specs = list(specs)
     store = ResultStore(folder)
-    if matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local):
+    models = folder / "models"
+    if matrix.run_missing(specs, store, torch.device("cpu"), None, matrix.local, models_folder=models):
         raise DataError("every cell must finish to be compared: see the messages above")
     results = collect(store)
     final = finals(results).set_index("cell_id")

@@ -35,10 +35,12 @@ def run_cell(
     device: torch.device,
     folder: Path | None = None,
     observe: Callable[[list[Record]], None] | None = None,
+    models_folder: Path | None = None,
 ) -> tuple[list[Record], dict[str, Any]]:
     """Train and evaluate all seeds of a cell in one program; returns its records and their provenance.
 
-    Checkpoints are kept in `folder`; `observe` is given records as they come in. Raises: DataError, Stopped.
+    Checkpoints are kept in `folder`, pretrained models in `models_folder` (None: the cache of this machine); `observe`
+    is given records as they come in. Raises: DataError, Stopped.
     """
     clock = Clock(device)
     origin = provenance(device)
@@ -47,7 +49,7 @@ def run_cell(
     algorithm = spec.algorithm.config
     data, card = task.dataset()
     data = data.to(device)
-    models = model_cache(spec, device)
+    models = model_cache(spec, device, models_folder)
     with clock("fit"):
         fitted = generator.fit(task, data, models, rng.fork("fit"))
     state = algorithm.init(data, rng.fork("init"))
@@ -81,14 +83,14 @@ def run_cell(
     return records.records, origin | inputs(spec.seeds, task, data, card, models.used) | clock.summary()
 
 
-def model_cache(spec: RunSpec, device: torch.device) -> ModelCache:
+def model_cache(spec: RunSpec, device: torch.device, folder: Path | None = None) -> ModelCache:
     """Where the cell takes its pretrained models from."""
 
     def compiled(config: ModelConfig) -> bool:
         return pays(type(config).__name__, config.updates, spec.settings.compile, device)
 
     rng = Streams(spec.seeds, device=device).fork("models")
-    return ModelCache(rng, shared=spec.settings.shared_models, compiled=compiled)
+    return ModelCache(rng, folder, shared=spec.settings.shared_models, compiled=compiled)
 
 
 def _buffer(spec: RunSpec, data: Dataset, device: torch.device) -> Buffer:

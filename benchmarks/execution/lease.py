@@ -65,7 +65,7 @@ class Lease:
             self._path.unlink(missing_ok=True)
 
     def held(self) -> bool:
-        """Whether nobody has taken it over; check before writing results."""
+        """False once another process has taken it over; check before writing results."""
         return _read(self._path) == self._owner
 
     def _beat(self) -> None:

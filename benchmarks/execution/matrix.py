@@ -59,6 +59,7 @@ class Job:
     device: torch.device
     data_dir: Path | None
     tracker: str | None = None
+    models_folder: Path | None = None
 
     def run(self) -> Outcome:
         """Run it here, unless another process does, and record what happened.
@@ -81,7 +82,9 @@ class Job:
                 say(f"{self.label}: seeds {', '.join(map(str, spec.seeds))}")
                 task = load_task(spec.task, spec.settings.data_options(self.data_dir))
                 with tracking(self.tracker, self.label, spec, self.root) as observe:
-                    records, origin = run_cell(spec, task, self.device, store.checkpoint(spec.cell_id), observe)
+                    records, origin = run_cell(
+                        spec, task, self.device, store.checkpoint(spec.cell_id), observe, self.models_folder
+                    )
                 if not lease.held():
                     say(f"{self.label}: another process has taken over meanwhile, its results count")
                     return Outcome.HELD
@@ -112,11 +115,12 @@ def run_missing(
     data_dir: Path | None,
     engine: Engine,
     tracker: str | None = None,
+    models_folder: Path | None = None,
 ) -> int:
     """Run what is missing; returns how many cells failed or have a diverged seed.
 
     Cells that another process runs are waited for, and taken over if it dies. `tracker` is one of `trackers.TRACKERS`;
-    it changes no number and cannot make a cell fail.
+    it changes no number and cannot make a cell fail. `models_folder` takes the place of the cache of this machine.
     """
     specs = list(specs)
     todo = []
@@ -130,7 +134,7 @@ def run_missing(
             say(f"{label}: FAILED: {error}")
             continue
         if seeds:
-            todo.append(Job(label, replace(spec, seeds=seeds), store.root, device, data_dir, tracker))
+            todo.append(Job(label, replace(spec, seeds=seeds), store.root, device, data_dir, tracker, models_folder))
         else:
             say(f"{label}: already there")
     return failed + (engine(todo, store) if todo else 0)
@@ -189,7 +193,7 @@ def _failed(code: int | None, job: Job, store: ResultStore, started: datetime) -
     """Whether the cell of a process that ended with this exit code has failed."""
     if code in (Outcome.DONE, Outcome.HELD):
         return False
-    if code in _STOPPED:  # somebody has stopped the cell alone
+    if code in _STOPPED:  # the signal was sent to the cell alone
         raise Stopped(_STOPPED[code])
     if code != Outcome.FAILED:
         job.fail(store, started, f"the cell's process ended with exit code {code}\n")

@@ -39,7 +39,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 def inputs(
     seeds: Iterable[int], task: Task, data: Dataset, card: Mapping[str, Any], models: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a finished run was made from: seeds, physics, data and pretrained models."""
+    """Inputs of a finished run: seeds, physics, data and pretrained models."""
     return {
         "seeds": list(seeds),
         "physics": task.simulator.physics,

@@ -69,26 +69,26 @@ def _run(ray: Any, todo: list[Job], store: ResultStore, resources: Mapping[str, 
     data = remote(_data)
     fit = remote(_fit)
     cell = remote(_cell)
-    made: dict[str, Any] = {}  # what cells wait for, by all that determines it
+    upstream: dict[str, Any] = {}  # tasks that cells depend on, by all that determines them
     pending: dict[Any, Job] = {}
     with showing(channel):
         try:
             for job in todo:
                 source = [job.spec.task, str(job.spec.settings.data_options(job.data_dir))]
-                if (key := canonical_json(source)) not in made:
-                    made[key] = data.remote(job, channel)
-                before = [made[key]]
+                if (key := canonical_json(source)) not in upstream:
+                    upstream[key] = data.remote(job, channel)
+                before = [upstream[key]]
                 for config in needed_models(job.spec):
                     seeds = [list(job.spec.seeds), job.spec.settings.shared_models]
-                    if (key := canonical_json([*source, describe_model(config), *seeds])) not in made:
-                        made[key] = fit.remote(job, config, channel, *before)
-                    before.append(made[key])
+                    if (key := canonical_json([*source, describe_model(config), *seeds])) not in upstream:
+                        upstream[key] = fit.remote(job, config, channel, *before)
+                    before.append(upstream[key])
                 pending[cell.remote(job, channel, *before)] = job
             while pending:
                 (done,), _ = ray.wait(list(pending), num_returns=1)
                 failed += _ended(ray, done, pending.pop(done), store, started)
         except Stopped:
-            for task in (*made.values(), *pending):
+            for task in (*upstream.values(), *pending):
                 ray.cancel(task)
             ray.wait(list(pending), num_returns=max(len(pending), 1), timeout=_GRACE)
             raise
@@ -118,7 +118,7 @@ def _fit(job: Job, config: ModelConfig, channel: Channel, *before: None) -> None
     _prepare(job, channel)
     with suppress(Exception):
         task = load_task(job.spec.task, job.spec.settings.data_options(job.data_dir))
-        model_cache(job.spec, job.device).get(config, task.dataset()[0].to(job.device))
+        model_cache(job.spec, job.device, job.models_folder).get(config, task.dataset()[0].to(job.device))
 
 
 def _cell(job: Job, channel: Channel, *before: None) -> Outcome:

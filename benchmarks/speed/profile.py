@@ -24,7 +24,6 @@ from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core.data import Dataset
 from core.random import Streams
-from models.cache import fresh_models
 from models.nn import ema_
 from tasks.base import load_task
 
@@ -101,11 +100,11 @@ def cell(suite: str, overrides: list[str]) -> dict[str, Any]:
         RuntimeError: the cell failed.
     """
     spec = cells(load_suite(suite, overrides))[0]
-    with tempfile.TemporaryDirectory() as folder, fresh_models():
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as models:
         store = ResultStore(Path(folder))
         load_task(spec.task, spec.settings.data_options(None)).dataset()  # made at its first use: of no cell
         started = time.perf_counter()
-        if matrix.run_missing([spec], store, CPU, None, matrix.local):
+        if matrix.run_missing([spec], store, CPU, None, matrix.local, models_folder=Path(models)):
             raise RuntimeError(f"the cell failed:\n{store.cells()[0].error}")
         spent = time.perf_counter() - started
         records = collect(store).records

@@ -75,9 +75,7 @@ def test_it_beats_the_behaviour_policy(score: Callable[..., torch.Tensor]) -> No
         (0.01, [2, 3, 4]),  # the best one always
     ],
 )
-def test_the_best_episodes_are_kept_until_the_share_of_rows_is_full(
-    toy: Dataset, share: float, kept: list[int]
-) -> None:
+def test_the_best_episodes_are_kept_up_to_the_share_of_rows(toy: Dataset, share: float, kept: list[int]) -> None:
     data = episodes(toy, (2, -1.0), (3, 5.0), (3, 1.0), (1, 2.0), (1, -2.0))
     rows = BC(top_share=share).rows(data)
     assert all(torch.equal(value, vars(data.train)[name][kept]) for name, value in vars(rows).items())

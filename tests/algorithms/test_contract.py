@@ -91,7 +91,7 @@ def tensors(tree: Any, path: str = "") -> dict[str, torch.Tensor]:
     return {name: found for key, value in items for name, found in tensors(value, f"{path}/{key}").items()}
 
 
-def test_every_preset_is_valid_and_those_called_like_data_sets_are_called_like_ours() -> None:
+def test_presets_are_valid_and_named_like_our_data_sets() -> None:
     known = {name.partition("/")[2] for name in task_names()}
     for name in registry.available("algorithms"):
         for preset in registry.load("algorithms", name).presets:
@@ -205,9 +205,7 @@ def test_the_same_seeds_give_the_same_numbers(algorithm: Algorithm, data: Datase
     assert all(torch.equal(value, again[name]) for name, value in once.items())
 
 
-def test_a_state_that_was_saved_goes_on_as_if_nothing_had_happened(
-    algorithm: Algorithm, data: Dataset, tmp_path: Path
-) -> None:
+def test_a_restored_state_continues_as_if_undisturbed(algorithm: Algorithm, data: Dataset, tmp_path: Path) -> None:
     """Twelve updates; and five, a file, a fresh state of another start, and the other seven."""
     whole, _ = train(algorithm, data, SEEDS, 12)
     source = batches(algorithm, data, SEEDS)

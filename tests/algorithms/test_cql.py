@@ -181,7 +181,7 @@ def test_terminated_rows_do_not_bootstrap(toy: Dataset, draw: Callable[..., Batc
     assert (target != rows.reward)[~rows.terminated].all()
 
 
-def test_log_sum_exp_of_a_constant_critic_is_the_volume_of_the_box(
+def test_log_sum_exp_of_a_constant_critic_is_the_boxs_volume(
     toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace
 ) -> None:
     """For Q = c, log of the integral of exp(c) is c + A log 2: the mean over 3n importance weights, plus log 3n."""
@@ -209,7 +209,7 @@ def test_a_multiplier_belongs_to_a_seed(toy: Dataset, draw: Callable[..., Batch]
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_log_prob_is_that_of_torchs_distribution_and_finite_at_the_edge(
+def test_log_prob_is_torchs_and_finite_at_the_edge(
     toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace, scaled: bool
 ) -> None:
     actor = TanhGaussianActor(toy, (8,), Streams(SEEDS), scaled=scaled).double()

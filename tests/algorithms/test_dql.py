@@ -250,7 +250,7 @@ def test_selection_rules(toy: Dataset, hand: SimpleNamespace) -> None:
     assert hot.mean() < best.mean()
 
 
-def test_greedy_noise_is_uniform_and_a_function_of_seed_and_observation(toy: Dataset) -> None:
+def test_greedy_noise_is_a_uniform_hash_of_the_observation(toy: Dataset) -> None:
     key = Streams(SEEDS).integers(2**62, 4)
     obs = toy.train.obs[:500].float().expand(2, -1, -1)
     uniform = hashed_uniform(obs, key, 40)

@@ -144,7 +144,7 @@ def test_synthetic_actions_reach_the_policy_only_where_asked_to(
         assert torch.equal(*after) == same
 
 
-def test_the_best_constant_under_an_expectile_loss_is_the_expectile() -> None:
+def test_the_minimum_of_the_expectile_loss_is_the_expectile() -> None:
     """For 0.5 the mean; for 0.9 the point where nine times the shortfall equals the excess."""
     values = torch.tensor([0.0, 1.0], dtype=torch.float64)
     at = torch.linspace(0, 1, 1001, dtype=torch.float64)
@@ -173,7 +173,7 @@ def test_it_beats_the_behaviour_policy(score: Callable[..., torch.Tensor]) -> No
     assert (score("iql", 300, batch_size=128) > 92).all()
 
 
-def test_scaled_rewards_span_1000_between_the_worst_and_the_best_episode(toy: Dataset) -> None:
+def test_scaled_returns_span_1000(toy: Dataset) -> None:
     returns = toy.train.reward.view(-1, 50).sum(-1)
     scale = replace(PLAIN, reward="return_range").init(toy, Streams(SEEDS)).reward_scale
     assert abs((returns.max() - returns.min()).item() * scale - 1000) < 1e-9

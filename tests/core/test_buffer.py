@@ -52,7 +52,7 @@ def test_fractions_are_exact_and_real_rows_come_first(share: float, real: int) -
     assert (batch.reward[:, :real] < 1000).all()
 
 
-def test_a_seed_without_synthetic_rows_gets_real_ones_and_the_others_do_not_notice() -> None:
+def test_a_seed_without_synthetic_rows_gets_real_ones() -> None:
     buffer = Buffer(2, 10, 2, 1, "cpu")
     alone = Buffer(1, 10, 2, 1, "cpu")
     buffer.add(rows(2, 3, start=1000), torch.tensor([[True] * 3, [False] * 3]))

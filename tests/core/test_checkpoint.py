@@ -159,7 +159,7 @@ def test_a_full_disk_costs_the_snapshot_only(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_moment_to_save_is_taken_when_it_is_time_or_the_process_is_to_stop(
+def test_offers_are_taken_when_time_has_passed_or_a_signal_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = Checkpoint(tmp_path)

@@ -71,7 +71,7 @@ def test_keep_rates_of_bell_shaped_scores(mode: Mode, expected: list[float]) -> 
         assert ((rates[1:] - rates[1:].mean()).abs() < 0.02).all()
 
 
-def test_drawing_without_replacement_has_the_probabilities_of_the_softmax() -> None:
+def test_draws_have_the_probabilities_of_the_softmax() -> None:
     """One of three: p ~ exp(z / tau), z standardised."""
     seeds = tuple(range(20_000))
     score = torch.tensor([0.0, 1.0, 5.0])

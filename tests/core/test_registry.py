@@ -24,7 +24,7 @@ class Mine(Generator):
 """
 
 
-def test_every_name_in_the_folder_loads_a_class_that_says_what_it_is() -> None:
+def test_every_name_loads_a_class_with_a_docstring() -> None:
     for folder in ("generators", "algorithms"):
         names = registry.available(folder)
         assert names

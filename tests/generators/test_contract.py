@@ -160,7 +160,7 @@ def test_termination_follows_the_tasks_rule(fitted: Case, task: Task) -> None:
         assert torch.equal(rows.terminated[valid], rule[valid])
 
 
-def test_the_same_rng_gives_the_same_numbers_and_another_one_others(fitted: Case) -> None:
+def test_numbers_are_a_function_of_the_rng(fitted: Case) -> None:
     first = fitted.generate()
     assert_same(first, fitted.generate())
     if fitted.generator.rollouts:

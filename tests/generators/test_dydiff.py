@@ -147,7 +147,7 @@ def test_stored_actions_are_the_policys(task: Task, models: ModelCache) -> None:
     assert (made.info["lag"] > 0).all()
 
 
-def test_a_warm_start_with_hardly_any_noise_keeps_the_ensembles_states(task: Task, models: ModelCache) -> None:
+def test_a_warm_start_with_little_noise_keeps_the_states(task: Task, models: ModelCache) -> None:
     data = task.dataset()[0]
     hardly = {"sampler": {"steps": 2, "sigma_max": 0.0021}, "relax": 0.0}
 

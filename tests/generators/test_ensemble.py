@@ -46,7 +46,7 @@ def generate(fitted: Any, data: Dataset, seeds: tuple[int, ...] = (0, 1)) -> Tra
 
 
 @pytest.mark.parametrize(("name", "evaluations"), [("ensemble", 1), ("mopo", 1 + 5)])
-def test_a_transition_costs_the_drawn_elite_and_a_penalty_all_members(
+def test_a_transition_costs_one_elite_and_a_penalty_all_members(
     name: str, evaluations: int, task: Task, data: Dataset, tmp_path: Path
 ) -> None:
     fitted = fit(name, task, data, tmp_path)
@@ -61,15 +61,13 @@ def test_a_transition_costs_the_drawn_elite_and_a_penalty_all_members(
     assert imagined.info["evaluations"].tolist() == [1, 1]  # imagination is not penalised
 
 
-def test_the_unrolled_preset_differs_from_the_default_in_the_loss_only() -> None:
+def test_the_unrolled_preset_differs_in_the_loss_only() -> None:
     generator = build_method("generators", "ensemble", {"preset": "unrolled"})
     assert generator.dynamics == replace(DynamicsConfig(), unroll=8)
     assert replace(generator, dynamics=DynamicsConfig()) == build_method("generators", "ensemble", {})
 
 
-def test_unrolled_members_generate_for_a_seed_alone_what_they_do_among_others(
-    task: Task, data: Dataset, tmp_path: Path
-) -> None:
+def test_unrolled_members_generate_the_same_for_a_seed_alone(task: Task, data: Dataset, tmp_path: Path) -> None:
     tuned: dict[str, Any] = {"unroll": 4, "unroll_updates": 30, "unroll_batch": 16}
     together = generate(fit("ensemble", task, data, tmp_path / "together", **tuned), data)
     alone = generate(fit("ensemble", task, data, tmp_path / "alone", (1,), **tuned), data, (1,))

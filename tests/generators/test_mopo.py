@@ -62,9 +62,7 @@ def test_penalty_by_hand() -> None:
     assert penalized(torch.full((1, 1, 2), 5.0), torch.tensor([[[1.0, 2.0]]]), 0.5).tolist() == [[[4.5, 4.0]]]
 
 
-def test_without_a_penalty_it_is_the_ensemble_bit_for_bit_and_shares_its_model(
-    task: Task, data: Dataset, folder: Path
-) -> None:
+def test_without_a_penalty_it_is_the_ensemble_bit_for_bit(task: Task, data: Dataset, folder: Path) -> None:
     plain = generate(fit("ensemble", task, data, folder), data)
     before = sorted(path.name for path in folder.glob("*.safetensors"))
     made = generate(fit("mopo", task, data, folder, penalty=0.0), data)
@@ -81,9 +79,7 @@ def test_only_the_reward_of_valid_steps_is_lowered(task: Task, data: Dataset, fo
 
 
 @pytest.mark.parametrize("units", ["standard", "environment"])
-def test_the_penalty_of_a_step_is_lambda_times_the_largest_norm_of_all_members(
-    task: Task, data: Dataset, folder: Path, units: str
-) -> None:
+def test_the_penalty_is_lambda_times_the_largest_norm(task: Task, data: Dataset, folder: Path, units: str) -> None:
     fitted = fit("mopo", task, data, folder, penalty=2.0, units=units)
     plain = generate(fitted.plain, data)
     made = generate(fitted, data)

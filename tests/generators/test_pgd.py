@@ -56,7 +56,7 @@ def test_the_stronger_the_guidance_the_nearer_to_the_policy(task: Task, models: 
     assert distance[-1] < 0.5 * distance[0]
 
 
-def test_a_model_without_start_begins_where_it_likes_and_stops_where_it_ends(task: Task, models: ModelCache) -> None:
+def test_a_model_without_start_generates_its_own_first_states(task: Task, models: ModelCache) -> None:
     free = {"given": "nothing", "base": "zero"}
     model = {**free, "rows": 6, "denoiser": {"dim": 8, "multipliers": [1]}, "updates": 20, "batch_size": 8}
     made = generate("pgd", task, models, length=9, model=model)

@@ -33,7 +33,7 @@ def test_a_model_is_fitted_once_and_comes_back_bit_for_bit(toy: Dataset, tmp_pat
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_only_missing_seeds_are_fitted_and_they_equal_those_fitted_together(toy: Dataset, tmp_path: Path) -> None:
+def test_only_missing_seeds_are_fitted_with_equal_results(toy: Dataset, tmp_path: Path) -> None:
     state(ModelCache(Streams((1,)), tmp_path / "a"), toy)
     mixed = state(ModelCache(Streams((0, 1, 2)), tmp_path / "a"), toy)
     together = state(ModelCache(Streams((0, 1, 2)), tmp_path / "b"), toy)
@@ -113,7 +113,7 @@ FITS = {
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_a_fit_that_is_stopped_again_and_again_ends_where_it_would_have(
+def test_a_fit_stopped_repeatedly_equals_an_undisturbed_one(
     name: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ModelCache(Streams((0, 1)), tmp_path / "a").get(FITS[name], toy).state_dict()

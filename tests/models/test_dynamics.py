@@ -20,7 +20,7 @@ def fitted(data: Dataset, config: DynamicsConfig = TINY, seeds: tuple[int, ...] 
     return model
 
 
-def test_log_variance_stays_inside_its_bounds_and_passes_gradients() -> None:
+def test_log_variance_is_bounded_and_passes_gradients() -> None:
     raw = torch.linspace(-100, 100, 41)[:, None]
     low = torch.full((1, 1), -10.0, requires_grad=True)
     high = torch.full((1, 1), 0.5, requires_grad=True)
@@ -46,7 +46,7 @@ def test_bounds_are_trained(toy: Dataset) -> None:
     assert (model.max_log_variance < fresh.max_log_variance).all()
 
 
-def test_elites_are_the_members_with_the_lowest_error_of_the_weights_that_were_kept(toy: Dataset) -> None:
+def test_elites_have_the_lowest_error_of_the_kept_weights(toy: Dataset) -> None:
     """B2: errors are measured again on the weights that came back, on rows nobody has seen."""
     config = replace(TINY, members=5, elites=2)
     model = fitted(toy, config)
@@ -97,7 +97,7 @@ def test_every_row_is_drawn_from_one_elite(toy: Dataset) -> None:
     assert sorted(which.bincount().tolist()) == [50, 51]
 
 
-def test_without_sampling_a_row_is_the_mean_of_the_elite_that_would_be_sampled(toy: Dataset) -> None:
+def test_without_sampling_a_row_is_its_elites_mean(toy: Dataset) -> None:
     model = fitted(toy)
     obs = toy.train.obs[None, :101]
     action = toy.train.action[None, :101]
@@ -143,7 +143,7 @@ def test_the_unrolled_loss_of_one_step_is_the_plain_one(toy: Dataset) -> None:
     assert torch.allclose(error.sum(-1) + model.regularization(), plain, atol=1e-4)
 
 
-def test_each_member_is_scored_along_its_own_path_until_the_episode_ends(toy: Dataset) -> None:
+def test_each_member_is_scored_along_its_own_path(toy: Dataset) -> None:
     model = fitted(toy)
     window = Windows(toy, 5).at(torch.arange(30, 60)[None], Streams((0,)))
     row = (torch.arange(30, 60)[:, None] + torch.arange(4)).clamp(max=len(toy.episode) - 1)
@@ -170,7 +170,7 @@ def test_each_member_is_scored_along_its_own_path_until_the_episode_ends(toy: Da
 
 
 @pytest.mark.slow
-def test_tuning_lowers_the_error_after_many_steps_at_the_same_number_of_updates(toy: Dataset) -> None:
+def test_tuning_lowers_the_error_after_many_steps(toy: Dataset) -> None:
     task = load_task("toy/linear", DataOptions(dataset_rows=4000))
     action = toy.heldout.action[None, :, :8]
     start = toy.heldout.obs[None, :, 0]

@@ -51,7 +51,7 @@ def test_each_copy_keeps_the_weights_of_its_own_lowest_error() -> None:
     assert torch.allclose(errors, torch.zeros(2, 2), atol=1e-4)
 
 
-def test_a_seed_that_has_stopped_does_not_depend_on_one_that_goes_on() -> None:
+def test_a_stopped_seed_does_not_depend_on_the_others() -> None:
     alone = Points([0.0, 0.0])
     together = Points([0.0, 0.0], [0.0, 0.0])
     train(alone)

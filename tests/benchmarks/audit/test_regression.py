@@ -9,6 +9,7 @@ import pytest
 import run_bench
 from benchmarks.audit import regression
 from benchmarks.audit.regression import compare, hot_paths, table
+from benchmarks.suite import cells, load_suite
 from core.errors import SpecError
 
 OLD = {"0": 10.0, "1": 12.0, "2": 11.0, "3": 9.0, "4": 13.0}
@@ -118,3 +119,12 @@ def test_the_command_notices_shuffled_actions(
     told = capsys.readouterr().out
     assert "error at h" in told
     assert "worse" in told
+
+
+def test_a_snapshot_fits_its_models_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path / "cache"))
+    tiny = ('generators=["ensemble"]', "updates=4", "evaluate_every=2", "dataset_rows=500", "fidelity_starts=8")
+    fit = ("ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2", "ensemble.rollouts=8")
+    regression.snapshot(cells(load_suite("smoke", [*tiny, *fit])), tmp_path / "run")
+    assert list((tmp_path / "run" / "models").glob("*.safetensors"))
+    assert not list((tmp_path / "cache").glob("models/*.safetensors"))

@@ -149,7 +149,7 @@ def test_causal_networks_do_not_know_the_future(causal: bool, where: str) -> Non
             assert torch.allclose(short, net(**given)[:, :, :9], atol=1e-5)
 
 
-def test_every_row_sees_every_condition_of_the_window_unless_causal() -> None:
+def test_every_row_sees_every_condition_unless_causal() -> None:
     """32 rows, `small`: the last row of the conditions reaches the first row of the output."""
     net = UNetConfig().init(3, 1, Streams((0,)))
     condition = torch.zeros(1, 1, 32, 1, requires_grad=True)

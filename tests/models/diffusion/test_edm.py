@@ -184,7 +184,7 @@ def conditional(mean: torch.Tensor, covariance: torch.Tensor) -> Callable[..., t
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
-def test_conditional_mean_and_covariance_of_a_linear_gaussian_path(sampler: Sampler) -> None:
+def test_conditional_moments_of_a_linear_gaussian_path(sampler: Sampler) -> None:
     """methods.md test 4. Tolerance: 4 standard errors of the draws, plus 2 % of a deviation for the solver."""
     rows = 30_000
     (mean, covariance, known) = linear_gaussian()
@@ -200,7 +200,7 @@ def test_conditional_mean_and_covariance_of_a_linear_gaussian_path(sampler: Samp
 
 
 @pytest.mark.parametrize("recondition", [True, False])
-def test_known_entries_are_clean_in_every_evaluation_unless_churn_may_touch_them(recondition: bool) -> None:
+def test_known_entries_are_clean_in_every_evaluation(recondition: bool) -> None:
     """B1: without putting conditions back after churn, one evaluation per churned step sees them noised."""
     known = torch.tensor([3.0, -1.0])
     seen = []

@@ -187,7 +187,7 @@ def exact_conditional(system: LinearSystem, steps: int) -> tuple[np.ndarray, np.
 
 
 @pytest.mark.parametrize("sampler", [Sampler(method="heun", steps=32), Sampler(steps=48)], ids=["heun", "dpm++"])
-def test_with_the_exact_denoiser_samples_have_the_exact_conditional_law(sampler: Sampler) -> None:
+def test_the_exact_denoiser_gives_the_exact_conditional_law(sampler: Sampler) -> None:
     """Method sheet, test 4. In deviations of the law; 20 000 samples.
 
     The mean: that of the exact flow from N(0, 80^2) instead of N(m, 80^2 + law), four standard errors (20 entries). The

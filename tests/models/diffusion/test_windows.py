@@ -47,7 +47,7 @@ def test_a_terminal_state_is_absorbing(small: Dataset) -> None:
     assert flat(window.action)[:2] == pytest.approx([0.2, 0.3])
 
 
-def test_what_follows_a_timeout_is_absent_but_the_state_it_led_to_is_there(small: Dataset) -> None:
+def test_rows_after_a_timeout_are_absent_but_its_state_is_not(small: Dataset) -> None:
     window = at(small, 5, 6)
     assert flat(window.obs)[:3] == [5, 6, 106]
     assert flat(window.lived) == [True, True, False, False, False]
@@ -80,7 +80,7 @@ def test_windows_inside_have_no_step_that_was_not_lived(small: Dataset, rows: in
     assert window.present.all()
 
 
-def test_rows_beyond_the_longest_episode_are_an_error_only_inside(small: Dataset) -> None:
+def test_too_many_rows_are_an_error_only_inside(small: Dataset) -> None:
     with pytest.raises(ValueError, match="rows must be at most 5, the states of the longest episode, got 6"):
         Windows(small, 6, inside=True)
     assert len(Windows(small, 6).starts) == 8
