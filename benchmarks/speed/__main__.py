@@ -24,7 +24,8 @@ from core.files import write_text
 __all__ = ["MEASURED", "main", "run", "table"]
 
 MEASURED = ("updates", "ensemble", "unet", "libraries", "solvers", "scaling", "profile")
-_HEAD = """# Speed, beside the usual tools and by itself
+_HEADS = ("figure", "asked for", "plain", "compiled")
+_PAGE = """# Speed, beside the usual tools and by itself
 
 Drawn from the json files in this folder by `python -m benchmarks.speed --table`; measured by `make bench`. All who are
 compared do the same work in turns, in one run on one machine: read ratios, not times, and those under 1.15x as noise.
@@ -48,10 +49,9 @@ def table(folder: Path) -> str:
         rows += [(*figure, f"[{file.name}]({file.name})") for figure in module.figures(found)]
         notes += ["", module.notes(found)] if hasattr(module, "notes") else []
         machines.setdefault(_machine(found), []).append(file.name)
-    heads = ["figure", "asked for", "plain", "compiled", "where"]
-    figures = tabulate(rows, heads, tablefmt="github", disable_numparse=True)
+    figures = tabulate(rows, [*_HEADS, "where"], tablefmt="github", disable_numparse=True)
     where = [f"- {', '.join(files)}: {text}" for text, files in machines.items()]
-    return "\n".join([_HEAD, figures, "", *where, *notes, ""])
+    return "\n".join([_PAGE, figures, "", *where, *notes, ""])
 
 
 def run(name: str, asked: Asked, out: Path) -> None:
@@ -62,7 +62,7 @@ def run(name: str, asked: Asked, out: Path) -> None:
     except NotThereError as error:
         return print(f"{name}: {error}")
     write_text(out / f"{name}.json", json.dumps(found, sort_keys=True, allow_nan=False) + "\n")
-    print(tabulate(module.figures(found), ["figure", "asked for", "plain", "compiled"], disable_numparse=True))
+    print(_machine(found), tabulate(module.figures(found), _HEADS, disable_numparse=True), sep="\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

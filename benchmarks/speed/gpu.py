@@ -310,6 +310,7 @@ def main() -> None:
         [name, row.get("value"), row.get("unit"), row.get("target"), row.get("met"), row.get("share_of_products")]
         for name, row in found["figures"].items()
     ]
+    print(f"{found['machine']['device']}, {found['machine']['processor']}")
     print(tabulate(rows, ["figure", "value", "unit", "target", "met", "share of products"], floatfmt=".4g"))
 
 

@@ -23,7 +23,7 @@ from tasks.base import DataOptions, load_task
 from tasks.simulators.locomotion import simulator
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
-ROUNDS = 7
+ROUNDS = 15
 SEEDS = (0, 1)
 GENERATORS: dict[str, dict[str, Any]] = {  # hardly fitted: how good they are does not change how long they take
     "ensemble": {"dynamics": {"max_updates": 10}},
