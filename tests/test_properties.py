@@ -263,7 +263,7 @@ def test_no_altered_model_is_loaded_unnoticed(kind: str, place: float, bit: int)
         Path(folder, f"{key}.json").write_bytes(card)
         found = cache.get(TINY, data).state_dict()
         assert len(said) == 1
-        assert "is damaged (its checksum is not that of its card)" in said[0]
+        assert "is damaged (its checksum differs from its card)" in said[0]
         assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
