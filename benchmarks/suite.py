@@ -12,7 +12,7 @@ from benchmarks.spec import Method, RunSpec, Settings
 from core import registry
 from core.config import STRICT, build_config, flat, merged
 from core.errors import SpecError, unknown
-from core.registry import build_method
+from core.registry import build_method, load
 from tasks.base import episode_length
 
 __all__ = ["Suite", "cells", "load_suite", "suite_names"]
@@ -22,7 +22,11 @@ _FOLDERS = ("generators", "algorithms")
 
 
 class Suite(BaseModel, **STRICT, frozen=True):
-    """A matrix: lists of names, settings, fields of methods, and what to vary."""
+    """A matrix: lists of names, settings, fields of methods, and what to vary.
+
+    In TOML, `generators` and `algorithms` may be "all" (every file of the folder, and plug-ins), and `preset` is where
+    all methods begin that have a preset of this name.
+    """
 
     tasks: list[str] = Field(min_length=1)
     generators: list[str] = Field(min_length=1)
@@ -121,17 +125,22 @@ def _suite(table: dict[str, Any]) -> Suite:
     axes: dict[str, Any] = {
         key: table.pop(key) for key in ("tasks", "generators", "algorithms", "seeds", "vary") if key in table
     }
+    for folder in _FOLDERS:
+        if axes.get(folder) == "all":
+            axes[folder] = registry.available(folder)
     names = {name for folder in _FOLDERS for name in _strings(axes.get(folder))}
     known = names.union(*(registry.available(folder) for folder in _FOLDERS))
+    preset = table.pop("preset", None)
     methods = {key: table.pop(key) for key in list(table) if key in known}
     for key in table:
         if key not in Settings.model_fields:
-            raise unknown(
-                "suite key", key, {*Settings.model_fields, *Suite.model_fields, *known} - {"settings", "methods"}
-            )
+            keys = {*Settings.model_fields, *Suite.model_fields, *known, "preset"}
+            raise unknown("suite key", key, keys - {"settings", "methods"})
     for key, value in {**methods, "vary": axes.get("vary", {})}.items():
         if not isinstance(value, dict):
             raise SpecError(f"{key} must be a table, got {value!r}")
+    if preset is not None:
+        methods = _with_preset(methods, preset, axes)
     settings = build_config(Settings, table, "")
     vary = dict(flat(axes.pop("vary", {})))
     suite: Suite = build_config(
@@ -150,6 +159,15 @@ def _suite(table: dict[str, Any]) -> Suite:
         if dot and head not in names:
             raise unknown(f"varied key {key!r}: method of this suite", head, names)
     return suite
+
+
+def _with_preset(methods: dict[str, Any], preset: Any, axes: dict[str, Any]) -> dict[str, Any]:
+    """The tables of all methods of the matrix that have this preset, begun with it; a table's own `preset` wins."""
+    found = {name: load(folder, name).presets for folder in _FOLDERS for name in _strings(axes.get(folder))}
+    if not isinstance(preset, str) or not any(preset in presets for presets in found.values()):
+        raise unknown("preset", str(preset), {name for presets in found.values() for name in presets})
+    begun = {name: {"preset": preset, **methods.get(name, {})} for name, presets in found.items() if preset in presets}
+    return {**methods, **begun}
 
 
 def _strings(values: Any) -> list[str]:

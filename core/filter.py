@@ -33,13 +33,13 @@ class Filter:
     masked: bool = True  # score the steps before the end only; off: all of them, as DyDiff's code
 
     def apply(self, rollouts: Trajectories, rng: Streams) -> Trajectories:
-        """The same rollouts; no step of the others is valid. `info` then has the share kept of each rank (tenths)."""
+        """The same rollouts; no step of the others is valid. `info` then has the share `kept` of each tenth."""
         if self.mode == "none":
             return rollouts
         score = rollout_score(rollouts.reward, rollouts.valid, self.discount, masked=self.masked)
         kept = keep_best(score, self.share, self.mode, rng, temperature=self.temperature)
-        curve = {f"kept/{rank}": rate for rank, rate in enumerate(keep_rate(score, kept).unbind(-1), 1)}
-        return replace(rollouts, valid=rollouts.valid & kept[..., None], info=rollouts.info | curve)
+        info = rollouts.info | {"kept": keep_rate(score, kept)}
+        return replace(rollouts, valid=rollouts.valid & kept[..., None], info=info)
 
 
 def rollout_score(

@@ -25,7 +25,7 @@ class Metric:
     unit: str
     better: Literal["higher", "lower", "zero", ""]  # empty: neither
     meaning: str  # one sentence
-    by: Literal["step", "round", ""] = ""  # what the record's `horizon` counts; empty: not a curve
+    by: Literal["step", "round", "rank", ""] = ""  # what the record's `horizon` counts; empty: not a curve
     source: str = ""
 
 
@@ -209,9 +209,9 @@ CATALOGUE: dict[str, tuple[Metric, ...]] = {  # by heading of METRICS.md
             "generate/residual", "action", "lower", by="round",
             meaning="how far a round of the generator moved the actions",
         ),
-        Metric("generate/lag", "action", "lower", "how far the last round moved the actions; 0 where states come last"),
+        Metric("generate/lag", "action", "lower", "how far the last round moved the actions"),
         Metric(
-            "generate/kept/<rank>", "share", "",
+            "generate/kept", "share", "", by="rank",
             meaning="rollouts that the filter keeps, by tenth of the generated return; 1 is the best tenth",
         ),
         Metric("generate/evaluations", "", "lower", "network evaluations per generated transition"),
