@@ -49,7 +49,7 @@ class Record(NamedTuple):
 
     @classmethod
     def parse(cls, line: str) -> "Record":
-        """The opposite of `line`. Raises: ValueError: it is not a record, or a number that a record cannot hold."""
+        """Reads `line`. Raises: ValueError: it is not a record, or a number that a record cannot hold."""
         return _RECORD.validate_json(line, strict=True)
 
     def line(self) -> str:
@@ -144,7 +144,7 @@ class ResultStore:
         return self.root / cell_id / "checkpoint"
 
     def lease(self, cell_id: str) -> Path:
-        """The file that whoever runs a cell holds."""
+        """The cell's lease: the file that the process running it holds."""
         return self.root / cell_id / "LEASE"
 
     def fail(self, spec: RunSpec, provenance: Mapping[str, Any], traceback: str) -> None:

@@ -140,6 +140,8 @@ def _suite(table: dict[str, Any]) -> Suite:
         if not isinstance(value, dict):
             raise SpecError(f"{key} must be a table, got {value!r}")
     if preset is not None:
+        if not isinstance(preset, str):
+            raise SpecError(f"preset must be text, got {preset!r}")
         methods = _with_preset(methods, preset, axes)
     settings = build_config(Settings, table, "")
     vary = dict(flat(axes.pop("vary", {})))
@@ -161,11 +163,12 @@ def _suite(table: dict[str, Any]) -> Suite:
     return suite
 
 
-def _with_preset(methods: dict[str, Any], preset: Any, axes: dict[str, Any]) -> dict[str, Any]:
+def _with_preset(methods: dict[str, Any], preset: str, axes: dict[str, Any]) -> dict[str, Any]:
     """The tables of all methods of the matrix that have this preset, begun with it; a table's own `preset` wins."""
+    known = {name for folder in _FOLDERS for kind in registry.loadable(folder) for name in kind.presets}
     found = {name: load(folder, name).presets for folder in _FOLDERS for name in _strings(axes.get(folder))}
-    if not isinstance(preset, str) or not any(preset in presets for presets in found.values()):
-        raise unknown("preset", str(preset), {name for presets in found.values() for name in presets})
+    if preset not in known.union(*found.values()):
+        raise unknown("preset", str(preset), known)
     begun = {name: {"preset": preset, **methods.get(name, {})} for name, presets in found.items() if preset in presets}
     return {**methods, **begun}
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from core.errors import SpecError
 from core.files import atomic, sha256, write_json
-from core.interrupt import Stopped, asked
+from core.interrupt import Stopped, pending_signal
 from core.progress import say
 
 __all__ = ["Checkpoint", "Stateful", "load_all", "state_of"]
@@ -70,7 +70,7 @@ class Checkpoint:
         Raises:
             Stopped: a signal asked the process to stop; the snapshot has been written.
         """
-        number = asked()
+        number = pending_signal()
         if number is not None or time.monotonic() - self._last >= self._every:
             self.save(step, snapshot())
         if number is not None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["SIGNALS", "Stopped", "asked", "deferred", "listening"]
+__all__ = ["SIGNALS", "Stopped", "deferred", "listening", "pending_signal"]
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")  # Ctrl-C, two that schedulers send, a closed terminal
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
@@ -44,14 +44,14 @@ def listening() -> Iterator[None]:
         _asked.clear()
 
 
-def asked() -> int | None:
+def pending_signal() -> int | None:
     """The signal that has asked this process to stop, if any."""
     return _asked[0] if _asked else None
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Defers signals: poll `asked()` inside; a signal still pending raises `Stopped` on exit."""
+    """Defers signals: poll `pending_signal()` inside; a signal still pending raises `Stopped` on exit."""
     _depth.append(None)
     try:
         yield

@@ -13,7 +13,7 @@ __all__ = ["Drawn", "Recorder", "Streams", "named"]
 
 
 _Fill = Callable[[Tensor, torch.Generator], Tensor]
-_Ask = tuple[tuple[int, ...], torch.dtype, _Fill]
+_Draw = tuple[tuple[int, ...], torch.dtype, _Fill]
 
 
 class Streams:
@@ -77,27 +77,27 @@ class Streams:
 
 
 class Recorder(Streams):
-    """Draws from `source` and lists in `asked` what was drawn."""
+    """Draws from `source` and lists in `draws` what was drawn."""
 
     def __init__(self, source: Streams) -> None:
         super().__init__(source.seeds, source.label, source.device)
         self._source = source
-        self.asked = list[_Ask]()
+        self.draws = list[_Draw]()
 
-    def _draw(self, *ask: Any) -> Tensor:
-        self.asked.append(ask)
-        return self._source._draw(*ask)
+    def _draw(self, *draw: Any) -> Tensor:
+        self.draws.append(draw)
+        return self._source._draw(*draw)
 
 
 class Drawn(Streams):
     """Numbers drawn from `source` beforehand, for one call of a function that a `Recorder` has recorded."""
 
-    def __init__(self, source: Streams, asked: Iterable[_Ask]) -> None:
+    def __init__(self, source: Streams, draws: Iterable[_Draw]) -> None:
         super().__init__(source.seeds, source.label, source.device)
-        self._numbers = [source._draw(*ask) for ask in asked]
+        self._numbers = [source._draw(*draw) for draw in draws]
         self._next = 0
 
-    def _draw(self, *ask: Any) -> Tensor:
+    def _draw(self, *draw: Any) -> Tensor:
         self._next += 1
         return self._numbers[self._next - 1]
 

@@ -3,6 +3,7 @@
 A plug-in outside the tree is named by `module:Class`, or by an entry point in the group `rolloutbench.<folder>`.
 """
 
+from contextlib import suppress
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from functools import cache
@@ -14,7 +15,7 @@ from typing import Any
 from core.config import adapter, build_config, merged
 from core.errors import SpecError, unknown
 
-__all__ = ["available", "build_method", "load"]
+__all__ = ["available", "build_method", "load", "loadable"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _NOT_METHODS = {"__init__", "base"}
@@ -24,6 +25,15 @@ def available(folder: str) -> list[str]:
     """Names that `load` knows in `generators` or `algorithms`, plug-ins among them."""
     files = {path.stem for path in (_ROOT / folder).glob("*.py")} - _NOT_METHODS
     return sorted(files | {entry.name for entry in _plugins(folder)})
+
+
+def loadable(folder: str) -> list[type[Any]]:
+    """The classes behind all names that can be imported."""
+    found = []
+    for name in available(folder):
+        with suppress(SpecError):
+            found.append(load(folder, name))
+    return found
 
 
 def load(folder: str, name: str) -> type[Any]:

@@ -59,11 +59,11 @@ def differentiate(
         for at in streams:
             handed[at] = Recorder(inputs[at])
         loss(*handed)
-        plans[code] = [handed[at].asked for at in streams]
+        plans[code] = [handed[at].draws for at in streams]
         for at, state in zip(streams, before, strict=True):
             inputs[at].load_state_dict(state)
-    for at, asked in zip(streams, plans[code], strict=True):
-        handed[at] = Drawn(inputs[at], asked)
+    for at, draws in zip(streams, plans[code], strict=True):
+        handed[at] = Drawn(inputs[at], draws)
     with torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=_GRAPHS):
         return _compiled()(loss, parameters, handed, finish)
 

@@ -124,8 +124,9 @@ class DynamicsConfig(EarlyStopped):
         def error(start: Int[Tensor, "S K b"], others: Streams) -> Float[Tensor, "S K"]:
             window = windows.at(start.flatten(1), others)
             reward = data.train.reward[(start[..., None] + steps).clamp(max=last)]
-            action, obs, lived = (x.view(*start.shape, *x.shape[2:]) for x in (window.action, window.obs, window.lived))
-            return model.unrolled(action, obs, reward, lived)
+            views = (x.view(*start.shape, *x.shape[2:]) for x in (window.action, window.obs, window.in_episode))
+            action, obs, in_episode = views
+            return model.unrolled(action, obs, reward, in_episode)
 
         def loss(starts: Streams, others: Streams) -> Float[Tensor, " S"]:
             position = (starts.uniform64(self.members, self.unroll_batch) * bootstrap.shape[-1]).long()
@@ -194,7 +195,7 @@ class EnsembleDynamics(nn.Module):
         action: Float[Tensor, "S K B L A"],
         obs: Float[Tensor, "S K B L+1 O"],
         reward: Float[Tensor, "S K B L"],
-        lived: Bool[Tensor, "S K B L"],
+        in_episode: Bool[Tensor, "S K B L"],
     ) -> Float[Tensor, "S K"]:
         """Each member's error along its own roll-out, in which each step continues from the member's own mean.
 
@@ -205,13 +206,13 @@ class EnsembleDynamics(nn.Module):
         """
         state = obs[..., 0, :]
         total = torch.zeros_like(reward[..., 0])
-        for step, counts in enumerate(lived.unbind(-1)):
+        for step, counts in enumerate(in_episode.unbind(-1)):
             mean, log_variance = self.standard(self.input(_inputs(state, action[..., step, :])))
             target = self.output(torch.cat([obs[..., step + 1, :] - state, reward[..., step, None]], -1))
             score = (target - mean).square() if step else gaussian_nll(target, mean, log_variance)
             total = total + score.mean(-1).where(counts, 0.0)
             state = state + self.output.inverse(mean)[..., :-1]
-        return total.mean(-1) / lived.shape[-1]
+        return total.mean(-1) / in_episode.shape[-1]
 
     def predict(
         self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]

@@ -1,7 +1,7 @@
 """All measurements of a CPU, and the table of figures: python -m benchmarks.speed [NAME] [--peers DIR] [--jax PYTHON].
 
 Each writes one json file into the folder `--out`; the table in its README.md is drawn from these files alone. A further
-one is a module here with `measure(asked)`, which returns what json can hold, and `figures(found)`, and its name below.
+one is a module here with `measure(options)`, which returns what json can hold, `figures(found)`, and its name below.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from benchmarks.speed.harness import Asked, machine
+from benchmarks.speed.harness import Options, machine
 from benchmarks.speed.peers import NotThereError
 from core.files import write_text
 
@@ -54,11 +54,11 @@ def table(folder: Path) -> str:
     return "\n".join([_PAGE, figures, "", *where, *notes, ""])
 
 
-def run(name: str, asked: Asked, out: Path) -> None:
+def run(name: str, options: Options, out: Path) -> None:
     """One measurement in this process; the file stays as it is where nothing can be measured."""
     module = import_module(f"benchmarks.speed.{name}")
     try:
-        found = _rounded({"machine": machine(torch.device("cpu"))} | module.measure(asked))
+        found = _rounded({"machine": machine(torch.device("cpu"))} | module.measure(options))
     except NotThereError as error:
         return print(f"{name}: {error}")
     write_text(out / f"{name}.json", json.dumps(found, sort_keys=True, allow_nan=False) + "\n")
@@ -79,15 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [name for name in names if name not in MEASURED]:
         parser.error(f"NAME must be one of {', '.join(MEASURED)}, got {', '.join(unknown)}")
     known = os.environ.get("ROLLOUTBENCH_PEERS")
-    asked = Asked(given.peers or (Path(known) if known else None), given.jax, given.quick)
+    options = Options(given.peers or (Path(known) if known else None), given.jax, given.quick)
     if len(names) == 1:
-        run(names[0], asked, given.out)
-    options = [f"--{key}={value}" for key in ("peers", "jax", "out") if (value := getattr(given, key))]
-    options += ["--quick"] if given.quick else []
+        run(names[0], options, given.out)
+    passed_on = [f"--{key}={value}" for key in ("peers", "jax", "out") if (value := getattr(given, key))]
+    passed_on += ["--quick"] if given.quick else []
     failed = []
     for name in names if len(names) > 1 else ():  # threads, memory and compiled code of others do not touch it
         print(f"\n== {name}", flush=True)
-        if subprocess.run([sys.executable, "-m", "benchmarks.speed", name, *options]).returncode:
+        if subprocess.run([sys.executable, "-m", "benchmarks.speed", name, *passed_on]).returncode:
             failed.append(name)
     write_text(given.out / "README.md", table(given.out))
     if failed:

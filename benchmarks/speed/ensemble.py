@@ -21,8 +21,8 @@ from torch import Tensor
 from benchmarks.speed.harness import (
     ACTION,
     OBS,
-    Asked,
     Figure,
+    Options,
     Turn,
     also_compiled,
     hopper_sized,
@@ -45,17 +45,17 @@ _STUBS = ("gym", "offlinerlkit.dynamics.mujoco_oracle_dynamics", "offlinerlkit.u
 _PARTS = ("nets", "modules", "dynamics", "policy", "utils.scaler")
 
 
-def measure(asked: Asked) -> dict[str, Any]:
+def measure(options: Options) -> dict[str, Any]:
     """Updates and transitions per second of both.
 
     Raises:
         RuntimeError: the networks have other sizes, so the ratios would mean nothing.
     """
-    rows = 1_000 if asked.quick else 100_000
-    shapes = [(20, 2)] if asked.quick else [(5000, 5), (2048, 20)]
-    rounds = 1 if asked.quick else 7
+    rows = 1_000 if options.quick else 100_000
+    shapes = [(20, 2)] if options.quick else [(5000, 5), (2048, 20)]
+    rounds = 1 if options.quick else 7
     data = hopper_sized(rows)
-    known = Peers(asked.peers)
+    known = Peers(options.peers)
     kit = known.get(PEER, lambda root: load(root / "offlinerlkit/__init__.py", _STUBS, _PARTS))
     updates = ceil((rows - min(round(_CONFIG.validation * rows), _CONFIG.validation_rows)) / _CONFIG.batch_size)
     rng = Streams((0,))
@@ -72,7 +72,7 @@ def measure(asked: Asked) -> dict[str, Any]:
         if sizes[0] != sizes[1]:
             raise RuntimeError(f"both must have equally many parameters, got {sizes[0]} and {sizes[1]}")
     peer = {PEER: _their_training(theirs, data, updates)} if theirs else {}
-    turns = {**peer, **(own if asked.quick else also_compiled(own))}
+    turns = {**peer, **(own if options.quick else also_compiled(own))}
     measured = {"training": take_turns("updates/s", turns, [PEER], rounds)}
     for batch, length in shapes:
         peer = {PEER: _their_rollout(kit, theirs, data, batch, length)} if kit else {}
@@ -84,7 +84,7 @@ def measure(asked: Asked) -> dict[str, Any]:
 def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
     """Lines of the table of figures."""
     for line in ratio_figures(found, lambda part, own, peer: f"Dynamics ensemble, {part}, beside {peer}", {}):
-        yield line._replace(asked=">= 1.5x, compiled" if "training" in line.figure else ">= 5x")
+        yield line._replace(target=">= 1.5x, compiled" if "training" in line.figure else ">= 5x")
 
 
 def _our_rollout(data: Dataset, model: EnsembleDynamics, batch: int, length: int) -> Turn:

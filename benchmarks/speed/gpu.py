@@ -302,10 +302,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--budget", type=float, default=540.0, help="seconds")
     parser.add_argument("--out", type=Path, help="json file, written after every figure")
-    asked = parser.parse_args()
-    if asked.device == "cpu":
+    options = parser.parse_args()
+    if options.device == "cpu":
         torch.set_num_threads(1)
-    found = measure(torch.device(asked.device), FULL if asked.device == "cuda" else TINY, asked.budget, asked.out)
+    found = measure(
+        torch.device(options.device), FULL if options.device == "cuda" else TINY, options.budget, options.out
+    )
     rows = [
         [name, row.get("value"), row.get("unit"), row.get("target"), row.get("met"), row.get("share_of_products")]
         for name, row in found["figures"].items()

@@ -22,8 +22,8 @@ from models.compiled import compiling
 __all__ = [
     "ACTION",
     "OBS",
-    "Asked",
     "Figure",
+    "Options",
     "Turn",
     "also_compiled",
     "hopper_sized",
@@ -41,7 +41,7 @@ _EPISODE = 1000  # rows
 _COMPILED = ", compiled"
 
 
-class Asked(NamedTuple):
+class Options(NamedTuple):
     """What the command line says to a measurement."""
 
     peers: Path | None = None  # folder of checkouts
@@ -53,7 +53,7 @@ class Figure(NamedTuple):
     """A line of the table of figures."""
 
     figure: str
-    asked: str
+    target: str
     plain: str
     compiled: str = ""
 
@@ -118,11 +118,11 @@ def take_turns(
 
 
 def ratio_figures(
-    found: Mapping[str, Any], title: Callable[[str, str, str], str], asked: Mapping[str, str]
+    found: Mapping[str, Any], title: Callable[[str, str, str], str], targets: Mapping[str, str]
 ) -> Iterator[Figure]:
     """A line for each of ours beside each peer, plain and compiled; `title` is given part, own name and peer.
 
-    `asked` is by the line's title.
+    `targets` is by the line's title.
     """
     missing = found["not_there"]
     for part, turns in found["measured"].items():
@@ -137,7 +137,7 @@ def ratio_figures(
         for own in [name for name in ratios if not name.endswith(_COMPILED)]:
             for peer in ratios[own]:
                 line = title(part, own, peer)
-                yield Figure(line, asked.get(line, ""), text(own, peer), text(own + _COMPILED, peer))
+                yield Figure(line, targets.get(line, ""), text(own, peer), text(own + _COMPILED, peer))
 
 
 def paced(call: Callable[[], object], device: torch.device, seconds: float, least: int = 3) -> float:

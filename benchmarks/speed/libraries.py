@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from benchmarks.speed.harness import Asked, Figure, Turn, ratio_figures, take_turns, threads
+from benchmarks.speed.harness import Figure, Options, Turn, ratio_figures, take_turns, threads
 from core.random import Streams
 from metrics.statistics import iqm, stratified_bootstrap
 
@@ -28,11 +28,11 @@ __all__ = ["figures", "intervals", "measure", "replay"]
 _ENVIRONMENT = "Hopper-v4"
 
 
-def measure(asked: Asked) -> dict[str, Any]:
+def measure(options: Options) -> dict[str, Any]:
     """Both comparisons."""
     with threads(1):
-        found = intervals(torch.device("cpu"), 20 if asked.quick else 50_000)
-    rows, steps, rounds = (3, 4, 1) if asked.quick else (256, 100, 5)
+        found = intervals(torch.device("cpu"), 20 if options.quick else 50_000)
+    rows, steps, rounds = (3, 4, 1) if options.quick else (256, 100, 5)
     return {"intervals": found, "measured": {"replay": replay(rows, steps, rounds)}, "not_there": {}}
 
 
@@ -41,7 +41,7 @@ def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
     ratio = found["intervals"]["ratio"]
     yield Figure("Intervals of iqm, beside rliable", ">= 60x", "not there" if ratio is None else f"{ratio:.0f}x")
     for line in ratio_figures(found, lambda part, own, peer: "Replay in the simulator, beside a gymnasium loop", {}):
-        yield line._replace(asked=">= 3x")
+        yield line._replace(target=">= 3x")
 
 
 def intervals(device: torch.device, resamples: int, repeats: int = 5) -> dict[str, Any]:

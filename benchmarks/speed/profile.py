@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from algorithms.td3bc import TD3BC
 from benchmarks.execution import matrix
 from benchmarks.report.results import collect
-from benchmarks.speed.harness import Asked, Figure, Turn, also_compiled, hopper_sized, take_turns, threads, training
+from benchmarks.speed.harness import Figure, Options, Turn, also_compiled, hopper_sized, take_turns, threads, training
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core.data import Dataset
@@ -51,13 +51,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def measure(asked: Asked) -> dict[str, Any]:
+def measure(options: Options) -> dict[str, Any]:
     """Shares of an update of one seed and of eight, and shares of a cell by activity."""
-    data = hopper_sized(2_000 if asked.quick else 1_000_000)
-    rounds = 1 if asked.quick else 40
+    data = hopper_sized(2_000 if options.quick else 1_000_000)
+    rounds = 1 if options.quick else 40
     with threads(1):
-        updates = {f"{seeds} seed{'s' * (seeds > 1)}": parts(data, seeds, rounds, asked.quick) for seeds in (1, 8)}
-    suite, task = ("smoke", "toy/linear") if asked.quick else ("demo", "local/hopper-medium-replay")
+        updates = {f"{seeds} seed{'s' * (seeds > 1)}": parts(data, seeds, rounds, options.quick) for seeds in (1, 8)}
+    suite, task = ("smoke", "toy/linear") if options.quick else ("demo", "local/hopper-medium-replay")
     return {"updates": updates, "cell": cell(suite, [f"tasks=['{task}']", "generators=['dydiff']"])}
 
 

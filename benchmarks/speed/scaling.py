@@ -19,7 +19,7 @@ import torch
 
 from algorithms.td3bc import TD3BC
 from benchmarks.execution.provenance import peak_memory_mib
-from benchmarks.speed.harness import ACTION, OBS, Asked, Figure, paced, training
+from benchmarks.speed.harness import ACTION, OBS, Figure, Options, paced, training
 from core.data import Transitions
 from core.random import Streams
 from tasks.base import DataOptions, load_task
@@ -39,15 +39,15 @@ _QUICK = {"rows": 2_000, "hidden": 16, "count": 2, "seconds": 0.0}
 _LARGE = {"rows": 2_000_000, "seeds": 10, "buffer_rows": 500_000, "count": 25, "seconds": 0.0}
 
 
-def measure(asked: Asked) -> dict[str, Any]:
+def measure(options: Options) -> dict[str, Any]:
     """By what is varied, a dictionary per value: seconds, and MiB before the work and at the peak."""
     found = {}
     for name, (values, few) in VALUES.items():
-        settings = _QUICK if asked.quick else {}
+        settings = _QUICK if options.quick else {}
         found[name] = [
-            {name: value, **fresh(**{**settings, name: value})} for value in (few if asked.quick else values)
+            {name: value, **fresh(**{**settings, name: value})} for value in (few if options.quick else values)
         ]
-    return {"axes": found, "large": None if asked.quick else fresh(**_LARGE)["peak_mib"]}
+    return {"axes": found, "large": None if options.quick else fresh(**_LARGE)["peak_mib"]}
 
 
 def figures(found: Mapping[str, Any]) -> Iterator[Figure]:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.report.results import Results, collect, error_at_end
-from benchmarks.speed.harness import Asked, Figure
+from benchmarks.speed.harness import Figure, Options
 from benchmarks.speed.peers import NotThereError
 from benchmarks.store import ResultStore
 from models.diffusion.edm import Sampler
@@ -26,7 +26,7 @@ KINDS = ("policy", "logged")
 _ONE = "one round"  # DyDiff's other settings make two
 
 
-def measure(asked: Asked) -> dict[str, Any]:
+def measure(options: Options) -> dict[str, Any]:
     """The rows of `compare`, and the machine that the cells ran on.
 
     Raises:

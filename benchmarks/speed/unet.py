@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.harness import ACTION, OBS, Asked, Figure, Turn, also_compiled, ratio_figures, take_turns
+from benchmarks.speed.harness import ACTION, OBS, Figure, Options, Turn, also_compiled, ratio_figures, take_turns
 from benchmarks.speed.peers import Peers, load
 from core.random import Streams
 from models.compiled import call as evaluate
@@ -34,17 +34,17 @@ _CHANNELS = 3 * _FEATURES + 2  # known entries, their mask, first row, ramp, pre
 Net = Callable[[Tensor, Tensor, Tensor], Tensor]  # of (x, noise feature, condition channels), seeds in front
 
 
-def measure(asked: Asked) -> dict[str, Any]:
+def measure(options: Options) -> dict[str, Any]:
     """Trajectories per second of both, and how large both networks are."""
-    batch, steps, rounds = (2, 2, 1) if asked.quick else (64, 10, 15)
+    batch, steps, rounds = (2, 2, 1) if options.quick else (64, 10, 15)
     config = MODEL.denoiser
-    known = Peers(asked.peers)
+    known = Peers(options.peers)
     stubs = ("torch_utils", "torch_utils.persistence")
     module = known.get(PEER, lambda root: load(root / "training/TemporalUnet.py", stubs))
     net = config.init(_FEATURES, _CHANNELS, Streams((0,)))
     sizes = {"ours": _size(net, net)}
     own = {"forward": {"ours": _forward(net, batch, steps)}, "training": {"ours": _our_training(net, batch, steps)}}
-    turns: dict[str, dict[str, Turn]] = dict(own) if asked.quick else {k: also_compiled(v) for k, v in own.items()}
+    turns: dict[str, dict[str, Turn]] = dict(own) if options.quick else {k: also_compiled(v) for k, v in own.items()}
     if module:
         theirs = _released(module, config)
         sizes[PEER] = _size(theirs, _seeded(theirs))
@@ -58,7 +58,7 @@ def measure(asked: Asked) -> dict[str, Any]:
 def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
     """Lines of the table of figures."""
     for line in ratio_figures(found, lambda part, own, peer: f"Small U-Net, {part}, beside {peer}'s code", {}):
-        yield line._replace(asked=">= 2x, compiled")
+        yield line._replace(target=">= 2x, compiled")
 
 
 def _released(module: ModuleType, config: UNetConfig) -> nn.Module:

@@ -26,8 +26,8 @@ from algorithms.td3bc import TD3BC
 from benchmarks.speed.harness import (
     ACTION,
     OBS,
-    Asked,
     Figure,
+    Options,
     Turn,
     also_compiled,
     hopper_sized,
@@ -57,13 +57,13 @@ _ASKED = {
 _CPU = torch.device("cpu")
 
 
-def measure(asked: Asked) -> dict[str, Any]:
+def measure(options: Options) -> dict[str, Any]:
     """Rates beside peers, and milliseconds of every method's update."""
-    beside = compare(asked, rows=2_000, updates=4) if asked.quick else compare(asked, rows=1_000_000, updates=40)
+    beside = compare(options, rows=2_000, updates=4) if options.quick else compare(options, rows=1_000_000, updates=40)
     os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # methods in one process share a kernel now and then
     with threads(1):
-        data = hopper_sized(2_000 if asked.quick else 100_000)
-        compiled = [paid_back(*item, 0.1 if asked.quick else 1.5) for item in _methods(data, asked.quick)]
+        data = hopper_sized(2_000 if options.quick else 100_000)
+        compiled = [paid_back(*item, 0.1 if options.quick else 1.5) for item in _methods(data, options.quick)]
     return beside | {"compiling": compiled}
 
 
@@ -78,14 +78,14 @@ def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
         yield Figure(f"Update of {row['name']}, 1 seed, 1 thread", "", f"{row['plain_ms']:.1f} ms", compiled)
 
 
-def compare(asked: Asked, *, rows: int, updates: int) -> dict[str, Any]:
+def compare(options: Options, *, rows: int, updates: int) -> dict[str, Any]:
     """Rates of all who are there, in turns of `updates` seed-updates, of many seeds of twice as many.
 
     Raises:
         RuntimeError: somebody's networks have another size, so the ratio would mean nothing.
     """
     data = hopper_sized(rows)
-    known = Peers(asked.peers)
+    known = Peers(options.peers)
     of_each = max(2 * updates // SEEDS, 4)
     one, all_ = "unifloral, 1 seed", f"unifloral, {SEEDS} seeds"
     turns: dict[str, Turn | None] = {}
@@ -97,7 +97,7 @@ def compare(asked: Asked, *, rows: int, updates: int) -> dict[str, Any]:
             turns["CORL"], parameters["CORL"] = _corl(module, data, updates)
 
         def start(root: Path) -> Worker:
-            return stack.enter_context(Worker(asked.jax, root / "algorithms/td3_bc.py", rows, OBS, ACTION))
+            return stack.enter_context(Worker(options.jax, root / "algorithms/td3_bc.py", rows, OBS, ACTION))
 
         worker = known.get("unifloral", start, (one, all_))
         if worker is not None:
@@ -109,10 +109,10 @@ def compare(asked: Asked, *, rows: int, updates: int) -> dict[str, Any]:
             step, state, *_ = training(TD3BC(), data, seeds, _CPU)
             own[name] = Turn(partial(step, each), seeds * each)
             parameters["ours"] = (_parameters(state.actor) + _parameters(state.critic)) // seeds
-        turns |= own if asked.quick else also_compiled(own)
+        turns |= own if options.quick else also_compiled(own)
         if len(set(parameters.values())) > 1:
             raise RuntimeError(f"all must have equally many parameters, got {parameters}")
-        measured = take_turns("seed-updates/s", turns, ["CORL", one, all_], 1 if asked.quick else 15)
+        measured = take_turns("seed-updates/s", turns, ["CORL", one, all_], 1 if options.quick else 15)
         jax = worker and worker.about
     return {"rows": rows, "jax": jax, **known.record(), "measured": {"updates": measured}}
 

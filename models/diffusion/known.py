@@ -73,6 +73,6 @@ class Known:
     def scored(self, window: Window, which: Literal["free", "all"]) -> Bool[Tensor, "S B H D"]:
         """Entries of recorded windows that count in the loss: present, of this episode, and free unless "all" count."""
         states = window.present[..., None].expand(window.obs.shape)
-        actions = (window.present[..., 1:] & window.lived)[..., None].expand(window.action.shape)
+        actions = (window.present[..., 1:] & window.in_episode)[..., None].expand(window.action.shape)
         counted = torch.cat([states, pad(actions, (0, 0, 1, 0))], -1)
         return counted if which == "all" else counted & ~self.mask

@@ -25,7 +25,7 @@ class Window:
     obs: Float[Tensor, "S B H O"]
     action: Float[Tensor, "S B H-1 A"]
     present: Bool[Tensor, "S B H"]  # False for states after a timeout; they and the actions before them are fillers
-    lived: Bool[Tensor, "S B H-1"]  # True where the action belongs to this episode
+    in_episode: Bool[Tensor, "S B H-1"]  # False behind its last row
 
     def shortened(self, share: float, rng: Streams) -> "Window":
         """A share of the windows ends earlier than it needs to, at a row drawn uniformly among 1 .. H-1."""
@@ -63,8 +63,8 @@ class Windows:
         row = start[..., None] + steps
         past = row > end  # states after the end are the end's next state; the first of them was observed
         obs = torch.where(past[..., None], self._train.next_obs[end], self._train.obs[row.minimum(end)])
-        lived = ~past[..., :-1]
+        in_episode = ~past[..., :-1]
         other = (rng.uniform64(*row.shape[1:-1], self.rows - 1) * len(self._end)).long()
-        action = self._train.action[torch.where(lived, row[..., :-1], other)]
+        action = self._train.action[torch.where(in_episode, row[..., :-1], other)]
         present = (row <= end + 1) | self._train.terminated[end]
-        return Window(obs, action, present, lived)
+        return Window(obs, action, present, in_episode)

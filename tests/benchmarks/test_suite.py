@@ -9,6 +9,7 @@ from benchmarks.execution.plan import pretrained
 from benchmarks.spec import RunSpec
 from benchmarks.suite import cells, load_suite, suite_names
 from core.errors import SpecError
+from core.registry import available
 
 Expand = Callable[..., list[RunSpec]]
 
@@ -75,6 +76,20 @@ def test_a_preset_in_a_suite_yields_to_its_fields(expand: Expand) -> None:
     config = expand('ensemble.preset="smoke"')[1].generator.config
     assert (config.rollouts, config.rollout_length) == (500, 3)
     assert (config.dynamics.members, config.dynamics.width) == (4, 64)
+
+
+def test_a_preset_of_the_suite_is_where_methods_begin(expand: Expand) -> None:
+    ensemble = expand("preset=smoke", "ensemble.dynamics={width=9}")[1].generator.config
+    assert (ensemble.rollouts, ensemble.rollout_length) == (500, 3)
+    assert (ensemble.dynamics.members, ensemble.dynamics.width) == (5, 9)
+
+
+def test_a_preset_that_no_method_of_the_matrix_has_is_no_error(expand: Expand) -> None:
+    assert len(expand("preset=small", 'generators=["none"]')) == 1
+
+
+def test_all_is_every_name_of_the_registry(expand: Expand) -> None:
+    assert [spec.generator.name for spec in expand("generators=all")] == available("generators")
 
 
 def test_seeds_on_the_command_line_count_from_zero(suite: str) -> None:

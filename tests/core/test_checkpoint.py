@@ -14,7 +14,7 @@ from core import checkpoint as module
 from core import files
 from core.checkpoint import Checkpoint
 from core.errors import SpecError
-from core.interrupt import Stopped, asked, deferred, listening
+from core.interrupt import Stopped, deferred, listening, pending_signal
 from core.random import Streams
 
 TREE = {
@@ -225,7 +225,7 @@ def test_the_first_signal_stops_and_the_next_ones_do_no_harm() -> None:
         with deferred():
             os.kill(os.getpid(), signal.SIGUSR1)
             os.kill(os.getpid(), signal.SIGINT)
-            steps.append(asked())
+            steps.append(pending_signal())
         pytest.fail("went on")
     assert steps == [signal.SIGUSR1]
     assert caught.value.exit_code == 75
@@ -235,10 +235,10 @@ def test_the_first_signal_stops_and_the_next_ones_do_no_harm() -> None:
             os.kill(os.getpid(), signal.SIGINT)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)  # while it is leaving
-            steps.append(asked())
+            steps.append(pending_signal())
     assert steps[1] == signal.SIGINT
     assert caught.value.exit_code == 130
-    assert asked() is None
+    assert pending_signal() is None
 
 
 def test_the_card_is_json(tmp_path: Path) -> None:

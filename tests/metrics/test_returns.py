@@ -151,7 +151,7 @@ def test_steps_missed_after_a_false_end_change_termination_alone() -> None:
 
 
 def test_an_end_that_the_replay_confirms_is_no_termination_error() -> None:
-    """The policy that sees would have lived on: that is a matter of feedback."""
+    """The policy that sees would have gone on: that is a matter of feedback."""
     world = World(limit=0.1)
     generated = walk(world.step, idle, starts())
     on_policy = walk(world.step, feedback, starts())
@@ -178,7 +178,7 @@ def test_where_no_true_step_can_start_parts_stay_together() -> None:
 @pytest.mark.parametrize("discount", [1.0, 0.9])
 def test_parts_add_up_whatever_the_masks(discount: float) -> None:
     rng = Streams((0, 1), "any")
-    generated, replayed, on_policy = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
+    generated, replayed, on_policy = (rollouts(rng.fork(name)) for name in ("generated", "replayed", "on_policy"))
     one_step = rng.normal(ROWS, STEPS)
     known = rng.uniform(ROWS, STEPS) < 0.7
     one_step[:, :3] = torch.nan  # the simulator gave up on the generated state
@@ -201,7 +201,7 @@ def rollouts(rng: Streams) -> Trajectories:
 
 def test_what_does_not_count_may_hold_anything() -> None:
     rng = Streams((0, 1), "any")
-    generated, replayed, on_policy = (rollouts(rng.fork(name)) for name in ("made", "replayed", "lived"))
+    generated, replayed, on_policy = (rollouts(rng.fork(name)) for name in ("generated", "replayed", "on_policy"))
     one_step = rng.normal(ROWS, STEPS)
     known = torch.ones(2, ROWS, STEPS, dtype=torch.bool)
     clean = return_gap(generated, replayed, on_policy, one_step, known)

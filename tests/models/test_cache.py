@@ -122,7 +122,9 @@ def test_a_fit_stopped_repeatedly_equals_an_undisturbed_one(
     while torn is None:
         left = iter(range(12, -1, -1))
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, "asked", lambda left=left: signal.SIGTERM if next(left, None) == 0 else None)
+            patch.setattr(
+                checkpoint, "pending_signal", lambda left=left: signal.SIGTERM if next(left, None) == 0 else None
+            )
             try:
                 torn = ModelCache(Streams((0, 1)), tmp_path / "b").get(FITS[name], toy).state_dict()
             except Stopped:

@@ -148,8 +148,8 @@ def test_each_member_is_scored_along_its_own_path(toy: Dataset) -> None:
     window = Windows(toy, 5).at(torch.arange(30, 60)[None], Streams((0,)))
     row = (torch.arange(30, 60)[:, None] + torch.arange(4)).clamp(max=len(toy.episode) - 1)
     reward = toy.train.reward[row][None]
-    assert 0 < window.lived.float().mean() < 1
-    four = [x[:, None].expand(-1, 3, *x.shape[1:]) for x in (window.action, window.obs, reward, window.lived)]
+    assert 0 < window.in_episode.float().mean() < 1
+    four = [x[:, None].expand(-1, 3, *x.shape[1:]) for x in (window.action, window.obs, reward, window.in_episode)]
     error = model.unrolled(*four)
     state = four[1][:, :, :, 0]
     expected = torch.zeros(1, 3, 30)
@@ -160,7 +160,7 @@ def test_each_member_is_scored_along_its_own_path(toy: Dataset) -> None:
         unit = model.output.scale[:, None]
         distance = (truth - mean).square() / unit.square()
         score = (distance if step else distance / (std / unit).square() + 2 * (std / unit).log()).mean(-1)
-        expected += score * window.lived[:, None, :, step]
+        expected += score * window.in_episode[:, None, :, step]
         state = state + mean[..., :4]
     assert torch.allclose(error, expected.mean(-1) / 4, rtol=1e-3, atol=1e-3)
     later = [x.clone() for x in four]

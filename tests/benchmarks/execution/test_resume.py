@@ -50,7 +50,7 @@ def run(wanted: RunSpec, folder: Path | None) -> list[Record]:
 def stop_at(offers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """At this moment to save, a signal has come."""
     left = iter(range(offers - 1, -1, -1))
-    monkeypatch.setattr(checkpoint, "asked", lambda: signal.SIGTERM if next(left) == 0 else None)
+    monkeypatch.setattr(checkpoint, "pending_signal", lambda: signal.SIGTERM if next(left) == 0 else None)
 
 
 OFTEN = [("ensemble", "td3bc"), ("none", "dql")]  # the others with the slow tests

@@ -9,12 +9,12 @@ import torch
 
 from benchmarks.execution.provenance import peak_memory_mib
 from benchmarks.speed import profile, scaling
-from benchmarks.speed.harness import Asked, hopper_sized
+from benchmarks.speed.harness import Options, hopper_sized
 
 
 def test_every_axis_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "fresh", lambda **settings: scaling.updates(**settings) | {"peak_mib": 300.0})
-    found = json.loads(json.dumps(scaling.measure(Asked(quick=True))))
+    found = json.loads(json.dumps(scaling.measure(Options(quick=True))))
     measured = {name: tuple(point[name] for point in points) for name, points in found["axes"].items()}
     assert measured == {name: quick for name, (_, quick) in scaling.VALUES.items()}
     seeds, *_ = scaling.figures(found)

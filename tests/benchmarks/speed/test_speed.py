@@ -13,14 +13,14 @@ import torch
 from benchmarks.report.results import Results
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import libraries, solvers, unet, updates
-from benchmarks.speed.harness import Asked, Turn, also_compiled, hopper_sized, ratio_figures, take_turns
+from benchmarks.speed.harness import Options, Turn, also_compiled, hopper_sized, ratio_figures, take_turns
 from benchmarks.speed.peers import NotThereError, Peers, Worker, load
 from core.random import Streams
 from models import compiled
 from tasks.simulators.locomotion import Locomotion
 
 ROOT = Path(__file__).resolve().parents[3]
-QUICK = Asked(quick=True)
+QUICK = Options(quick=True)
 
 # As little of CORL's file as can be loaded: it wants modules that nobody has, decorates with one, subclasses another.
 CORL = """

@@ -31,11 +31,11 @@ def flat(x: torch.Tensor) -> list[float]:
     return x.flatten().tolist()
 
 
-def test_a_window_inside_an_episode_is_what_was_lived(small: Dataset) -> None:
+def test_a_window_inside_an_episode_is_its_rows(small: Dataset) -> None:
     window = at(small, 1, 3)
     assert flat(window.obs) == [1, 2, 3]
     assert flat(window.action) == pytest.approx([0.1, 0.2])
-    assert window.lived.all()
+    assert window.in_episode.all()
     assert window.present.all()
 
 
@@ -43,21 +43,21 @@ def test_a_terminal_state_is_absorbing(small: Dataset) -> None:
     window = at(small, 2, 6)
     assert flat(window.obs) == [2, 3, 103, 103, 103, 103]
     assert window.present.all()
-    assert flat(window.lived) == [True, True, False, False, False]
+    assert flat(window.in_episode) == [True, True, False, False, False]
     assert flat(window.action)[:2] == pytest.approx([0.2, 0.3])
 
 
 def test_rows_after_a_timeout_are_absent_but_its_state_is_not(small: Dataset) -> None:
     window = at(small, 5, 6)
     assert flat(window.obs)[:3] == [5, 6, 106]
-    assert flat(window.lived) == [True, True, False, False, False]
+    assert flat(window.in_episode) == [True, True, False, False, False]
     assert flat(window.present) == [True, True, True, False, False, False]
 
 
 def test_the_very_last_row_starts_a_window_too(small: Dataset) -> None:
     window = at(small, 7, 3)
     assert flat(window.obs) == [7, 107, 107]
-    assert flat(window.lived) == [True, False]
+    assert flat(window.in_episode) == [True, False]
     assert window.present.all()
 
 
@@ -70,13 +70,13 @@ def test_actions_after_the_end_are_those_of_any_row_alike(small: Dataset) -> Non
 
 
 @pytest.mark.parametrize(("rows", "starts"), [(2, list(range(8))), (3, [0, 1, 2, 4, 5]), (4, [0, 1, 4]), (5, [0])])
-def test_windows_inside_have_no_step_that_was_not_lived(small: Dataset, rows: int, starts: list[int]) -> None:
+def test_windows_inside_have_no_step_beyond_an_episode(small: Dataset, rows: int, starts: list[int]) -> None:
     windows = Windows(small, rows, inside=True)
     assert windows.starts.tolist() == starts
     window = windows.draw(100, Streams((0, 1)))
     assert window.obs.shape == (2, 100, rows, 1)
     assert window.action.shape == (2, 100, rows - 1, 1)
-    assert window.lived.all()
+    assert window.in_episode.all()
     assert window.present.all()
 
 
@@ -104,12 +104,12 @@ def test_every_step_that_was_lived_is_a_training_row(toy: Dataset) -> None:
     start = torch.arange(len(toy.episode))[None]
     window = Windows(toy, 9).at(start, Streams((0,)))
     for step in range(8):
-        lived = window.lived[0, :, step]
-        row = start[0, lived] + step
-        assert torch.equal(window.obs[0, lived, step], toy.train.obs[row])
-        assert torch.equal(window.action[0, lived, step], toy.train.action[row])
-        assert torch.equal(window.obs[0, lived, step + 1], toy.train.next_obs[row])
+        in_episode = window.in_episode[0, :, step]
+        row = start[0, in_episode] + step
+        assert torch.equal(window.obs[0, in_episode, step], toy.train.obs[row])
+        assert torch.equal(window.action[0, in_episode, step], toy.train.action[row])
+        assert torch.equal(window.obs[0, in_episode, step + 1], toy.train.next_obs[row])
         same = toy.episode[(start[0] + step).clamp(max=len(toy.episode) - 1)] == toy.episode
-        assert torch.equal(lived, same & (start[0] + step < len(toy.episode)))
+        assert torch.equal(in_episode, same & (start[0] + step < len(toy.episode)))
     assert not window.present.all()
     assert window.present[..., :2].all()
