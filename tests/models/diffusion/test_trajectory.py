@@ -219,7 +219,7 @@ def test_the_exact_denoiser_gives_the_exact_conditional_law(sampler: Sampler) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [TrajectoryDiffusionConfig, TrajectoryRegressionConfig])
 def test_a_trained_model_finds_the_exact_conditional_mean(kind: type[TrajectoryDiffusionConfig], toy: Dataset) -> None:
-    """Within a sixth of what the states move by: what 1500 updates of a small network leave."""
+    """Within a sixth of what the states move by, as the mean of 16 draws: one is off by the noise of the dynamics."""
     model, _ = fitted(
         kind(rows=6, denoiser=UNetConfig(dim=16, multipliers=(1, 2), blocks=1), updates=1500, learning_rate=3e-3),
         toy,
@@ -234,8 +234,10 @@ def test_a_trained_model_finds_the_exact_conditional_mean(kind: type[TrajectoryD
     action = action.repeat(rows // len(action) + 1, 1, 1)[:rows]
     from_start, from_actions, _ = (torch.from_numpy(x) for x in exact_conditional(system, steps))
     mean = start.double() @ from_start.T + action.double().flatten(1) @ from_actions.T
-    obs, _ = model.sample(start[None], action[None], steps, Sampler(steps=20), Streams((0,)))
-    error = (obs[0, :, 1:].flatten(1) - mean).square().mean().sqrt()
+    again = (x.repeat_interleave(16, 0)[None] for x in (start, action))
+    obs, _ = model.sample(*again, steps, Sampler(steps=20), Streams((0,)))
+    found = obs[0, :, 1:].flatten(1).view(rows, 16, -1).mean(1)
+    error = (found - mean).square().mean().sqrt()
     moved = (mean - start.double().repeat(1, steps)).square().mean().sqrt()
     assert error < moved / 6
 
