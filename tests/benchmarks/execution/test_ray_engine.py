@@ -91,11 +91,11 @@ def test_a_node_that_dies_midway_costs_time_only(cluster: tuple[Any, Any], monke
 
 def test_a_cell_that_fails_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "from generators.none import RealOnly\nclass Broken(RealOnly):\n    def fit(self, *arguments):\n        {}\n"
-    (tmp_path / "broken_example.py").write_text(code.format("raise ArithmeticError('fell over')"), encoding="utf-8")
-    (tmp_path / "dying_example.py").write_text(code.format("import os; os._exit(9)"), encoding="utf-8")
+    (tmp_path / "broken_on_ray.py").write_text(code.format("raise ArithmeticError('fell over')"), encoding="utf-8")
+    (tmp_path / "dying_on_ray.py").write_text(code.format("import os; os._exit(9)"), encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(tmp_path)]))
     monkeypatch.syspath_prepend(str(tmp_path))
-    plug_ins = 'generators=["none", "broken_example:Broken", "dying_example:Broken"]'
+    plug_ins = 'generators=["none", "broken_on_ray:Broken", "dying_on_ray:Broken"]'
     methods = ["--set", plug_ins, 'algorithms=["bc"]', "updates=20", "evaluate_every=20"]
     assert run_bench.main([*SUITE, "--out", "out", "--engine", "ray", "--jobs", "2", *methods]) == 1
     errors = sorted(path.read_text(encoding="utf-8").splitlines()[-1] for path in Path("out").glob("*/error.txt"))
