@@ -114,13 +114,13 @@ class DyDiff(Generator):
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """One ensemble, one sequence model and one reward model per seed; none depends on the rounds."""
-        finish = RolloutCompleter.of(
+        complete = RolloutCompleter.of(
             task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip"
         )
         corrected = None if self.model.corrects is None else models.get(self.model.corrects, data)
         ensemble = models.get(self.dynamics, data)
         model = models.get(self.model, data) if self.iterations else None
-        return _Fitted(self, ensemble, model, corrected, finish)
+        return _Fitted(self, ensemble, model, corrected, complete)
 
 
 @dataclass(frozen=True)
@@ -129,21 +129,21 @@ class _Fitted(ActionConditioned):
     ensemble: EnsembleDynamics
     model: TrajectoryDiffusion | None  # None without iterations
     corrected: EnsembleDynamics | None
-    finish: RolloutCompleter
+    complete: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Block by block, each from the last state of the one before; one block unless `length` asks for more."""
         obs = [start.unsqueeze(2)]
         action = list[Tensor]()
-        said = list[dict[str, Tensor]]()
+        infos = list[dict[str, Tensor]]()
         for first, steps in self._blocks(length):
             here = rng.fork(f"block/{first}") if first else rng
             actions, states, info = self._solve(policy, obs[-1][:, :, -1], steps, here)
             obs.append(states[:, :, 1:])
             action.append(actions)
-            said.append(info)
-        made = self.finish(torch.cat(action, 2), torch.cat(obs, 2))
-        means = {name: torch.stack([info[name] for info in said]).mean(0) for name in said[0]}
+            infos.append(info)
+        made = self.complete(torch.cat(action, 2), torch.cat(obs, 2))
+        means = {name: torch.stack([info[name] for info in infos]).mean(0) for name in infos[0]}
         return replace(made, info=made.info | means | self._cost(made))
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
@@ -151,7 +151,7 @@ class _Fitted(ActionConditioned):
         begin = None
         if self.config.warm and self.model is not None:
             begin = self._roll_out(start, lambda state, step: action[:, :, step], action.shape[2], rng)[1]
-        return self.finish(action, self._states(start, action, rng, begin))
+        return self.complete(action, self._states(start, action, rng, begin))
 
     def _solve(
         self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams

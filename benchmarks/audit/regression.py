@@ -62,9 +62,14 @@ def snapshot(specs: Iterable[RunSpec], folder: Path) -> dict[str, Any]:
         raise DataError("every cell must finish to be compared: see the messages above")
     results = collect(store)
     final = finals(results).set_index("cell_id")
+    ends = error_at_end(results)
+    quality = {
+        cell.name: _quality(results, cell, final.loc[[cell.cell_id]], ends[ends["cell_id"] == cell.cell_id])
+        for cell in results.cells
+    }
     return {
         "provenance": provenance(torch.device("cpu")),
-        "quality": {cell.name: _quality(results, cell, final.loc[[cell.cell_id]]) for cell in results.cells},
+        "quality": quality,
         "memory": {"largest cell, MiB": float(results.metric("cost/peak_memory_mib")["cost/peak_memory_mib"].max())},
     }
 
@@ -121,12 +126,11 @@ def table(verdicts: list[Verdict]) -> str:
     return tabulate(rows, ["where", "what", "baseline", "now", "verdict"], floatfmt=".4g") + f"\n\n{summary}"
 
 
-def _quality(results: Results, cell: CellView, final: pd.DataFrame) -> dict[str, dict[str, float]]:
+def _quality(results: Results, cell: CellView, final: pd.DataFrame, end: pd.DataFrame) -> dict[str, dict[str, float]]:
     """By quantity, a number per seed: score, open-loop error at the first and the last step, consistency, values."""
     records = results.records[results.records["cell_id"] == cell.cell_id].sort_values("step")
     curve = records[records["metric"] == "compounding/policy/median"]
-    last = error_at_end(results)
-    ends = [*[*curve.groupby("horizon")][:1], *last[last["cell_id"] == cell.cell_id].groupby("horizon")]
+    ends = [*[*curve.groupby("horizon")][:1], *end.groupby("horizon")]
     found = {f"error at h = {horizon:.0f}": rows for horizon, rows in ends}
     found |= {f"consistency {name}": records[records["metric"] == f"consistency/{name}"] for name in ("kl", "energy")}
     found |= {f"value {name}": records[records["metric"] == f"train/{name}"] for name in ("q", "critic")}

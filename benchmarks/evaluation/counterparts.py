@@ -73,5 +73,5 @@ def _from_own_start(
         return state, generated
     own, exact = simulator.restore(generated.obs[:, :, 0])
     usable = exact.to(moved.device) | ~moved
-    mstart = replace(generated, valid=generated.valid & usable[..., None])
-    return torch.where(moved.cpu()[..., None], own, state), mstart
+    masked = replace(generated, valid=generated.valid & usable[..., None])
+    return torch.where(moved.cpu()[..., None], own, state), masked

@@ -144,6 +144,7 @@ def resolution(compared: pd.DataFrame, points: float = 5.0) -> str:
     )
 
 
+@once
 def paired(results: Results) -> pd.DataFrame:
     """Finished seeds whose cell's partner has finished the same seed: `final_none` and `gain` beside `final`."""
     final = finals(results)

@@ -29,8 +29,8 @@ _PAGE = """# Speed, beside the usual tools and by itself
 
 Drawn from the json files in this folder by `python -m benchmarks.speed --table`; measured by `make bench`. All who are
 compared do the same work in turns, in one run on one machine: read ratios, not times, and those under 1.15x as noise.
-"Asked for" is what the project's design demands; "compiled" has its losses or networks through torch.compile
-(`--set compile='"auto"'`).
+"Asked for" are the targets of the project's design; where one says "compiled", the design leaves open which of both it
+means. "compiled" has its losses or networks through torch.compile (`--set compile=auto`).
 """
 
 

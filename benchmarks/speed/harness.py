@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.execution.provenance import provenance
-from benchmarks.execution.updates import Stepper, cuda_graph
+from benchmarks.execution.updates import Stepper, capture_on
 from core.buffer import Buffer, Mixer
 from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
@@ -182,19 +182,15 @@ def training(
 ) -> tuple[Callable[[int], None], Any, Mixer, Buffer]:
     """(`step(n)` makes n updates, state, batches, ring) of an algorithm, as a cell trains: on a GPU by graphs.
 
-    Batches have synthetic rows once the ring has some. After rows were added, `step(0)` looks at the ring, which
-    synchronises with the device.
+    After rows were added to the ring, refresh the batches.
     """
     rng = Streams(range(seeds), device=device)
     state = algorithm.init(data, rng.fork("init"))
     buffer = Buffer(seeds, buffer_rows, data.train.obs.shape[-1], data.train.action.shape[-1], device)
     mixer = Mixer(algorithm.rows(data), buffer, 0.5, algorithm.batch_size)
-    capture = cuda_graph if device.type == "cuda" else None
-    update = Stepper(algorithm, state, mixer, rng.fork("batches"), rng.fork("update"), capture)
+    update = Stepper(algorithm, state, mixer, rng.fork("batches"), rng.fork("update"), capture_on(device))
 
     def step(updates: int) -> None:
-        if not updates:
-            mixer.refresh()
         for _ in range(updates):
             update()
 

@@ -129,7 +129,7 @@ def updates(
         _write_d4rl(Path(folder), rows)
         data, _ = load_task(f"d4rl/{_D4RL}", DataOptions(Path(folder))).dataset()
     algorithm = TD3BC(batch_size=batch, hidden=(hidden, hidden))
-    step, _, _, buffer = training(algorithm, data, seeds, CPU, buffer_rows=buffer_rows)
+    step, _, mixer, buffer = training(algorithm, data, seeds, CPU, buffer_rows=buffer_rows)
     rng = Streams(range(seeds), "rows")
     for first in range(0, buffer_rows, _CHUNK):
         some = min(_CHUNK, buffer_rows - first)
@@ -137,7 +137,7 @@ def updates(
         action = 2 * rng.uniform(some, ACTION) - 1
         synthetic = Transitions(obs, action, rng.normal(some), obs.flip(1), rng.uniform(some) < 0.002)
         buffer.add(synthetic, torch.ones_like(synthetic.terminated))
-    step(0)
+    mixer.refresh()
     return {"seconds": paced(lambda: step(count), CPU, seconds) / (count * seeds)}
 
 

@@ -19,7 +19,7 @@ from models.diffusion.edm import Sampler
 
 __all__ = ["compare", "figures", "measure"]
 
-RESULTS = Path("results/fidelity--samplers")
+RESULTS = Path("results/fidelity/samplers")
 RELEASED = "released: heun 34, churn 60"
 OURS = f"dpm++ {Sampler().steps}"
 KINDS = ("policy", "logged")

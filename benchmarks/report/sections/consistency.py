@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.report.results import Results, error_at_end, error_by_cell
+from benchmarks.report.results import Results, error_at_end, error_by_cell, once
 from benchmarks.report.scatter import PER_PAGE, panels_of, points, scatter
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.table import Entry, Table, as_number, cell_table, without_blank
@@ -71,6 +71,7 @@ def shift_table(results: Results) -> Table:
     return without_blank(Table("shift", "Distribution shift by type of dataset", caption, head, rows))
 
 
+@once
 def frontier(results: Results) -> pd.DataFrame:
     """One row per cell: distance of generated actions to the policy's, open-loop error at the cell's last step.
 
@@ -87,6 +88,7 @@ def _rows(results: Results) -> pd.DataFrame:
     return pd.concat([results.records[measured], results.last(_LAG)])
 
 
+@once
 def _means(results: Results) -> dict[str, dict[str, float]]:
     """By cell, the mean over seeds of every metric; the one-step error is the median over horizons."""
     local = results.last("compounding/policy/local")

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.report.results import Results
+from benchmarks.report.results import Results, once
 from benchmarks.report.scatter import PER_PAGE, panels_of, points, scatter
 from benchmarks.report.scores import estimates, finals
 from benchmarks.report.section import Plot, Section
@@ -57,6 +57,7 @@ def cost_table(results: Results) -> Table:
     return cell_table(results, "cost", "Cost", caption, _COLUMNS, rows)
 
 
+@once
 def prices(results: Results) -> pd.DataFrame:
     """One row per cell with a score: seconds of generation, updates and pretrained models, in whichever cell."""
     costs = results.group("cost/")
@@ -80,6 +81,7 @@ def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
     return figure
 
 
+@once
 def _shared_fits(results: Results) -> dict[str, float]:
     """Seconds of model fits by cell, each divided among its users; without cells that do not name theirs."""
     used = {

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.report.results import Results
+from benchmarks.report.results import Results, once
 from benchmarks.report.scores import FEW_SEEDS, estimates, scores_by_step
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.style import LineStyle, legend, line_styles, panels, plain
@@ -48,6 +48,7 @@ def _cell(ax: Axes, style: LineStyle, own: pd.DataFrame) -> None:
     ax.plot(estimate.index, estimate["mean"], color=style.colour, linestyle=style.dash)
 
 
+@once
 def _curves(results: Results) -> pd.DataFrame:
     """Every evaluation as `score`: normalized if the task has reference returns. One evaluation makes no curve."""
     rows = scores_by_step(results).dropna(subset="score")
