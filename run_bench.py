@@ -19,7 +19,7 @@ from benchmarks.audit import regression, reproduce, status, verify
 from benchmarks.execution import matrix, plan
 from benchmarks.execution.ray_engine import on_ray
 from benchmarks.execution.trackers import require_tracker
-from benchmarks.spec import RunSpec
+from benchmarks.spec import COUPLINGS, RunSpec
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite, suite_names
 from core import registry
@@ -187,11 +187,14 @@ def verify_folder(folder: Folder) -> int:
 
 @app.command(name="list")
 def list_names() -> int:
-    """List tasks, generators, algorithms, metrics and suites."""
+    """List tasks, generators, algorithms, couplings, metrics and suites."""
     sections = {
         "tasks": task_names(),
         "generators": registry.available("generators"),
         "algorithms": registry.available("algorithms"),
+        "couplings": [
+            f"{name}: {', '.join(f'{key}={x}' for key, x in fields.items())}" for name, fields in COUPLINGS.items()
+        ],
         "metrics": [f"{metric.name}: {metric.meaning}" for metric in METRICS],
         "suites": suite_names(),
     }

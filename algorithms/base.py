@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from core.data import Batch, Dataset, Transitions
+from core.data import Dataset, Transitions
 from core.policy import Policy
 from core.random import Streams
 from models.nn import MLP, Standardize
@@ -16,16 +16,12 @@ from models.nn import MLP, Standardize
 __all__ = [
     "Algorithm",
     "CriticState",
-    "Regularise",
     "State",
     "StateDictMixin",
     "StepwiseAlgorithm",
     "TwinCriticMixin",
-    "behaviour_rows",
     "episode_returns",
 ]
-
-Regularise = Literal["all", "real_only"]
 
 
 @runtime_checkable
@@ -125,22 +121,6 @@ class StepwiseAlgorithm(Algorithm):
 
     def update(self, state: Any, batch: Transitions, rng: Streams) -> dict[str, Float[Tensor, " S"]]:
         return self.step(state, batch, rng, self.schedule(state))
-
-
-def behaviour_rows(batch: Transitions, regularise: Regularise) -> slice:
-    """Rows on which a pull towards the batch's own actions acts; its mean is over these rows.
-
-    The action of a synthetic row is the learning policy's own of a while ago, so that "all" means self-imitation there.
-    Rows that do not say where they come from (plain `Transitions`) are real.
-
-    Raises:
-        ValueError: "real_only", and the batch has no real row.
-    """
-    if regularise == "all" or not isinstance(batch, Batch):
-        return slice(None)
-    if batch.real == 0:
-        raise ValueError("regularise='real_only' needs real rows in every batch (real_fraction above 0), got none")
-    return slice(batch.real)
 
 
 def episode_returns(data: Dataset) -> tuple[Float64[Tensor, " E"], Int[Tensor, " E"]]:

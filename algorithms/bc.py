@@ -1,4 +1,6 @@
-"""BC: regression on the actions of the batch, synthetic rows included; what every offline method should beat.
+"""BC: regression on the actions of the batch; what every offline method should beat.
+
+It imitates all rows, synthetic ones included, whatever the setting `regularise` says, for it has no other term.
 
 With `top_share` below one it is filtered or "percentile" BC (Chen et al. 2021, arXiv:2106.01345, section 5).
 """

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, TwinCriticMixin, behaviour_rows
+from algorithms.base import StateDictMixin, StepwiseAlgorithm, TwinCriticMixin
 from core.config import ClosedUnit, LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -42,7 +42,6 @@ class CQL(StepwiseAlgorithm):
     critic_rate: PositiveFloat = 3e-4  # ... and of critics and multiplier
     actor_first: bool = False  # temperature, policy, critics in turn, each with the new one; else all with the old ones
     log_temperature_range: tuple[float, float] | None = None
-    regularise: Regularise = "all"  # rows on whose actions the critic is pushed up; it is pushed down on all
     batch_size: PositiveInt = 256
     hidden: tuple[PositiveInt, ...] = (256, 256, 256)
     scaled_log_std: bool = True  # two more parameters of the policy: models/actors.py
@@ -130,6 +129,8 @@ class CQL(StepwiseAlgorithm):
     def gap(self, state: "_State", batch: Transitions, q: Float[Tensor, "S 2 B"], rng: Streams) -> Float[Tensor, "S 2"]:
         """Mean log-sum-exp of Q(s, .) minus mean Q(s, a) of the data, per critic. Source: paper, eq. 4 and appendix F.
 
+        Q is pushed down in all states of the batch, and up at the actions of its behaviour rows.
+
         The log-sum-exp is over 3n values Q(s, a_j) - log density(a_j): n actions uniform in the box, n of the policy at
         s, and n of the policy at s', all taken in state s.
         """
@@ -143,8 +144,7 @@ class CQL(StepwiseAlgorithm):
         actions = torch.cat([uniform, here, there], 1)
         log_density = torch.cat([log_uniform, log_here, log_there], 1)
         values = state.value(state.critic, batch.obs, actions) - log_density[:, None]  # [S, 2, 3n, B]
-        pushed_up = behaviour_rows(batch, self.regularise)
-        return values.logsumexp(2).mean(-1) - q[:, :, pushed_up].mean(-1)
+        return values.logsumexp(2).mean(-1) - q[:, :, batch.behaviour].mean(-1)
 
     def multiplier(self, state: "_State") -> Float[Tensor, " S"]:
         """Of the conservative term: 1, or what keeps it at `lagrange_gap`."""

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, TwinCriticMixin, behaviour_rows
+from algorithms.base import StateDictMixin, StepwiseAlgorithm, TwinCriticMixin
 from core.config import ClosedUnit, LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -48,7 +48,6 @@ class DQL(StepwiseAlgorithm):
     max_norm: PositiveFloat | None = 5.0  # of each network's gradient; the authors' vary from 1 to 9 between data sets
     select: Select = "q-softmax"  # the action at evaluation ...
     candidates: PositiveInt = 50  # ... of so many
-    regularise: Regularise = "all"  # rows on whose actions the denoising loss acts
     batch_size: PositiveInt = 256
     hidden: tuple[PositiveInt, ...] = (256, 256, 256)
     critic_hidden: tuple[PositiveInt, ...] | None = None  # None: as the policy's
@@ -150,14 +149,14 @@ class DQL(StepwiseAlgorithm):
     ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"], Float[Tensor, " S"]]:
         """(noise - predicted noise)^2 - eta Q_i(s, a) / mean |Q_j(s, a)|. Source: paper, eq. 2, 3 and appendix.
 
-        Then its terms, without eta. For every seed a coin says which critic is i; j is the other one.
+        The first term is of the behaviour rows. Then come the terms, without eta. A coin per seed says which critic
+        is i; j is the other one.
         """
-        rows = behaviour_rows(batch, self.regularise)
         step = rng.integers(self.steps, batch.obs.shape[1])
         noise = rng.normal(*batch.action.shape[1:])
         noised = state.actor.noised(batch.action, step, noise)
         predicted = state.actor(noised, step, batch.obs)
-        clone = (predicted - noise)[:, rows].square().mean((-1, -2))
+        clone = (predicted - noise)[:, batch.behaviour].square().mean((-1, -2))
         if self.q_term == "chain":
             action = state.actor.sample(batch.obs, 1, rng)
         else:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, behaviour_rows, episode_returns
+from algorithms.base import StateDictMixin, StepwiseAlgorithm, episode_returns
 from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.errors import DataError
@@ -42,7 +42,6 @@ class IQL(StepwiseAlgorithm):
     batch_size: PositiveInt = 256
     hidden: tuple[PositiveInt, ...] = (256, 256)
     actor: Literal["gaussian", "deterministic"] = "gaussian"
-    regularise: Regularise = "all"  # rows on whose actions the policy is regressed
     epsilon: NonNegativeFloat = 1e-3  # added to the deviation that normalises states
     weights: Init = "torch"
 
@@ -125,9 +124,9 @@ class IQL(StepwiseAlgorithm):
         return (q - target[:, None]).square().mean((-1, -2)), q.mean((-1, -2))
 
     def actor_loss(self, state: "_State", batch: Transitions, advantage: Float[Tensor, "S B"]) -> Float[Tensor, " S"]:
-        """Misfit of the policy, weighted by exp(beta advantage). Source: paper, eq. 7."""
+        """Misfit of the policy on behaviour rows, weighted by exp(beta advantage). Source: paper, eq. 7."""
         weight = (self.temperature * advantage).exp().clamp(max=self.weight_limit)
-        return (weight * state.misfit(batch))[:, behaviour_rows(batch, self.regularise)].mean(-1)
+        return (weight * state.misfit(batch))[:, batch.behaviour].mean(-1)
 
 
 def expectile_loss(difference: Float[Tensor, "*rows"], expectile: float) -> Float[Tensor, "*rows"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from algorithms.base import Regularise, StateDictMixin, StepwiseAlgorithm, behaviour_rows
+from algorithms.base import StateDictMixin, StepwiseAlgorithm
 from core.config import ClosedUnit, LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -34,8 +34,7 @@ class TD3BC(StepwiseAlgorithm):
     hidden: tuple[PositiveInt, ...] = (256, 256)
     actor: Literal["deterministic", "tanh-gaussian"] = "deterministic"
     critic_weight: PositiveFloat = 1.0  # factor of each critic's squared error
-    behaviour_weight: NonNegativeFloat = 1.0  # factor of the squared distance to the data's action ...
-    regularise: Regularise = "all"  # ... and the rows on which it acts
+    behaviour_weight: NonNegativeFloat = 1.0  # factor of the squared distance to the data's action
     epsilon: NonNegativeFloat = 1e-3  # added to the deviation that normalises states
     weights: Init = "torch"
 
@@ -101,12 +100,14 @@ class TD3BC(StepwiseAlgorithm):
         return batch.reward + self.discount * value.where(~batch.terminated, torch.zeros_like(value))
 
     def actor_loss(self, state: "_State", batch: Transitions, rng: Streams) -> Float[Tensor, " S"]:
-        """-lambda Q_1(s, pi(s)) + (pi(s) - a)^2 with lambda = alpha / mean |Q_1|. Source: paper, eq. 3 and 5."""
+        """-lambda Q_1(s, pi(s)) + (pi(s) - a)^2 with lambda = alpha / mean |Q_1|. Source: paper, eq. 3 and 5.
+
+        The square is of the behaviour rows.
+        """
         action = state.actor(batch.obs, rng)
         q = state.value(state.critic, batch.obs, action)[:, 0]
         scale = self.alpha / q.abs().mean(-1).detach()  # one per seed, never one for all
-        rows = behaviour_rows(batch, self.regularise)
-        distance = (action[:, rows] - batch.action[:, rows]).square().mean((-1, -2))
+        distance = (action - batch.action)[:, batch.behaviour].square().mean((-1, -2))
         return -scale * q.mean(-1) + self.behaviour_weight * distance
 
 

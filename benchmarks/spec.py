@@ -6,17 +6,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, PositiveInt
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, model_validator
 
+from core.buffer import Regularise
 from core.config import STRICT, ClosedUnit, OpenUnit, adapter, build_config
+from core.errors import unknown
 from core.files import canonical_json
 from core.registry import build_method
 from tasks.base import DataOptions
 from tasks.split import View
 
-__all__ = ["Compile", "Method", "RunSpec", "Settings", "cell_id", "restore"]
+__all__ = ["COUPLINGS", "Compile", "Method", "RunSpec", "Settings", "cell_id", "coupling", "restore"]
 
 Compile = Literal["never", "auto", "always"]
+
+# How synthetic rows meet the algorithm: what a suite's `coupling` sets, unless the suite sets it itself.
+COUPLINGS: dict[str, dict[str, Any]] = {
+    # None of them: rollouts of the policy as it is now, and nothing imitates them.
+    "fresh": {"real_fraction": 0.5, "regularise": "real_only", "rollouts_from": 0, "buffer_refreshes": 1},
+    # DyDiff's released code: 153 of 256 rows are real; 2 million rows are kept, which are 16.5 refreshes.
+    "dydiff": {"real_fraction": 0.6, "regularise": "all", "rollouts_from": 0, "buffer_refreshes": 16},
+    # MOPO in OfflineRL-Kit: a ring of 5 refreshes. Its SAC has no behaviour term.
+    "mopo": {"real_fraction": 0.05, "regularise": "all", "rollouts_from": 0, "buffer_refreshes": 5},
+    # COMBO in OfflineRL-Kit: the same ring; CQL's critic is pushed up on real rows only.
+    "combo": {"real_fraction": 0.5, "regularise": "real_only", "rollouts_from": 0, "buffer_refreshes": 5},
+    # SynthER's released code: the agent's buffer holds its synthetic rows, all of them, and no real row.
+    "synther": {"real_fraction": 0.0, "regularise": "all", "rollouts_from": 0, "buffer_refreshes": None},
+}
 
 
 class Settings(BaseModel, **STRICT, frozen=True):
@@ -24,6 +40,9 @@ class Settings(BaseModel, **STRICT, frozen=True):
 
     updates: PositiveInt = 20_000  # gradient steps, the same for every generator
     real_fraction: ClosedUnit = 0.5  # alpha: share of every batch that is real data
+    regularise: Regularise = "all"  # rows of a batch whose actions are imitated: synthetic ones too, or real ones only
+    rollouts_from: NonNegativeInt = 0  # updates on real data alone before the first rollouts
+    buffer_refreshes: PositiveInt | None = None  # batches draw from so many newest; None: all that `buffer_rows` holds
     evaluate_every: PositiveInt = 1000  # updates between evaluations
     episodes: PositiveInt = 10  # of every evaluation, per seed
     fidelity_starts: PositiveInt = 256  # held-out states from which rollouts are judged
@@ -35,9 +54,32 @@ class Settings(BaseModel, **STRICT, frozen=True):
     view: View = "episodes"  # how rows become transitions: tasks/split.py
     compile: Compile = "never"  # torch.compile on a CPU; "auto": where it pays. Seeds then agree to rounding only
 
+    @model_validator(mode="after")
+    def _generate_in_time(self) -> "Settings":
+        if self.rollouts_from >= self.updates:
+            rule = f"must be below updates = {self.updates}, or nothing is generated"
+            raise ValueError(f"rollouts_from {rule}, got {self.rollouts_from}")
+        return self
+
     def data_options(self, data_dir: Path | None) -> DataOptions:
         """The part that concerns data."""
         return DataOptions(data_dir, self.dataset_rows, self.heldout, self.view)
+
+
+def coupling(choice: Any) -> dict[str, Any]:
+    """The settings of a coupling, given its name or a table of such settings.
+
+    Raises:
+        SpecError: there is no coupling of this name, or no such setting in a coupling.
+    """
+    if isinstance(choice, dict):
+        for key in choice:
+            if key not in COUPLINGS["fresh"]:
+                raise unknown("coupling key", key, COUPLINGS["fresh"])
+        return choice
+    if not isinstance(choice, str) or choice not in COUPLINGS:
+        raise unknown("coupling", str(choice), COUPLINGS)
+    return COUPLINGS[choice]
 
 
 @dataclass(frozen=True)
@@ -79,11 +121,20 @@ class RunSpec:
         return f"{self.task} {self.generator.name} {self.algorithm.name}"
 
     def refresh_due(self, step: int) -> bool:
-        """Whether new rollouts are generated before this update: the first, then every `refresh_every`."""
+        """Whether new rollouts are generated before this update: behind `rollouts_from`, then every `refresh_every`."""
+        every = self.generator.config.refresh_every
+        since = step - 1 - self.settings.rollouts_from
+        if not self.generator.config.rollouts or since < 0:
+            return False
+        return since == 0 or (every is not None and since % every == 0)
+
+    @property
+    def refreshes(self) -> int:
+        """How many updates are `refresh_due`."""
         every = self.generator.config.refresh_every
         if not self.generator.config.rollouts:
-            return False
-        return step == 1 or (every is not None and (step - 1) % every == 0)
+            return 0
+        return 1 if every is None else -(-(self.settings.updates - self.settings.rollouts_from) // every)
 
     def evaluation_due(self, step: int) -> bool:
         """Whether the policy is evaluated after this update: every `evaluate_every` and after the last."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from benchmarks.spec import Method, RunSpec, Settings
+from benchmarks.spec import Method, RunSpec, Settings, coupling
 from core import registry
 from core.config import STRICT, build_config, flat, merged
 from core.errors import SpecError, unknown
@@ -25,7 +25,8 @@ class Suite(BaseModel, **STRICT, frozen=True):
     """A matrix: lists of names, settings, fields of methods, and what to vary.
 
     In TOML, `generators` and `algorithms` may be "all" (every file of the folder, and plug-ins), and `preset` is where
-    all methods begin that have a preset of this name.
+    all methods begin that have a preset of this name. `coupling` names one of `COUPLINGS`, whose settings hold unless
+    the suite sets them itself; varied, it may also be a table of these settings, and `label` is how reports call it.
     """
 
     tasks: list[str] = Field(min_length=1)
@@ -81,6 +82,7 @@ def cells(suite: Suite, data_dir: Path | None = None) -> list[RunSpec]:
         for choice in _choices(suite.vary, (generator, algorithm)):
             spec = _cell(suite, task, generator, algorithm, choice)
             _require_length(spec, horizons[task])
+            _require_real_rows(spec)
             found.setdefault(spec.cell_id, spec)
     return list(found.values())
 
@@ -91,6 +93,15 @@ def _require_length(spec: RunSpec, horizon: int | None) -> None:
     if horizon is not None and length > horizon:
         rule = f"should be at most {horizon}, the steps of an episode of {spec.task}"
         raise SpecError(f"{spec.generator.name}.rollout_length {rule}, got {length}")
+
+
+def _require_real_rows(spec: RunSpec) -> None:
+    """Behaviour terms of "real_only" are means over the real rows of a batch. Raises: SpecError."""
+    settings = spec.settings
+    size = spec.algorithm.config.batch_size
+    if settings.regularise == "real_only" and round(settings.real_fraction * size) == 0:
+        rule = f"must leave a real row in batches of {size} ({spec.algorithm.name}) where regularise is 'real_only'"
+        raise SpecError(f"real_fraction {rule}, got {settings.real_fraction}")
 
 
 def _file(name: str) -> dict[str, Any]:
@@ -131,10 +142,12 @@ def _suite(table: dict[str, Any]) -> Suite:
     names = {name for folder in _FOLDERS for name in _strings(axes.get(folder))}
     known = names.union(*(registry.available(folder) for folder in _FOLDERS))
     preset = table.pop("preset", None)
+    if "coupling" in table:
+        table = coupling(str(table.pop("coupling"))) | table
     methods = {key: table.pop(key) for key in list(table) if key in known}
     for key in table:
         if key not in Settings.model_fields:
-            keys = {*Settings.model_fields, *Suite.model_fields, *known, "preset"}
+            keys = {*Settings.model_fields, *Suite.model_fields, *known, "coupling", "preset"}
             raise unknown("suite key", key, keys - {"settings", "methods"})
     for key, value in {**methods, "vary": axes.get("vary", {})}.items():
         if not isinstance(value, dict):
@@ -154,8 +167,8 @@ def _suite(table: dict[str, Any]) -> Suite:
             raise SpecError(f"{axis} must not repeat a value, got {values}")
     for key in vary:
         head, dot, _ = key.partition(".")
-        if not dot and key not in {*Settings.model_fields, *names}:
-            raise unknown("varied key", key, Settings.model_fields)
+        if not dot and key not in {*Settings.model_fields, "coupling", *names}:
+            raise unknown("varied key", key, {*Settings.model_fields, "coupling"})
         if key in names and not all(isinstance(value, dict) for value in vary[key]):
             raise SpecError(f"vary.{key} must be a list of tables of its fields, got {vary[key]!r}")
         if dot and head not in names:
@@ -179,7 +192,7 @@ def _strings(values: Any) -> list[str]:
 
 
 def _choices(vary: dict[str, list[Any]], methods: tuple[str, str]) -> Iterator[dict[str, Any]]:
-    known = {*Settings.model_fields, *methods}
+    known = {*Settings.model_fields, "coupling", *methods}
     relevant = {key: values for key, values in vary.items() if key.partition(".")[0] in known}
     for values in itertools.product(*relevant.values()):
         yield dict(zip(relevant, values, strict=True))
@@ -188,21 +201,21 @@ def _choices(vary: dict[str, list[Any]], methods: tuple[str, str]) -> Iterator[d
 def _cell(suite: Suite, task: str, generator: str, algorithm: str, choice: dict[str, Any]) -> RunSpec:
     methods = {name: dict(suite.methods.get(name, {})) for name in (generator, algorithm)}
     settings = suite.settings.model_dump()
+    if "coupling" in choice:  # first: a setting that is varied as well has the last word
+        settings |= coupling(_unlabelled(choice["coupling"]))
     words = list[str]()
     for key, value in choice.items():
         head, dot, field = key.partition(".")
         if dot:
             methods[head] = _with(methods[head], field.split("."), value, key)
-        elif head in methods:  # several fields at once; "label" is how tables call them
-            if not isinstance(value.get("label", ""), str):
-                raise SpecError(f"vary.{key}.label must be text, got {value['label']!r}")
-            fields = {name: x for name, x in value.items() if name != "label"}
-            methods[head] = merged(methods[head], fields)
-            words.append(value.get("label") or ", ".join(f"{name}={x}" for name, x in fields.items()) or "default")
-            continue
-        else:
+        elif head in methods:
+            methods[head] = merged(methods[head], _unlabelled(value))
+        elif head != "coupling":
             settings[key] = value
-        words.append(f"{key.removeprefix(f'{generator}.')}={value}")
+        if isinstance(value, dict) and not dot:
+            words.append(_label(key, value))
+        else:
+            words.append(f"{key.removeprefix(f'{generator}.')}={value}")
     return RunSpec(
         task,
         Method(generator, build_method("generators", generator, methods[generator])),
@@ -211,6 +224,19 @@ def _cell(suite: Suite, task: str, generator: str, algorithm: str, choice: dict[
         tuple(suite.seeds),
         ", ".join(words) or "default",
     )
+
+
+def _unlabelled(choice: Any) -> Any:
+    """A table without its label; other values as they are."""
+    return {name: x for name, x in choice.items() if name != "label"} if isinstance(choice, dict) else choice
+
+
+def _label(key: str, table: dict[str, Any]) -> str:
+    """How reports call several fields at once. Raises: SpecError."""
+    if not isinstance(table.get("label", ""), str):
+        raise SpecError(f"vary.{key}.label must be text, got {table['label']!r}")
+    fields = _unlabelled(table).items()
+    return table.get("label") or ", ".join(f"{name}={x}" for name, x in fields) or "default"
 
 
 def _override(override: str) -> tuple[str, Any]:

@@ -1,27 +1,43 @@
 """Batches of real and synthetic rows: a ring of the newest synthetic rows per seed, and the mix of exact fractions."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from core.data import Batch, Transitions
 from core.random import Streams
 
-__all__ = ["Buffer", "Mixer"]
+__all__ = ["Buffer", "Mixer", "Regularise"]
+
+Regularise = Literal["all", "real_only"]  # rows of a batch on which behaviour terms act
 
 
 class Buffer:
-    """The newest `capacity` synthetic rows of every seed. Rows live in one packed tensor: a batch is one gather."""
+    """The newest `capacity` synthetic rows of every seed. Rows live in one packed tensor: a batch is one gather.
 
-    def __init__(self, seeds: int, capacity: int, obs_dim: int, action_dim: int, device: torch.device | str) -> None:
+    With `refreshes`, only rows of so many newest calls of `add` can be drawn, however few those have left valid.
+    """
+
+    def __init__(
+        self,
+        seeds: int,
+        capacity: int,
+        obs_dim: int,
+        action_dim: int,
+        device: torch.device | str,
+        refreshes: int | None = None,
+    ) -> None:
         self.rows = torch.zeros(seeds, capacity, 2 * obs_dim + action_dim + 2, device=device)
         self.written = torch.zeros(seeds, dtype=torch.int64, device=device)  # rows ever added
+        self._before = torch.zeros(seeds, refreshes or 0, dtype=torch.int64, device=device)  # each newest call of `add`
 
     def add(self, rows: Transitions, valid: Bool[Tensor, "S B"]) -> None:
         """Append the valid rows of each seed, oldest out first; of more than `capacity` rows the last ones stay."""
         capacity = self.rows.shape[1]
+        self._before.copy_(torch.cat([self._before, self.written[:, None]], 1)[:, 1:])
         packed = pack(rows)
         for seed, (new, mask) in enumerate(zip(packed, valid, strict=True)):
             kept = new[mask]
@@ -30,37 +46,53 @@ class Buffer:
             self.written[seed] += len(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The rows in use and the counts."""
-        return {"rows": self.rows[:, : int(self.filled().max())], "written": self.written}
+        """The slots ever used and the counts."""
+        return {"rows": self.rows[:, : int(self.written.max())], "written": self.written, "before": self._before}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Into a buffer of equal capacity."""
+        """Into a buffer of equal capacity and `refreshes`."""
         self.rows[:, : state["rows"].shape[1]] = state["rows"].to(self.rows)
         self.written.copy_(state["written"])
+        self._before.copy_(state["before"])
+
+    def oldest(self) -> Int[Tensor, " S"]:
+        """Number, counted over all rows ever added, of the oldest one that can be drawn, per seed."""
+        held = (self.written - self.rows.shape[1]).clamp(min=0)
+        return torch.maximum(held, self._before[:, 0]) if self._before.shape[1] else held
 
     def filled(self) -> Int[Tensor, " S"]:
         """Rows that can be drawn, per seed."""
-        return self.written.clamp(max=self.rows.shape[1])
+        return self.written - self.oldest()
+
+    def gather(self, draw: Float64[Tensor, "S B"]) -> Float[Tensor, "S B D"]:
+        """Packed rows for numbers in [0, 1), from the oldest to the newest that can be drawn."""
+        numbers = self.oldest()[:, None] + (draw * self.filled()[:, None]).long()
+        slots = numbers % self.rows.shape[1]
+        return self.rows.gather(1, slots[..., None].expand(-1, -1, self.rows.shape[-1]))
 
 
 class Mixer:
     """Batches of `round(real_fraction * size)` real rows and synthetic rows behind them, drawn with replacement.
 
-    A seed without synthetic rows gets real ones in their place, whatever the other seeds have.
+    A seed without synthetic rows gets real ones in their place, whatever the other seeds have. With `regularise`
+    "real_only" behaviour terms act on the first kind of rows alone, else on all.
     """
 
-    def __init__(self, real: Transitions, synthetic: Buffer, real_fraction: float, size: int) -> None:
+    def __init__(
+        self, real: Transitions, synthetic: Buffer, real_fraction: float, size: int, regularise: Regularise = "all"
+    ) -> None:
         self._real = pack(real)
         self._synthetic = synthetic
         self._size = size
         self._dims = (real.obs.shape[-1], real.action.shape[-1])
         self._share = round(real_fraction * size)
-        self._empty = synthetic.written == 0
+        self._regularise = regularise
+        self._empty = synthetic.filled() == 0
         self.refresh()
 
     def refresh(self) -> None:
         """To be called after rows were added (it synchronises with the device, a batch does not)."""
-        self._empty.copy_(self._synthetic.written == 0)
+        self._empty.copy_(self._synthetic.filled() == 0)
         self._all_empty = bool(self._empty.all())
         self._some_empty = bool(self._empty.any())
 
@@ -75,12 +107,12 @@ class Mixer:
         share = self._size if self._all_empty else self._share
         rows = self._draw_real(draw[:, :share])
         if share < self._size:
-            slots = (draw[:, share:] * self._synthetic.filled()[:, None]).long()
-            chosen = self._synthetic.rows.gather(1, slots[..., None].expand(-1, -1, rows.shape[-1]))
+            chosen = self._synthetic.gather(draw[:, share:])
             if self._some_empty:
                 chosen = torch.where(self._empty[:, None, None], self._draw_real(draw[:, share:]), chosen)
             rows = torch.cat([rows, chosen], 1)
-        return Batch(**vars(unpack(rows, *self._dims)), real=share)
+        behaviour_rows = share if self._regularise == "real_only" else self._size
+        return Batch(**vars(unpack(rows, *self._dims)), behaviour_rows=behaviour_rows)
 
     def _draw_real(self, draw: Float[Tensor, "S B"]) -> Float[Tensor, "S B D"]:
         chosen = self._real.index_select(0, (draw * len(self._real)).long().flatten())

@@ -88,5 +88,5 @@ def _explain(error: ValidationError, where: str, kind: type[Any]) -> str:
         else:
             rule = finding["msg"].removeprefix("Value error, ").removeprefix("Input ")
             value = "" if finding["type"] == "value_error" else f", got {finding['input']!r}"  # ours say it themselves
-            lines.append(f"{path} {rule}{value}")
+            lines.append(f"{path} {rule}{value}".lstrip())
     return "\n".join(lines)

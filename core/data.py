@@ -42,12 +42,25 @@ class Transitions(_Tensors):
     next_obs: Float[Tensor, "*SB O"]
     terminated: Bool[Tensor, "*SB"]  # end of the MDP; running out of time is not one
 
+    @property
+    def behaviour(self) -> slice:
+        """The rows on which behaviour terms, the pull of an algorithm towards the rows' own actions, act: all."""
+        return slice(None)
+
 
 @dataclass(frozen=True)
 class Batch(Transitions):
-    """Rows to learn from; the first `real` of every seed come from the dataset, those behind them from a generator."""
+    """Rows to learn from, real ones first; behaviour terms act on the first `behaviour_rows` of every seed.
 
-    real: int
+    The action of a synthetic row is the learning policy's own of a while ago: a behaviour term imitates it there.
+    """
+
+    behaviour_rows: int
+
+    @property
+    def behaviour(self) -> slice:
+        """The rows on which behaviour terms act; their mean is over these rows."""
+        return slice(self.behaviour_rows)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     for folder in ("generators", "algorithms"):
         assert set(registry.available(folder)) < set(lines)
+    assert any(line.startswith("fresh: real_fraction=0.5, regularise=real_only,") for line in lines)
     assert {"toy/linear", "local/maze2d-umaze", "d4rl/hopper-medium-v2", *suite_names()} < set(lines)
 
 

@@ -38,7 +38,8 @@ reproducible = settings(
 NAMES = ["toy/linear", "none", "ensemble", "td3bc", "bc", "d4rl/hopper-medium-v2", "mopo", "a:b", ":", ".x:y", "int"]
 KEYS = [
     "tasks", "generators", "algorithms", "seeds", "vary", "updates", "episodes", "view", "extends", "settings", "none",
-    "methods", "ensemble", "td3bc", "preset", "label", "dynamics", "rollout_length", "ensemble.rollout_length",
+    "methods", "ensemble", "td3bc", "preset", "coupling", "label", "dynamics", "rollout_length",
+    "ensemble.rollout_length",
 ]  # fmt: skip
 texts = st.one_of(st.sampled_from([*NAMES, "smoke", "episodes", "", "builtins:int"]), st.text(max_size=8))
 scalars = st.one_of(
@@ -92,7 +93,8 @@ def test_any_text_is_a_suite_or_a_spec_error(content: bytes) -> None:
 
 @reproducible
 @given(
-    key=st.sampled_from([*KEYS, "vary.ensemble", "vary.updates", "ensemble.dynamics.members"]) | st.text(max_size=6),
+    key=st.sampled_from([*KEYS, "vary.ensemble", "vary.coupling", "vary.updates", "ensemble.dynamics.members"])
+    | st.text(max_size=6),
     value=st.one_of(values.map(toml), st.text(max_size=20)),
 )
 def test_any_override_is_one_or_a_spec_error(key: str, value: str) -> None:

@@ -54,7 +54,8 @@ def run_cell(
         fitted = generator.fit(task, data, models, rng.fork("fit"))
     state = algorithm.init(data, rng.fork("init"))
     buffer = _buffer(spec, data, device)
-    mixer = Mixer(algorithm.rows(data), buffer, spec.settings.real_fraction, algorithm.batch_size)
+    share, regularise = spec.settings.real_fraction, spec.settings.regularise
+    mixer = Mixer(algorithm.rows(data), buffer, share, algorithm.batch_size, regularise)
     update = Stepper(algorithm, state, mixer, rng.fork("batches"), rng.fork("update"), capture_on(device))
     records = RecordCollector(spec.seeds, observe)
     monitor = DivergenceMonitor(state, spec.seeds)
@@ -94,12 +95,13 @@ def model_cache(spec: RunSpec, device: torch.device, folder: Path | None = None)
 
 
 def _buffer(spec: RunSpec, data: Dataset, device: torch.device) -> Buffer:
-    """A ring no larger than all that will ever be generated."""
+    """A ring no larger than all that can ever be drawn at once."""
     generator = spec.generator.config
-    settings = spec.settings
-    refreshes = 1 if generator.refresh_every is None else -(-settings.updates // generator.refresh_every)
-    rows = max(1, min(settings.buffer_rows, refreshes * generator.rollouts * generator.rollout_length))
-    return Buffer(len(spec.seeds), rows, data.train.obs.shape[-1], data.train.action.shape[-1], device)
+    newest = spec.settings.buffer_refreshes
+    refreshes = spec.refreshes if newest is None else min(newest, spec.refreshes)
+    rows = max(1, min(spec.settings.buffer_rows, refreshes * generator.rollouts * generator.rollout_length))
+    dims = (data.train.obs.shape[-1], data.train.action.shape[-1])
+    return Buffer(len(spec.seeds), rows, *dims, device, None if newest is None else refreshes)
 
 
 def _generate(generator: Generator, fitted: Fitted, policy: Policy, data: Dataset, rng: Streams) -> Trajectories:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 
 from benchmarks.spec import RunSpec
-from benchmarks.store import ResultStore
+from benchmarks.store import Cell, ResultStore
 from core.files import canonical_json, free_space
 from models.cache import ModelConfig, describe_model
 
@@ -26,7 +26,7 @@ def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
     for spec in specs:
         missing = len(store.missing(spec))
         rate = rates.get(_kind(spec))
-        seconds = None if rate is None else rate.seconds * missing * spec.settings.updates
+        seconds = None if rate is None else missing * rate.seconds(spec.settings.updates, spec.refreshes)
         total += seconds or 0.0
         size += 0.0 if rate is None else rate.size * missing
         methods = (spec.generator.name, spec.algorithm.name)
@@ -80,8 +80,13 @@ def _kind(spec: RunSpec) -> tuple[str, str, str]:
 class _Rate(NamedTuple):
     """Costs of a finished cell."""
 
-    seconds: float  # per seed and update
+    update: float  # seconds per seed and update, those of generating apart
+    refresh: float  # seconds per seed and refresh of the buffer
     size: float  # bytes per seed
+
+    def seconds(self, updates: int, refreshes: int) -> float:
+        """Per seed."""
+        return self.update * updates + self.refresh * refreshes
 
 
 def _rates(store: ResultStore) -> dict[tuple[str, str, str], _Rate]:
@@ -90,9 +95,22 @@ def _rates(store: ResultStore) -> dict[tuple[str, str, str], _Rate]:
         spent = sum(run["seconds"] for run in cell.runs if run["status"] == "ok")
         if cell.done:
             kind = (cell.spec["task"], cell.spec["generator"]["name"], cell.spec["algorithm"]["name"])
-            seconds = spent / (len(cell.done) * cell.spec["settings"]["updates"])
-            rates[kind] = _Rate(seconds, store.size(cell.cell_id) / len(cell.done))
+            generating = spent * _generating(cell)
+            refreshes = {record.step for record in cell.records if record.metric.startswith("generate/")}
+            update = (spent - generating) / (len(cell.done) * cell.spec["settings"]["updates"])
+            refresh = generating / (len(cell.done) * max(1, len(refreshes)))
+            rates[kind] = _Rate(update, refresh, store.size(cell.cell_id) / len(cell.done))
     return rates
+
+
+def _generating(cell: Cell) -> float:
+    """Share of the cell's seconds in which rollouts were generated."""
+    seconds = {"cost/generate_seconds": 0.0, "cost/total_seconds": 0.0}
+    for record in cell.records:
+        if record.metric in seconds:
+            seconds[record.metric] += record.value or 0.0
+    generating, total = seconds.values()
+    return generating / total if total else 0.0
 
 
 def _mib(size: float) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 import torch
@@ -180,7 +181,7 @@ def undefined(results: Results) -> list[str]:
     ]
 
 
-def _evaluated(settings: Mapping[str, int]) -> list[int]:
+def _evaluated(settings: Mapping[str, Any]) -> list[int]:
     """The updates after which a run evaluates."""
     updates = settings["updates"]
     every = settings["evaluate_every"]

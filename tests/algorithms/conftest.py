@@ -29,13 +29,14 @@ def toy() -> Dataset:
 
 @pytest.fixture(scope="session")
 def draw(toy: Dataset) -> Callable[..., Batch]:
-    """Another batch for every number and seed; every third row ends, the first `real` rows are real."""
+    """Another batch for every number and seed; every third row ends, behaviour terms act on the first rows."""
 
-    def batch(number: int = 0, rows: int = 5, real: int | None = None) -> Batch:
+    def batch(number: int = 0, rows: int = 5, behaviour_rows: int | None = None) -> Batch:
         chosen = (Streams(SEEDS, f"batch/{number}").uniform64(rows) * len(toy.train.obs)).long()
         drawn = vars(toy.train.map(lambda x: x[chosen]))
         ends = (torch.arange(rows) % 3 == 0).expand(len(SEEDS), -1)
-        return Batch(**{**drawn, "terminated": ends}, real=rows if real is None else real)
+        acted_on = rows if behaviour_rows is None else behaviour_rows
+        return Batch(**{**drawn, "terminated": ends}, behaviour_rows=acted_on)
 
     return batch
 

@@ -82,7 +82,7 @@ class ByHand:
         self.adams[0].step([*self.actor, *self.scale], gradients)
 
     def update(self, rows: Any, noise: dict[str, Any]) -> None:
-        obs, action, reward, next_obs, ends, real = rows
+        obs, action, reward, next_obs, ends, behaviour_rows = rows
         config = self.config
         size = len(obs)
         if config.actor_first:
@@ -95,7 +95,7 @@ class ByHand:
         actions = np.concatenate([2 * noise["uniform"] - 1, here[0], there[0]])
         log_density = np.concatenate([np.full_like(here[1], 2 * np.log(0.5)), here[1], there[1]])
         assert len(actions) == 3 * config.samples  # B25: over 30 values, not 3
-        pushed_up = np.arange(size) < real
+        pushed_up = np.arange(size) < behaviour_rows
         steps = []
         gaps = []
         for critic in self.critics:
@@ -111,7 +111,7 @@ class ByHand:
         gradients = []
         for critic, (q, trace, other_trace, share) in zip(self.critics, steps, strict=True):
             push = multiplier * config.weight
-            by_q = 2 * (q - target) / size - push * pushed_up / real
+            by_q = 2 * (q - target) / size - push * pushed_up / behaviour_rows
             own = self.hand.backward(critic, trace, by_q[:, None])[0]
             down = self.hand.backward(critic, other_trace, push * share.reshape(-1, 1) / size)[0]
             gradients.append([a + b for a, b in zip(own, down, strict=True)])
@@ -135,26 +135,26 @@ def draws(config: CQL, rng: Streams, rows: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("behaviour_rows", [3, 5])
 @pytest.mark.parametrize(
     "change",
     [
         {},
         {"lagrange_gap": 5.0, "backup_samples": 4},
-        {"regularise": "real_only", "weight": 1.0},
+        {"weight": 1.0},
         {"actor_first": True, "log_temperature_range": (-10.0, 0.2999), "scaled_log_std": False, "epsilon": 1e-6},
     ],
     ids=str,
 )
 def test_updates_are_those_of_an_independent_computation(
-    toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace, change: dict[str, Any]
+    toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace, change: dict[str, Any], behaviour_rows: int
 ) -> None:
     """Three whole updates: forward, backward, Adam and targets, in float64 by hand, from the same random numbers."""
     config = replace(PLAIN, **change)
     state = start(config, toy, hand)
     expected = [ByHand(config, state, seed, hand) for seed in range(2)]
-    real = 3 if config.regularise == "real_only" else 5
     for number in range(3):
-        rows = draw(number, real=3)
+        rows = draw(number, behaviour_rows=behaviour_rows)
         label = f"update/{number}"
         losses = config.update(state, rows, Streams(SEEDS, label))
         assert all(value.isfinite().all() for value in losses.values())
@@ -162,7 +162,7 @@ def test_updates_are_those_of_an_independent_computation(
         for seed, oracle in enumerate(expected):
             obs, next_obs = (hand.normal(toy, x[seed], config.epsilon) for x in (rows.obs, rows.next_obs))
             other = rows.action[seed].numpy(), rows.reward[seed].numpy(), next_obs, rows.terminated[seed].numpy()
-            oracle.update((obs, *other, real), {name: value[seed] for name, value in noise.items()})
+            oracle.update((obs, *other, behaviour_rows), {name: value[seed] for name, value in noise.items()})
     for seed, oracle in enumerate(expected):
         pairs = [(hand.weights(state.actor.net, seed), oracle.actor)]
         pairs += [(hand.weights(state.critic, (seed, i)), oracle.critics[i]) for i in (0, 1)]

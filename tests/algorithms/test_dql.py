@@ -77,18 +77,17 @@ def noise_by_hand(actor: Any, seed: int, noised: Any, step: Any, obs: Any, hand:
     return out, (embed, embed_trace, net, trace)
 
 
-@pytest.mark.parametrize("regularise", ["all", "real_only"])
+@pytest.mark.parametrize("cloned", [3, 5])
 def test_an_update_is_that_of_an_independent_computation(
-    toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace, regularise: Any
+    toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace, cloned: int
 ) -> None:
     """One whole update with the one-step Q-term; the gradients and the weights, in float64 by hand."""
-    config = replace(PLAIN, regularise=regularise, eta=0.7)
-    rows = draw(real=3)
+    config = replace(PLAIN, eta=0.7)
+    rows = draw(behaviour_rows=cloned)
     state = start(config, toy, hand)
     before = start(config, toy, hand)
     losses = config.update(state, rows, Streams(SEEDS))
     rng = Streams(SEEDS)
-    real = 3 if regularise == "real_only" else 5
     latent = rng.normal(5, 5, 2).double()
     step = rng.integers(5, 5)
     noise = rng.normal(5, 2).double().numpy()
@@ -120,11 +119,11 @@ def test_an_update_is_that_of_an_independent_computation(
         i = int(coin[seed])
         scale = 1 / np.abs(values[1 - i][0]).mean()
         assert abs(losses["pull"][seed].item() + values[i][0].mean() * scale) < 1e-6
-        clone = ((predicted - noise[seed])[:real] ** 2).mean()
+        clone = ((predicted - noise[seed])[:cloned] ** 2).mean()
         assert abs(losses["denoising"][seed].item() - clone) < 1e-6
         upstream = hand.backward(critics[i], values[i][1], np.full((5, 1), -0.7 * scale / 5), hand.mish)[1][:, 4:]
         upstream = upstream * (np.abs(raw) < 1) * -np.sqrt(1 - kept) / np.sqrt(kept)
-        upstream[:real] += 2 * (predicted - noise[seed])[:real] / (2 * real)
+        upstream[:cloned] += 2 * (predicted - noise[seed])[:cloned] / (2 * cloned)
         embed, embed_trace, net, trace = parts
         of_net, of_input = hand.backward(net, trace, upstream, hand.mish)
         of_embed = hand.backward(embed, embed_trace, of_input[:, 2:18], hand.mish)[0]

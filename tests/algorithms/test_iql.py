@@ -41,7 +41,7 @@ class ByHand:
         self.log_std = [state.actor.free_log_std[seed].detach().numpy().copy()] if config.actor == "gaussian" else []
         self.adams = [hand.adam(3e-4) for _ in range(4)]
 
-    def update(self, obs: Any, action: Any, reward: Any, next_obs: Any, ends: Any, real: int, rate: float) -> None:
+    def update(self, obs: Any, action: Any, reward: Any, next_obs: Any, ends: Any, regressed: int, rate: float) -> None:
         config = self.config
         forward = self.hand.forward
         backward = self.hand.backward
@@ -56,16 +56,17 @@ class ByHand:
             q, trace = forward(critic, both)
             gradients.append(backward(critic, trace, 2 * (q - target[:, None]) / (2 * size))[0])
         weight = (
-            np.minimum(np.exp(config.temperature * u), config.weight_limit)[:, None] * (np.arange(size) < real)[:, None]
+            np.minimum(np.exp(config.temperature * u), config.weight_limit)[:, None]
+            * (np.arange(size) < regressed)[:, None]
         )
         raw, trace = forward(self.actor, obs)
         mean = np.tanh(raw)
         if config.actor == "gaussian":
             variance = np.exp(2 * self.log_std[0])
-            by_mean = weight * (mean - action) / variance / real
-            by_log_std = (weight * (1 - (mean - action) ** 2 / variance) / real).sum(0, keepdims=True)
+            by_mean = weight * (mean - action) / variance / regressed
+            by_log_std = (weight * (1 - (mean - action) ** 2 / variance) / regressed).sum(0, keepdims=True)
         else:
-            by_mean = weight * 2 * (mean - action) / real
+            by_mean = weight * 2 * (mean - action) / regressed
             by_log_std = None
         actor_gradient = backward(self.actor, trace, by_mean * (1 - mean**2))[0]
         parts = [self.value, *self.critics, [*self.actor, *self.log_std]]
@@ -78,34 +79,33 @@ class ByHand:
                 old += 0.005 * (new - old)
 
 
+@pytest.mark.parametrize("behaviour_rows", [3, 5])
 @pytest.mark.parametrize(
     "change",
     [
         {},
         {"actor": "deterministic", "expectile": 0.9},
         {"temperature": 40.0, "weight_limit": 2.0},
-        {"regularise": "real_only"},
         {"decay_updates": 4},
     ],
     ids=str,
 )
 def test_updates_are_those_of_an_independent_computation(
-    toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace, change: dict[str, Any]
+    toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace, change: dict[str, Any], behaviour_rows: int
 ) -> None:
     """Three whole updates: forward, backward, Adam and targets, in float64 by hand."""
     config = replace(PLAIN, **change)
     state = start(config, toy, hand)
     expected = [ByHand(config, state, seed, hand) for seed in range(2)]
-    real = 3 if config.regularise == "real_only" else 5
     for number in range(3):
-        rows = draw(number, real=3)
+        rows = draw(number, behaviour_rows=behaviour_rows)
         config.update(state, rows, Streams(SEEDS))
         rate = 3e-4 * (1 if config.decay_updates is None else (1 + np.cos(np.pi * number / 4)) / 2)
         for seed in range(2):
             obs = hand.normal(toy, rows.obs[seed])
             next_obs = hand.normal(toy, rows.next_obs[seed])
             other = (rows.action[seed].numpy(), rows.reward[seed].numpy(), next_obs, rows.terminated[seed].numpy())
-            expected[seed].update(obs, *other, real, rate)
+            expected[seed].update(obs, *other, behaviour_rows, rate)
     for seed, oracle in enumerate(expected):
         pairs = [(hand.weights(state.value, seed), oracle.value), (hand.weights(state.actor.net, seed), oracle.actor)]
         pairs += [(hand.weights(state.critic, (seed, i)), oracle.critics[i]) for i in (0, 1)]
@@ -132,14 +132,14 @@ def test_synthetic_actions_reach_the_policy_only_where_asked_to(
     toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace
 ) -> None:
     """One critic for all: of the batches only the synthetic rows' actions differ, the weights exp(0) do not."""
-    rows = draw(real=3)
+    rows = draw()
     changed = replace(rows, action=torch.cat([rows.action[:, :3], -rows.action[:, 3:]], 1))
-    for regularise, same in (("all", False), ("real_only", True)):
-        config = replace(PLAIN, temperature=0.0, regularise=regularise)
+    config = replace(PLAIN, temperature=0.0)
+    for behaviour_rows, same in ((5, False), (3, True)):
         after = []
         for batch in (rows, changed):
             state = start(config, toy, hand)
-            config.update(state, batch, Streams(SEEDS))
+            config.update(state, replace(batch, behaviour_rows=behaviour_rows), Streams(SEEDS))
             after.append(state.actor.net.linear[0].weight)
         assert torch.equal(*after) == same
 
@@ -186,7 +186,7 @@ def test_rewards_are_scaled_wherever_they_come_from(
     scaled = replace(PLAIN, reward="return_range")
     after = []
     state = start(scaled, toy, hand)
-    rows = draw(real=3)
+    rows = draw(behaviour_rows=3)
     for config, own, batch in (
         (scaled, state, rows),
         (PLAIN, start(PLAIN, toy, hand), replace(rows, reward=state.reward_scale * rows.reward)),
@@ -204,9 +204,7 @@ def test_equal_returns_have_no_range(toy: Dataset) -> None:
         replace(PLAIN, reward="return_range").init(same, Streams(SEEDS))
 
 
-@pytest.mark.parametrize(
-    "fields", [{"expectile": 1.0}, {"temperature": -1.0}, {"actor": "other"}, {"regularise": "x"}, {"reward": "x"}]
-)
+@pytest.mark.parametrize("fields", [{"expectile": 1.0}, {"temperature": -1.0}, {"actor": "other"}, {"reward": "x"}])
 def test_bad_fields_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         IQL(**fields)

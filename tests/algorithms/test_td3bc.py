@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms.base import behaviour_rows
 from algorithms.td3bc import TD3BC
 from core.data import Batch, Dataset, Transitions
 from core.random import Streams
@@ -26,10 +25,10 @@ def data() -> Dataset:
 
 
 def batch(data: Dataset, number: int = 0, rows: int = 16) -> Batch:
-    """Another batch for every seed; every third row ends, the last four are synthetic."""
+    """Another batch for every seed; every third row ends, behaviour terms act on all."""
     chosen = (Streams(SEEDS, f"batch/{number}").uniform64(rows) * len(data.train.obs)).long()
     drawn = vars(data.train.map(lambda x: x[chosen]))
-    return Batch(**{**drawn, "terminated": (torch.arange(rows) % 3 == 0).expand(len(SEEDS), -1)}, real=rows - 4)
+    return Batch(**{**drawn, "terminated": (torch.arange(rows) % 3 == 0).expand(len(SEEDS), -1)}, behaviour_rows=rows)
 
 
 def start(config: TD3BC, data: Dataset) -> Any:
@@ -259,7 +258,7 @@ def outcome(config: TD3BC, data: Dataset, updates: int = 6) -> list[torch.Tensor
     [
         {"alpha": 2.6}, {"discount": 0.98}, {"target_rate": 0.006}, {"policy_every": 3}, {"target_noise": 0.3},
         {"noise_clip": 0.1}, {"learning_rate": 4e-4}, {"critic_weight": 0.7}, {"behaviour_weight": 0.9},
-        {"epsilon": 1e-2}, {"regularise": "real_only"}, {"hidden": (8, 9)}, {"weights": "normal"},
+        {"epsilon": 1e-2}, {"hidden": (8, 9)}, {"weights": "normal"},
         {"actor": "tanh-gaussian"},
     ],
     ids=lambda change: next(iter(change)),
@@ -311,25 +310,26 @@ def test_halved_squares_halve_the_losses(data: Dataset) -> None:
 def test_synthetic_actions_pull_the_actor_only_where_asked_to(data: Dataset) -> None:
     rows = batch(data)
     other = replace(rows, action=torch.cat([rows.action[:, :12], -rows.action[:, 12:]], 1))
-    for regularise, same in (("all", False), ("real_only", True)):
-        config = replace(PLAIN, regularise=regularise)
+    for behaviour_rows, same in ((16, False), (12, True)):
         after = []
         for one in (rows, other):
-            state = start(config, data)
-            descend(state.actor_optimizer, config.actor_loss, state, one, Streams(SEEDS))
+            state = start(PLAIN, data)
+            acted_on = replace(one, behaviour_rows=behaviour_rows)
+            descend(state.actor_optimizer, PLAIN.actor_loss, state, acted_on, Streams(SEEDS))
             after.append(state.actor.net.linear[0].weight)
         assert torch.equal(*after) == same
 
 
-def test_rows_that_do_not_say_where_they_come_from_are_real(data: Dataset) -> None:
+def test_the_behaviour_term_is_a_mean_over_its_rows(data: Dataset) -> None:
+    """Plain transitions: over all rows."""
     rows = batch(data)
-    whole = Transitions(**{name: value for name, value in vars(rows).items() if name != "real"})
-    for regularise in ("all", "real_only"):
-        assert behaviour_rows(whole, regularise) == slice(None)  # type: ignore[arg-type]
-    assert behaviour_rows(rows, "all") == slice(None)
-    assert behaviour_rows(rows, "real_only") == slice(12)
-    with pytest.raises(ValueError, match="real_fraction above 0"):
-        behaviour_rows(replace(rows, real=0), "real_only")
+    state = start(PLAIN, data)
+    plain = Transitions(**{name: value for name, value in vars(rows).items() if name != "behaviour_rows"})
+    distance = (state.actor(rows.obs) - rows.action).square().mean(-1)
+    unpulled = replace(PLAIN, behaviour_weight=0.0).actor_loss(state, rows, Streams(SEEDS))
+    for given, count in ((replace(rows, behaviour_rows=12), 12), (rows, 16), (plain, 16)):
+        pull = PLAIN.actor_loss(state, given, Streams(SEEDS)) - unpulled
+        assert torch.allclose(pull, distance[:, :count].sum(-1) / count, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_cell_id_changes_with_every_setting(expand: Expand) -> None:
     other: dict[str, Any] = {
         "updates": 41, "real_fraction": 0.4, "evaluate_every": 999, "episodes": 9, "fidelity_starts": 255,
         "fidelity_horizon": 49, "buffer_rows": 499, "shared_models": True, "dataset_rows": 99, "heldout": 0.2,
-        "view": "qlearning", "compile": "always",
+        "view": "qlearning", "compile": "always", "rollouts_from": 1, "buffer_refreshes": 1, "regularise": "real_only",
     }  # fmt: skip
     spec = expand()[1]
     assert set(other) == set(type(spec.settings).model_fields)
@@ -70,3 +70,28 @@ def test_cell_id_changes_with_every_setting(expand: Expand) -> None:
 )
 def test_cell_id_changes_with_every_field_of_a_method(expand: Expand, override: str) -> None:
     assert expand(override)[1].cell_id != expand()[1].cell_id
+
+
+@pytest.mark.parametrize(
+    ("overrides", "due"),
+    [
+        ((), [1, 16, 31]),
+        (("rollouts_from=10",), [11, 26]),
+        (("rollouts_from=39",), [40]),
+        (("rollouts_from=25",), [26]),
+        (("rollouts_from=24",), [25, 40]),
+    ],
+)
+def test_refreshes_are_counted_from_the_first_rollouts(
+    expand: Expand, overrides: tuple[str, ...], due: list[int]
+) -> None:
+    none, ensemble = expand("ensemble.refresh_every=15", *overrides)  # of 40 updates
+    assert [step for step in range(1, 41) if ensemble.refresh_due(step)] == due
+    assert ensemble.refreshes == len(due)
+    assert none.refreshes == sum(none.refresh_due(step) for step in range(1, 41)) == 0
+
+
+def test_who_generates_once_does_so_behind_rollouts_from(expand: Expand) -> None:
+    (synther,) = expand('generators=["synther"]', "rollouts_from=10")
+    assert [step for step in range(1, 41) if synther.refresh_due(step)] == [11]
+    assert synther.refreshes == 1

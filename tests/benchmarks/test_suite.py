@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.execution.plan import pretrained
-from benchmarks.spec import RunSpec
+from benchmarks.spec import COUPLINGS, RunSpec
 from benchmarks.suite import cells, load_suite, suite_names
 from core.errors import SpecError
 from core.registry import available
@@ -136,6 +137,49 @@ def test_settings_vary_for_every_method(expand: Expand) -> None:
         ("ensemble", "real_fraction=0.5, rollout_length=1"),
     ]
     assert [spec.settings.real_fraction for spec in specs] == [1, 0.5, 1, 1, 0.5, 0.5]
+
+
+def coupled(specs: list[RunSpec]) -> list[tuple[Any, ...]]:
+    """(share, rows of behaviour terms, first rollouts, refreshes) of every ensemble."""
+    found = [spec.settings for spec in specs if spec.generator.name == "ensemble"]
+    return [(x.real_fraction, x.regularise, x.rollouts_from, x.buffer_refreshes) for x in found]
+
+
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_every_coupling_is_four_settings(expand: Expand, name: str) -> None:
+    values = COUPLINGS[name]
+    assert set(values) == {"real_fraction", "regularise", "rollouts_from", "buffer_refreshes"}
+    for specs in (expand(f"coupling={name}"), expand(f'vary.coupling=["{name}"]')):
+        assert {key: getattr(specs[1].settings, key) for key in values} == values
+
+
+def test_a_coupling_yields_to_the_suites_own_settings(expand: Expand) -> None:
+    assert coupled(expand("coupling=fresh")) == [(0.5, "real_only", 0, 1)]
+    assert coupled(expand("coupling=fresh", "rollouts_from=10", "real_fraction=0.1")) == [(0.1, "real_only", 10, 1)]
+    assert coupled(expand("coupling=fresh", "vary.real_fraction=[0.1, 0.2]")) == [
+        (0.1, "real_only", 0, 1),
+        (0.2, "real_only", 0, 1),
+    ]
+
+
+def test_couplings_vary_by_name_and_by_table(expand: Expand) -> None:
+    tables = '["fresh", {}, {rollouts_from=10}, {label="late", rollouts_from=10, buffer_refreshes=2}]'
+    specs = expand(f"vary.coupling={tables}", "regularise=real_only", 'generators=["ensemble"]')
+    assert coupled(specs) == [
+        (0.5, "real_only", 0, 1),
+        (0.5, "real_only", 0, None),
+        (0.5, "real_only", 10, None),
+        (0.5, "real_only", 10, 2),
+    ]
+    assert [spec.variant for spec in specs] == ["coupling=fresh", "default", "rollouts_from=10", "late"]
+
+
+def test_what_is_varied_wins_over_what_is_fixed(expand: Expand) -> None:
+    """Of what is varied a single setting wins over a coupling, wherever it stands."""
+    assert coupled(expand('vary.coupling=["dydiff"]', "real_fraction=0.1")) == [(0.6, "all", 0, 16)]
+    for order in (1, -1):
+        overrides = ("vary.real_fraction=[0.1]", 'vary.coupling=["dydiff"]')[::order]
+        assert coupled(expand(*overrides)) == [(0.1, "all", 0, 16)]
 
 
 def test_presets_can_be_varied(expand: Expand) -> None:

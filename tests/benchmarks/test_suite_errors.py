@@ -31,6 +31,14 @@ Expand = Callable[..., list[RunSpec]]
         ('ensemble.preset="smoek"', r"ensemble\.preset must be one of .*got 'smoek'; did you mean 'smoke'"),
         ("preset=smoek", "preset must be one of .*got 'smoek'; did you mean 'smoke'"),
         ("preset=1", "preset must be text, got 1"),
+        ("coupling=frehs", "coupling must be one of combo, dydiff, .*, got 'frehs'; did you mean 'fresh'"),
+        ("coupling=3", "coupling must be one of combo, .*, got '3'"),
+        ("coupling={real_fraction=0.1}", "coupling must be one of combo, "),
+        ('vary.coupling=["fresh", "dydif"]', "coupling must be one of .*, got 'dydif'; did you mean 'dydiff'"),
+        ("vary.coupling=[{real_fracton=0.1}]", "coupling key must be one of .*; did you mean 'real_fraction'"),
+        ("vary.coupling=[{updates=3}]", "coupling key must be one of buffer_refreshes, .*, got 'updates'"),
+        ("vary.couplign=[1]", "varied key must be one of .*got 'couplign'; did you mean 'coupling'"),
+        ("td3bc.regularise=all", r"unknown key td3bc\.regularise"),
         ("vary.updatse=[1]", "varied key must be one of .*got 'updatse'; did you mean 'updates'"),
         ("vary.td3cb.alpha=[1]", r"varied key 'td3cb\.alpha': .*got 'td3cb'; did you mean 'td3bc'"),
         ("vary.td3bc.alhpa=[1]", r"unknown key td3bc\.alhpa: .*did you mean 'alpha'"),
@@ -49,6 +57,13 @@ def test_unknown_names_give_the_nearest_one(expand: Expand, override: str, messa
         ("real_fraction=-0.1", "real_fraction should be greater than or equal to 0, got -0.1"),
         ("real_fraction=nan", "real_fraction should be .*, got nan"),
         ("updates=0", "updates should be greater than 0, got 0"),
+        ("rollouts_from=40", "^rollouts_from must be below updates = 40, or nothing is generated, got 40$"),
+        ("vary.rollouts_from=[0, 41]", "^rollouts_from must be below updates = 40, or nothing is generated, got 41$"),
+        ("rollouts_from=-1", "rollouts_from should be greater than or equal to 0, got -1"),
+        ("buffer_refreshes=0", "buffer_refreshes should be greater than 0, got 0"),
+        ("regularise=real", "regularise should be 'all' or 'real_only', got 'real'"),
+        ("vary.coupling=[{real_fraction=2}]", "real_fraction should be less than or equal to 1, got 2"),
+        ("vary.coupling=[{label=3}]", r"vary\.coupling\.label must be text, got 3"),
         ("episodes=0", "episodes should be greater than 0, got 0"),
         ("heldout=0", "heldout should be greater than 0, got 0"),
         ("heldout=1", "heldout should be less than 1, got 1"),
@@ -75,6 +90,17 @@ def test_unknown_names_give_the_nearest_one(expand: Expand, override: str, messa
 def test_values_out_of_range_are_named(expand: Expand, override: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         expand(override)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.001])
+def test_behaviour_terms_must_have_a_row_to_act_on(expand: Expand, fraction: float) -> None:
+    """256 * 0.001 rounds to no row; of a larger batch it is one."""
+    message = r"real_fraction must leave a real row in batches of 256 \(td3bc\) where regularise is 'real_only', got 0"
+    for key in ("regularise=real_only", "coupling=fresh", 'vary.coupling=["dydiff", {regularise="real_only"}]'):
+        with pytest.raises(SpecError, match=message):
+            expand(key, f"real_fraction={fraction}", f"vary.real_fraction=[{fraction}]")
+    assert expand(f"real_fraction={fraction}")
+    assert expand("regularise=real_only", "real_fraction=0.001", "td3bc.batch_size=1000")
 
 
 @pytest.mark.parametrize(

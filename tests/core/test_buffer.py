@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 
@@ -47,7 +49,9 @@ def test_fractions_are_exact_and_real_rows_come_first(share: float, real: int) -
     buffer.add(rows(2, 50, start=1000), torch.ones(2, 50, dtype=torch.bool))
     mixer = Mixer(rows(100), buffer, share, 256)
     batch = mixer.batch(Streams((0, 1)))
-    assert batch.real == real
+    assert batch.behaviour_rows == 256
+    if real:
+        assert Mixer(rows(100), buffer, share, 256, "real_only").batch(Streams((0, 1))).behaviour_rows == real
     assert ((batch.reward < 1000).sum(-1) == real).all()
     assert (batch.reward[:, :real] < 1000).all()
 
@@ -60,13 +64,13 @@ def test_a_seed_without_synthetic_rows_gets_real_ones() -> None:
     batch = Mixer(rows(100), buffer, 0.5, 64).batch(Streams((0, 1)))
     assert (batch.reward[1] < 1000).all()
     assert torch.equal(batch.reward[0], Mixer(rows(100), alone, 0.5, 64).batch(Streams((0,))).reward[0])
-    assert batch.real == 32
 
 
 def test_every_row_is_real_while_there_is_no_synthetic_one() -> None:
-    batch = Mixer(rows(100), Buffer(2, 10, 2, 1, "cpu"), 0.5, 64).batch(Streams((0, 1)))
-    assert batch.real == 64
-    assert (batch.reward < 1000).all()
+    for regularise in ("all", "real_only"):
+        batch = Mixer(rows(100), Buffer(2, 10, 2, 1, "cpu"), 0.5, 64, regularise).batch(Streams((0, 1)))
+        assert batch.behaviour == slice(64)
+        assert (batch.reward < 1000).all()
 
 
 def test_no_empty_slot_is_ever_drawn() -> None:  # method sheet, test 9 (B22)
@@ -74,6 +78,86 @@ def test_no_empty_slot_is_ever_drawn() -> None:  # method sheet, test 9 (B22)
     buffer.add(rows(1, 3, start=1000), torch.ones(1, 3, dtype=torch.bool))
     mixer = Mixer(rows(10), buffer, 0.0, 512)
     assert set(mixer.batch(Streams((0,))).reward[0].tolist()) == {1000, 1001, 1002}
+
+
+def drawable(buffer: Buffer) -> list[set[float]]:
+    """Rewards of the rows of each seed that can be drawn, found by drawing often."""
+    draw = torch.linspace(0, 1, 4001, dtype=torch.float64)[:-1].expand(len(buffer.rows), -1)
+    return [set(unpack(seed, 2, 1).reward.tolist()) for seed in buffer.gather(draw)]
+
+
+def kept(counts: list[list[int]], seed: int, newest: int | None, capacity: int) -> set[float]:
+    """Rewards of what one seed can draw after calls that gave so many valid rows to each seed, counted by hand."""
+    calls = [list(range(100 * number, 100 * number + call[seed])) for number, call in enumerate(counts)]
+    chosen = [row for call in calls[-newest if newest else None :] for row in call]
+    return {float(row) for row in chosen[-capacity:]}
+
+
+COUNTS = [[3, 1], [2, 5], [5, 0], [1, 4], [4, 4], [0, 2], [5, 5], [2, 0], [0, 0], [3, 3]]  # of 2 seeds, call by call
+
+
+def fill(buffer: Buffer, counts: list[list[int]], first: int = 0) -> None:
+    """Of five rows each seed gets its number of valid ones; the reward says which call a row came from."""
+    for number, call in enumerate(counts, first):
+        buffer.add(rows(2, 5, start=100 * number), torch.arange(5) < torch.tensor(call)[:, None])
+
+
+@pytest.mark.parametrize("capacity", [4, 10, 100])  # less than a refresh, around the end of the ring, no end
+@pytest.mark.parametrize("newest", [1, 2, 3, 20, None])
+def test_rows_of_the_newest_refreshes_are_drawn_and_no_other(newest: int | None, capacity: int) -> None:
+    buffer = Buffer(2, capacity, 2, 1, "cpu", newest)
+    for number in range(len(COUNTS)):
+        fill(buffer, COUNTS[number : number + 1], number)
+        for seed, found in enumerate(drawable(buffer)):
+            expected = kept(COUNTS[: number + 1], seed, newest, capacity)
+            assert buffer.filled()[seed] == len(expected)
+            assert not expected or found == expected
+
+
+def test_every_drawable_row_is_drawn_equally_often() -> None:
+    buffer = Buffer(1, 10, 2, 1, "cpu", 2)
+    for start in (0, 100, 200):
+        buffer.add(rows(1, 4, start=start), torch.ones(1, 4, dtype=torch.bool))
+    draw = (torch.arange(800, dtype=torch.float64) / 800)[None]
+    counts = Counter(unpack(buffer.gather(draw), 2, 1).reward[0].tolist())
+    assert counts == dict.fromkeys([100, 101, 102, 103, 200, 201, 202, 203], 100)
+
+
+@pytest.mark.parametrize("newest", [1, 3, None])
+def test_a_restored_buffer_goes_on_as_if_never_saved(newest: int | None) -> None:
+    saved = Buffer(2, 7, 2, 1, "cpu", newest)
+    whole = Buffer(2, 7, 2, 1, "cpu", newest)
+    fill(whole, COUNTS)
+    for cut in range(len(COUNTS)):
+        fill(saved, COUNTS[cut : cut + 1], cut)
+        again = Buffer(2, 7, 2, 1, "cpu", newest)
+        again.load_state_dict({name: x.clone() for name, x in saved.state_dict().items()})
+        draw = Streams((0, 1)).uniform64(50)
+        assert torch.equal(again.gather(draw), saved.gather(draw))
+        fill(again, COUNTS[cut + 1 :], cut + 1)
+        assert torch.equal(again.gather(draw), whole.gather(draw))
+        assert torch.equal(again.filled(), whole.filled())
+
+
+def test_a_refresh_without_a_valid_row_leaves_real_ones() -> None:
+    """Rows that are too old are not drawn in their place; the other seed has its own, and a later refresh heals."""
+    buffer = Buffer(2, 20, 2, 1, "cpu", 1)
+    mixer = Mixer(rows(100), buffer, 0.5, 64)
+    share = []
+    for valid in ([True, True], [False, True], [True, True]):
+        buffer.add(rows(2, 3, start=1000), torch.tensor(valid)[:, None].expand(2, 3))
+        mixer.refresh()
+        share.append(((mixer.batch(Streams((0, 1))).reward >= 1000).sum(-1)).tolist())
+    assert share == [[32, 32], [0, 32], [32, 32]]
+
+
+def test_adding_and_drawing_keep_the_tensors_of_the_buffer() -> None:
+    """A CUDA graph reads the tensors that were there when it was recorded."""
+    buffer = Buffer(2, 7, 2, 1, "cpu", 2)
+    before = [x.data_ptr() for x in vars(buffer).values()]
+    fill(buffer, COUNTS)
+    buffer.load_state_dict({name: x.clone() for name, x in buffer.state_dict().items()})
+    assert [x.data_ptr() for x in vars(buffer).values()] == before
 
 
 def test_trajectories_become_rows_rollout_by_rollout() -> None:

@@ -302,7 +302,9 @@ def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path, tiny_cells: Cell
     assert all(value is not None and value > 0 for value in costs.values())
 
 
-@pytest.mark.parametrize("overrides", [(), ("real_fraction=0.0", "buffer_rows=50", "shared_models=true")])
+@pytest.mark.parametrize(
+    "overrides", [(), ("real_fraction=0.0", "buffer_rows=50", "shared_models=true"), ("regularise=real_only",)]
+)
 def test_settings_reach_the_run(
     tmp_path: Path,
     overrides: tuple[str, ...],

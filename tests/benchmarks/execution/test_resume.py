@@ -35,10 +35,10 @@ SMALL = {
 }
 
 
-def spec(generator: str, algorithm: str) -> RunSpec:
+def spec(generator: str, algorithm: str, *overrides: str) -> RunSpec:
     fields = [f"{generator}.{field}" for field in SMALL.get(generator, [])]
     methods = [f'generators=["{generator}"]', f'algorithms=["{algorithm}"]']
-    (found,) = cells(load_suite("matrix-smoke", [*QUICK, *methods, *fields]))
+    (found,) = cells(load_suite("matrix-smoke", [*QUICK, *methods, *fields, *overrides]))
     return found
 
 
@@ -79,6 +79,23 @@ def test_every_method_resumes_with_the_same_numbers(
     resumed = numbers(run(wanted, tmp_path / "checkpoint"))
     assert len(whole) >= 18
     assert resumed == whole
+
+
+def test_a_cell_with_fresh_rollouts_only_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: Numbers
+) -> None:
+    """Stopped before the first rollouts, while one refresh is there, and when older ones are no longer drawn."""
+    wanted = spec("ensemble", "td3bc", "coupling=fresh", "rollouts_from=10", "ensemble.refresh_every=9")
+    whole = numbers(run(wanted, None))
+    for moment in (6, 9, 20):
+        with pytest.raises(Stopped), monkeypatch.context() as patch:
+            stop_at(moment, patch)
+            run(wanted, tmp_path / "checkpoint")
+    assert numbers(run(wanted, tmp_path / "checkpoint")) == whole
+    others = [
+        spec("ensemble", "td3bc", "ensemble.refresh_every=9", key) for key in ("coupling=fresh", "coupling=combo")
+    ]
+    assert all(numbers(run(other, None)) != whole for other in others)
 
 
 def test_a_trained_cell_is_only_evaluated_again(
