@@ -220,7 +220,7 @@ def test_the_base_of_a_suite_can_be_chosen_by_an_override(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["iterations_M", "keep_fraction_eta", "real_fraction_alpha", "M_by_eta", "relax", "filter"]
+    "name", ["iterations_M", "keep_fraction_eta", "real_fraction_alpha", "M_by_eta", "relax", "filter", "coupling"]
 )
 def test_every_ablation_but_that_of_l_runs_on_the_full_base(name: str) -> None:
     small = cells(load_suite(f"ablation/{name}"))

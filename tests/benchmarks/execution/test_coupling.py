@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.execution import matrix
+from benchmarks.execution import matrix, plan
 from benchmarks.spec import RunSpec
-from benchmarks.store import ResultStore
+from benchmarks.store import Record, ResultStore
 from core.buffer import Buffer
 
 CPU = torch.device("cpu")
@@ -56,3 +56,27 @@ def test_the_buffer_is_as_large_as_what_can_be_drawn(
 ) -> None:
     specs = tiny_cells('generators=["ensemble"]', "ensemble.refresh_every=2", *overrides)
     assert drawn(specs, tmp_path, monkeypatch) == [(slots, rows)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "estimate"),
+    [
+        (("seeds=[0, 1]",), "100 s"),  # of one seed: the other has finished
+        (("rollouts_from=500",), "80 s"),
+        (("ensemble.refresh_every=100",), "3 min"),
+        (("updates=500", "rollouts_from=499"), "40 s"),
+    ],
+)
+def test_estimates_follow_updates_and_refreshes(
+    tmp_path: Path, tiny_cells: Cells, overrides: tuple[str, ...], estimate: str
+) -> None:
+    """A finished cell took 100 s, 40 of them for four refreshes: 10 s each, and 60 ms for an update."""
+    base = ('generators=["ensemble"]', "seeds=[0]", "updates=1000", "ensemble.refresh_every=250")
+    (done,) = tiny_cells(*base)
+    store = ResultStore(tmp_path)
+    refreshes = [Record(0, step, "generate/not_finite", 0.0) for step in (1, 251, 501, 751)]
+    costs = [Record(0, 1000, f"cost/{name}_seconds", x) for name, x in (("generate", 4.0), ("total", 10.0))]
+    store.finish(done, {"seeds": [0], "seconds": 100.0}, refreshes + costs)
+    (wanted,) = tiny_cells(*base, *overrides)
+    found = plan.describe([wanted], store)
+    assert f"  {estimate}  " in found.splitlines()[2]
