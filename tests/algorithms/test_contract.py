@@ -250,7 +250,7 @@ def test_no_update_waits_for_the_device(algorithm: Algorithm, data: Dataset, mon
     state = algorithm.init(data, Streams(SEEDS))
     noise = Streams(SEEDS, "update")
     rng = Streams(SEEDS, "batches")
-    buffer = Buffer(len(SEEDS), 100, 4, 2, "cpu")
+    buffer = Buffer(len(SEEDS), 100, 4, 2, "cpu", refreshes=1)
     buffer.add(data.train.map(lambda x: x[:100].expand(3, *x[:100].shape)), torch.ones(3, 100, dtype=torch.bool))
     mixer = Mixer(data.train, buffer, 0.5, algorithm.batch_size)
     for number in range(6):  # every second one has more to do
