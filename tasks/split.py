@@ -4,7 +4,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float32, Float64, Int
 from torch import Tensor
 
 from core.data import Dataset, Trajectories, Transitions
@@ -63,12 +63,15 @@ def build(
             f"got {len(train.reward)} and {lengths.sum()}"
         )
     trajectories, state, exact = _heldout(rows, next_obs, simulator, first, lengths)
+    recorded_obs, recorded_state = _recorded(rows, simulator)
     dataset = Dataset(
         train=train,
         episode=torch.from_numpy(np.repeat(np.arange(len(starts), dtype=np.int32), stops - starts)[index]),
         heldout=trajectories,
         heldout_state=state,
         heldout_exact=exact,
+        recorded_obs=recorded_obs,
+        recorded_state=recorded_state,
         obs_mean=train.obs.double().mean(0).float(),
         obs_std=train.obs.double().std(0, correction=0).float(),
         sha256=digest,
@@ -136,6 +139,13 @@ def _heldout(
     state, exact = simulator_state(rows, simulator, real)
     position = torch.from_numpy(np.append(0, np.cumsum(lengths)[:-1])[:, None] + np.minimum(step, lengths[:, None] - 1))
     return trajectories, state[position], exact[position] & trajectories.valid
+
+
+def _recorded(rows: Rows, simulator: Simulator) -> tuple[Float32[Tensor, "R O"], Float64[Tensor, "R X"]]:
+    """Observations that determine no state of the simulator, where the rows have stored it; and that state."""
+    lost = np.flatnonzero(~simulator.restore(torch.from_numpy(rows.obs))[1].numpy())
+    state, exact = simulator_state(rows, simulator, lost)
+    return torch.from_numpy(rows.obs[lost])[exact], state[exact]
 
 
 def simulator_state(

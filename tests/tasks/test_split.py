@@ -101,6 +101,22 @@ def heldout_state(make_rows: MakeRows) -> Callable[..., tuple[torch.Tensor, torc
     return cut
 
 
+def test_stored_states_are_kept_where_observations_lost_them(make_rows: MakeRows) -> None:
+    """Rows 3, 7 and 16 were clipped; of row 7 the file has no more than the observation shows. 16 is held out."""
+    stream = make_rows(np.zeros(20, bool), np.zeros(20, bool))
+    position = np.random.default_rng(0).normal(size=(20, 2))
+    velocity = SLOW.copy()
+    velocity[[3, 16]] = 3.0
+    velocity[7] = 1.0
+    obs = np.concatenate([position, velocity.clip(-1, 1)], 1).astype(np.float32)
+    rows = replace(stream, obs=obs, next_obs=obs, qpos=position, qvel=velocity)
+    dataset, _ = build(rows, Clipped(), "digest", heldout=0.5, view="episodes")
+    assert torch.equal(dataset.recorded_obs, torch.from_numpy(obs[[3, 16]]))
+    assert torch.equal(dataset.recorded_state, torch.from_numpy(np.concatenate([position, velocity], 1)[[3, 16]]))
+    bare, _ = build(replace(rows, qpos=None, qvel=None), Clipped(), "digest", heldout=0.5, view="episodes")
+    assert len(bare.recorded_obs) == len(bare.recorded_state) == 0
+
+
 HeldoutState = Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor, float]]
 
 
