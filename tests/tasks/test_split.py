@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.data import Dataset
 from core.errors import DataError, SpecError
 from tasks.rows import Rows
 from tasks.sources.toy import LinearSystem
-from tasks.split import build, qlearning
+from tasks.split import View, build, qlearning
 
 MakeRows = Callable[..., Rows]
 
@@ -178,6 +180,70 @@ def test_build_partitions_the_rows(
         assert card["dropped_rows"] == 0
     again, _ = build(rows, LinearSystem(), "digest", heldout=heldout, view=view)
     assert torch.equal(again.train.obs, dataset.train.obs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ends=st.lists(st.sampled_from(["", "", "", "terminal", "timeout"]), min_size=4, max_size=60),
+    stored=st.booleans(),
+    heldout=st.floats(0.01, 0.99),
+    view=st.sampled_from(["episodes", "qlearning"]),
+    sizes=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+)
+def test_smaller_training_sets_are_parts_of_larger_ones(
+    make_rows: MakeRows, ends: list[str], stored: bool, heldout: float, view: View, sizes: tuple[int, int]
+) -> None:
+    """Whole episodes as they were, at most as many rows as asked for; what is held out does not move."""
+    flags = np.array(ends)
+    rows = make_rows(flags == "terminal", flags == "timeout", stored=stored)
+
+    def cut(train_rows: int | None) -> tuple[Dataset, dict[str, Any]]:
+        return build(rows, LinearSystem(), "digest", heldout=heldout, view=view, train_rows=train_rows)
+
+    try:
+        (full, card) = cut(None)
+        (large, _), (small, part) = (cut(min(size, card["train_rows"])) for size in sorted(sizes, reverse=True))
+    except (DataError, SpecError):  # no rows to train on, or no episode as short as the smaller size
+        return
+    found = [
+        dict(zip(data.train.obs[:, 1].tolist(), data.episode.tolist(), strict=True)) for data in (small, large, full)
+    ]
+    assert found[0].items() <= found[1].items() <= found[2].items()
+    assert len(found[0]) == part["train_rows"] <= min(sizes)
+    for chosen in found[:2]:
+        assert [x for x in found[2].items() if x[1] in chosen.values()] == list(chosen.items())
+    assert part["left_out_rows"] == card["train_rows"] - part["train_rows"]
+    assert part["dropped_rows"] == card["dropped_rows"]
+    for name, value in (vars(full.heldout) | {"state": full.heldout_state, "exact": full.heldout_exact}).items():
+        same = (vars(small.heldout) | {"state": small.heldout_state, "exact": small.heldout_exact})[name]
+        assert torch.equal(value, same) if name != "info" else not same, name
+
+
+def test_training_episodes_are_kept_while_they_fit(make_rows: MakeRows) -> None:
+    """Nine episodes of 10 rows are left to train on."""
+    rows = make_rows(np.zeros(100, bool), np.arange(1, 101) % 10 == 0)
+    cards = {}
+    for size in (10, 19, 20, 89, 90):
+        data, cards[size] = build(rows, LinearSystem(), "digest", heldout=0.1, view="episodes", train_rows=size)
+        assert torch.allclose(data.obs_mean, data.train.obs.mean(0))
+        assert data.sha256 == "digest"
+    kept = [(card["train_episodes"], card["train_rows"], card["left_out_rows"]) for card in cards.values()]
+    assert kept == [(1, 10, 80), (1, 10, 80), (2, 20, 70), (8, 80, 10), (9, 90, 0)]
+    order = [build(rows, LinearSystem(), "", heldout=0.1, view="episodes", train_rows=size)[0] for size in (10, 20, 30)]
+    assert sorted(set(order[2].episode.tolist())) != [0, 1, 2]  # the first in a random order, not in the file's
+
+
+@pytest.mark.parametrize(
+    ("train_rows", "message"),
+    [
+        (9, "train_rows must be at least 10, the rows of the first kept episode of digest, got 9"),
+        (91, "train_rows must be at most 90, the training rows of digest, got 91"),
+    ],
+)
+def test_sizes_that_cannot_be_kept_are_refused(make_rows: MakeRows, train_rows: int, message: str) -> None:
+    rows = make_rows(np.zeros(100, bool), np.arange(1, 101) % 10 == 0)
+    with pytest.raises(SpecError, match=message):
+        build(rows, LinearSystem(), "digest", heldout=0.1, view="episodes", train_rows=train_rows)
 
 
 @pytest.mark.parametrize("heldout", [0.0, 1.0, -0.1])
