@@ -207,7 +207,7 @@ def list_names() -> int:
 def data(
     action: Annotated[Positional[Literal["list", "make", "fetch", "verify"]], arg(help="what to do")],
     name: Annotated[Positional[str | None], arg(metavar="NAME", help="a task, e.g. local/maze2d-umaze")] = None,
-    dataset_rows: Annotated[int, arg(metavar="ROWS", help="rows of a generated set")] = 100_000,
+    dataset_rows: Annotated[int, arg(metavar="ROWS", help="rows of a generated set (local/, toy/)")] = 100_000,
     data_dir: DataDir = None,
 ) -> int:
     """Look after datasets: list them, make local/ sets, fetch d4rl/ and minari/ ones, verify what is there."""

@@ -50,6 +50,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
     buffer_rows: PositiveInt = 500_000  # newest synthetic rows kept, per seed
     shared_models: bool = False  # one pretrained model for all seeds: cheap, hides variance
     dataset_rows: PositiveInt = 100_000  # size of generated data sets (local/, toy/)
+    train_rows: PositiveInt | None = None  # keep whole training episodes up to so many rows, of any set; None: all
     heldout: OpenUnit = 0.1  # share of the episodes that no training sees
     view: View = "episodes"  # how rows become transitions: tasks/split.py
     compile: Compile = "never"  # torch.compile on a CPU; "auto": where it pays. Seeds then agree to rounding only
@@ -63,7 +64,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
 
     def data_options(self, data_dir: Path | None) -> DataOptions:
         """The part that concerns data."""
-        return DataOptions(data_dir, self.dataset_rows, self.heldout, self.view)
+        return DataOptions(data_dir, self.dataset_rows, self.heldout, self.view, self.train_rows)
 
 
 def coupling(choice: Any) -> dict[str, Any]:

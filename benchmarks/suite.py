@@ -13,7 +13,7 @@ from core import registry
 from core.config import STRICT, build_config, flat, merged
 from core.errors import SpecError, unknown
 from core.registry import build_method, load
-from tasks.base import episode_length
+from tasks.base import episode_length, find_source
 
 __all__ = ["Suite", "cells", "load_suite", "suite_names"]
 
@@ -83,6 +83,7 @@ def cells(suite: Suite, data_dir: Path | None = None) -> list[RunSpec]:
             spec = _cell(suite, task, generator, algorithm, choice)
             _require_length(spec, horizons[task])
             _require_real_rows(spec)
+            find_source(task, spec.settings.data_options(data_dir))  # settings may vary
             found.setdefault(spec.cell_id, spec)
     return list(found.values())
 

@@ -118,19 +118,19 @@ class Dataset:
     heldout: Trajectories  # real episodes no model has seen, padded to the longest
     heldout_state: Float64[Tensor, "B L X"]  # the simulator's state at every observation of `heldout`
     heldout_exact: Bool[Tensor, "B L"]  # False where the observation had lost part of that state
+    recorded_obs: Float32[Tensor, "R O"]  # all observations, held-out ones too, that had lost part of a state ...
+    recorded_state: Float64[Tensor, "R X"]  # ... which the file has stored: the simulator's
     obs_mean: Float32[Tensor, " O"]  # of the training rows: the one normalisation everybody uses
     obs_std: Float32[Tensor, " O"]
     sha256: str  # of the file the rows came from
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data on another device; the simulator's states stay on the CPU."""
-        return Dataset(
-            self.train.map(lambda x: x.to(device)),
-            self.episode.to(device),
-            self.heldout.map(lambda x: x.to(device)),
-            self.heldout_state,
-            self.heldout_exact,
-            self.obs_mean.to(device),
-            self.obs_std.to(device),
-            self.sha256,
+        return replace(
+            self,
+            train=self.train.map(lambda x: x.to(device)),
+            episode=self.episode.to(device),
+            heldout=self.heldout.map(lambda x: x.to(device)),
+            obs_mean=self.obs_mean.to(device),
+            obs_std=self.obs_std.to(device),
         )

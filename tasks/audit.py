@@ -48,10 +48,10 @@ def examine(name: str, options: DataOptions) -> dict[str, Any]:
     `inexact_obs_share` counts rows whose observation alone does not give the simulator's state.
 
     Raises:
-        SpecError: no such task.
+        SpecError: no such task, or a size for a set that has its own.
         DataError: the file is not here, is damaged, or (made here) breaks a rule; names file, rule and rows.
     """
-    source, dataset = find_source(name)
+    source, dataset = find_source(name, options)
     path = source.find and source.find(dataset, options)
     if source.find and path is None:
         raise DataError(f"{name} is not on this machine; `data {source.origin}` gets it")

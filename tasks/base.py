@@ -49,6 +49,7 @@ class DataOptions:
     dataset_rows: int = 100_000  # size of sets that are made here (local/, toy/)
     heldout: float = 0.1  # share of the episodes kept back from all training
     view: View = "episodes"  # how rows become transitions: `tasks.split`
+    train_rows: int | None = None  # keep whole training episodes up to so many rows; None: all
 
     def __post_init__(self) -> None:
         """Raises: SpecError."""
@@ -56,6 +57,8 @@ class DataOptions:
             raise SpecError(f"data_dir must be a folder, got {str(self.data_dir)!r}")
         if self.dataset_rows < 1:
             raise SpecError(f"dataset_rows must be at least 1, got {self.dataset_rows}")
+        if self.train_rows is not None and self.train_rows < 1:
+            raise SpecError(f"train_rows must be at least 1, got {self.train_rows}")
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,14 @@ class Task:
         """Training rows, held-out episodes, and the statistics of the split.
 
         Raises:
+            SpecError: an option is out of range for this data.
             DataError: the file cannot be obtained or is not valid.
         """
         rows, digest = self.rows()
-        return build(rows, self.simulator, digest, heldout=self.options.heldout, view=self.options.view)
+        chosen = self.options
+        return build(
+            rows, self.simulator, digest, heldout=chosen.heldout, view=chosen.view, train_rows=chosen.train_rows
+        )
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class Source:
     origin: Literal["make", "fetch"] = "make"  # the `run_bench.py data` command that brings a dataset here
     remote: bool = False  # there may be more datasets than `names` tells, and only their data tell the horizon
     card: Callable[[Path], dict[str, Any]] | None = None  # of files made here: the `sha256` and `size` they must have
+    sized: bool = False  # whether `DataOptions.dataset_rows` says how many rows a set is made with
 
 
 def load_source(name: str) -> Source:
@@ -103,11 +111,11 @@ def task_names() -> list[str]:
     return [f"{source}/{name}" for source in SOURCES for name in load_source(source).names()]
 
 
-def find_source(name: str) -> tuple[Source, str]:
+def find_source(name: str, options: DataOptions) -> tuple[Source, str]:
     """The source and the dataset that a task's name means, without touching data or network.
 
     Raises:
-        SpecError: no such source, or no such dataset in a source that is not remote.
+        SpecError: no such source, no such dataset in a source that is not remote, or a size for a set that has its own.
     """
     source_name, _, dataset = name.partition("/")
     if source_name not in SOURCES or not dataset:
@@ -115,6 +123,9 @@ def find_source(name: str) -> tuple[Source, str]:
     source = load_source(source_name)
     if not source.remote and dataset not in source.names():
         raise unknown(f"{source_name} dataset", dataset, source.names())
+    if not source.sized and options.dataset_rows != DataOptions.dataset_rows:
+        rule = f"must be left at {DataOptions.dataset_rows} for {name}, which has the rows of its file (see train_rows)"
+        raise SpecError(f"dataset_rows {rule}, got {options.dataset_rows}")
     return source, dataset
 
 
@@ -122,9 +133,9 @@ def episode_length(name: str, options: DataOptions) -> int | None:
     """The most steps of an episode of a task; None where only data that may have to be fetched can tell.
 
     Raises:
-        SpecError: no such source or dataset.
+        SpecError: no such source or dataset, or a size for a set that has its own.
     """
-    source, dataset = find_source(name)
+    source, dataset = find_source(name, options)
     return None if source.remote else source.load(dataset, options).horizon
 
 
@@ -132,7 +143,7 @@ def load_task(name: str, options: DataOptions) -> Task:
     """The task called `source/dataset`.
 
     Raises:
-        SpecError: no such source or dataset.
+        SpecError: no such source or dataset, or a size for a set that has its own.
     """
-    source, dataset = find_source(name)
+    source, dataset = find_source(name, options)
     return source.load(dataset, options)

@@ -4,7 +4,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float32, Float64, Int
 from torch import Tensor
 
 from core.data import Dataset, Trajectories, Transitions
@@ -31,28 +31,27 @@ def qlearning(rows: Rows, *, terminate_on_end: bool = False) -> Transitions:
 
 
 def build(
-    rows: Rows, simulator: Simulator, digest: str, *, heldout: float, view: View
+    rows: Rows, simulator: Simulator, digest: str, *, heldout: float, view: View, train_rows: int | None = None
 ) -> tuple[Dataset, dict[str, Any]]:
     """Split by whole episodes, then cut into transitions; and a card with the statistics of the split.
 
     Training rows of the view "episodes" are those whose next observation is known: stored, or the following row of the
     same episode. Those of "qlearning" are `qlearning(rows)`, less the held-out episodes. A file with one episode is cut
-    in two at a step. `obs_std` is 0 for a constant dimension (the card lists them): add a floor before
-    dividing by it.
+    in two at a step. `train_rows` keeps whole training episodes up to so many rows, the first ones of a random order
+    that depends on the file alone: a smaller set is part of every larger one, and the held-out episodes are those of
+    the full set. `obs_std` is 0 for a constant dimension (the card lists them): add a floor before dividing by it.
 
     Raises:
-        SpecError: `heldout` or `view` is out of range.
+        SpecError: `heldout`, `view` or `train_rows` is out of range.
         DataError: too few rows to train on and to hold out.
     """
-    if not 0 < heldout < 1:
-        raise SpecError(f"heldout must be above 0 and below 1 (share of the episodes), got {heldout}")
-    if view not in get_args(View):
-        raise SpecError(f"view must be one of {', '.join(get_args(View))}, got {view!r}")
-    starts, stops, held = _split(rows, heldout)
+    _require(heldout, view)
+    starts, stops, held, order = _split(rows, heldout)
     known, next_obs = following(rows, stops)
-    held_row = np.repeat(held, stops - starts)
-    index = np.flatnonzero(known) if view == "episodes" else _qlearning_index(rows, False)
-    index = index[~held_row[index]]
+    episode = np.repeat(np.arange(len(starts), dtype=np.int32), stops - starts)
+    usable = np.flatnonzero(known) if view == "episodes" else _qlearning_index(rows, False)
+    usable = usable[~held[episode[usable]]]
+    index, order = (usable, order) if train_rows is None else _first(usable, episode, order, train_rows, digest)
     train = _transitions(rows, index, next_obs[index] if view == "episodes" else rows.obs[index + 1])
     lengths = (stops - starts - ~known[stops - 1])[held]
     first = starts[held][lengths > 0]
@@ -63,12 +62,15 @@ def build(
             f"got {len(train.reward)} and {lengths.sum()}"
         )
     trajectories, state, exact = _heldout(rows, next_obs, simulator, first, lengths)
+    recorded_obs, recorded_state = _recorded(rows, simulator)
     dataset = Dataset(
         train=train,
-        episode=torch.from_numpy(np.repeat(np.arange(len(starts), dtype=np.int32), stops - starts)[index]),
+        episode=torch.from_numpy(episode[index]),
         heldout=trajectories,
         heldout_state=state,
         heldout_exact=exact,
+        recorded_obs=recorded_obs,
+        recorded_state=recorded_state,
         obs_mean=train.obs.double().mean(0).float(),
         obs_std=train.obs.double().std(0, correction=0).float(),
         sha256=digest,
@@ -78,14 +80,22 @@ def build(
         "heldout": heldout,
         "split_seed": SPLIT_SEED,
         "train_rows": len(train.reward),
-        "train_episodes": int((~held).sum()),
+        "train_episodes": len(order),
         "heldout_rows": int(lengths.sum()),
         "heldout_episodes": len(lengths),
-        "dropped_rows": len(rows.reward) - len(train.reward) - int(lengths.sum()),
+        "left_out_rows": len(usable) - len(index),
+        "dropped_rows": len(rows.reward) - len(usable) - int(lengths.sum()),
         "inexact_state_share": 1 - int(exact.sum()) / int(lengths.sum()),
         "constant_dims": torch.nonzero(train.obs.amax(0) == train.obs.amin(0)).flatten().tolist(),
     }
     return dataset, card
+
+
+def _require(heldout: float, view: str) -> None:
+    if not 0 < heldout < 1:
+        raise SpecError(f"heldout must be above 0 and below 1 (share of the episodes), got {heldout}")
+    if view not in get_args(View):
+        raise SpecError(f"view must be one of {', '.join(get_args(View))}, got {view!r}")
 
 
 def _file_card(rows: Rows) -> dict[str, Any]:
@@ -103,17 +113,37 @@ def _file_card(rows: Rows) -> dict[str, Any]:
     }
 
 
-def _split(rows: Rows, heldout: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(starts, stops, held out?) of the episodes; a single one becomes two."""
+def _split(rows: Rows, heldout: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, Int[np.ndarray, " T"]]:
+    """(starts, stops, held out?) of the episodes, and the others in random order; a single one becomes two."""
     starts, stops = episodes(rows)
     total = len(rows.reward)
     if len(stops) == 1:
         cut = min(max(round((1 - heldout) * total), 1), total - 1)
-        return np.array([0, cut]), np.array([cut, total]), np.array([False, True])
+        return np.array([0, cut]), np.array([cut, total]), np.array([False, True]), np.array([0])
     held = np.zeros(len(stops), bool)
     count = min(max(round(heldout * len(stops)), 1), len(stops) - 1)
-    held[np.random.default_rng(SPLIT_SEED).permutation(len(stops))[:count]] = True
-    return starts, stops, held
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(stops))
+    held[order[:count]] = True
+    return starts, stops, held, order[count:]
+
+
+def _first(
+    index: Int[np.ndarray, " M"],
+    episode: Int[np.ndarray, " N"],
+    order: Int[np.ndarray, " T"],
+    train_rows: int,
+    digest: str,
+) -> tuple[Int[np.ndarray, " K"], Int[np.ndarray, " F"]]:
+    """Of these rows those of the first episodes in this order, until one no longer fits; and these episodes."""
+    total = np.cumsum(np.bincount(episode[index], minlength=order.max() + 1)[order])
+    if train_rows > total[-1]:
+        raise SpecError(f"train_rows must be at most {total[-1]}, the training rows of {digest[:12]}, got {train_rows}")
+    least = total[total > 0][0]
+    if train_rows < least:
+        rule = f"must be at least {least}, the rows of the first kept episode of {digest[:12]}"
+        raise SpecError(f"train_rows {rule}, got {train_rows}")
+    chosen = order[total <= train_rows]
+    return index[np.isin(episode[index], chosen)], chosen
 
 
 def _heldout(
@@ -136,6 +166,13 @@ def _heldout(
     state, exact = simulator_state(rows, simulator, real)
     position = torch.from_numpy(np.append(0, np.cumsum(lengths)[:-1])[:, None] + np.minimum(step, lengths[:, None] - 1))
     return trajectories, state[position], exact[position] & trajectories.valid
+
+
+def _recorded(rows: Rows, simulator: Simulator) -> tuple[Float32[Tensor, "R O"], Float64[Tensor, "R X"]]:
+    """Observations that determine no state of the simulator, where the rows have stored it; and that state."""
+    lost = np.flatnonzero(~simulator.restore(torch.from_numpy(rows.obs))[1].numpy())
+    state, exact = simulator_state(rows, simulator, lost)
+    return torch.from_numpy(rows.obs[lost])[exact], state[exact]
 
 
 def simulator_state(

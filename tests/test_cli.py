@@ -149,6 +149,9 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
         (["data", "fetch", "toy/linear"], 2, "data fetch must be given a task of d4rl/ or minari/"),
         (["data", "make"], 2, "data make must be given the NAME of a task, got none"),
         (["data", "make", "toy/linear", "--dataset-rows", "0"], 2, "dataset_rows must be at least 1, got 0"),
+        (["data", "fetch", "d4rl/hopper-medium-v2", "--dataset-rows", "5"], 2, "must be left at 100000 .* got 5"),
+        (["plan", "smoke", "--set", 'tasks=["d4rl/hopper-medium-v2"]'], 2, "must be left at 100000 .* got 10000"),
+        (["plan", "smoke", "--set", "train_rows=0"], 2, "train_rows should be greater than 0, got 0"),
         (["data", "list", "--data-dir", "gone"], 2, "data_dir must be a folder, got 'gone'"),
     ],
 )

@@ -124,7 +124,7 @@ def test_a_users_own_file_runs_end_to_end(
     assert json.loads(capsys.readouterr().out)["terminals"] == 20
     settings = ["updates=40", "evaluate_every=20", "episodes=2", "fidelity_starts=8", "fidelity_horizon=5"]
     fields = ["ensemble.rollouts=50", "ensemble.dynamics.max_updates=40", "ensemble.dynamics.check_every=20"]
-    pairs = [f'tasks=["{task}"]', *settings, *fields]
+    pairs = [f'tasks=["{task}"]', "dataset_rows=100_000", *settings, *fields]
     options = ["--data-dir", "mine", "--out", "out", "--seeds", "1", "--jobs", "1"]
     assert run_bench.main(["run", "smoke", *options, "--set", TWO, *pairs]) == 0
     cells = ResultStore(elsewhere / "out").cells()
@@ -157,12 +157,20 @@ def test_only_replays_are_missing_where_no_state_can_be_set(elsewhere: Path) -> 
         ends = [False] * 29 + [True]
         buffers.append(EpisodeBuffer(seed, seed, None, obs, actions, rewards, [False] * 30, ends, {}))
     minari.create_dataset_from_buffers("quick-v0", buffers, env=environment)
-    settings = ['tasks=["minari/quick-v0"]', 'generators=["ensemble"]', "updates=4", "evaluate_every=2", "episodes=1"]
-    fields = ["ensemble.rollouts=8", "ensemble.dynamics.max_updates=4", "ensemble.dynamics.check_every=2"]
-    command = ["run", "smoke", "--out", "out", "--seeds", "1", "--jobs", "1", "--set", *settings, *fields]
-    assert run_bench.main(command) == 0
+    settings = ['generators=["ensemble"]', "updates=4", "evaluate_every=2", "episodes=1"]
+    fields = [
+        "dataset_rows=100_000",
+        "ensemble.rollouts=8",
+        "ensemble.dynamics.max_updates=4",
+        "ensemble.dynamics.check_every=2",
+    ]
+    command = ["run", "smoke", "--out", "out", "--seeds", "1", "--jobs", "1", "--set", 'tasks=["minari/quick-v0"]']
+    assert run_bench.main([*command, *settings, *fields]) == 0
     (cell,) = ResultStore(elsewhere / "out").cells()
     values = {record.metric: record.value for record in cell.records}
     assert values["return"] is not None
     assert values["compounding/starts_excluded"] == 1
     assert {metric for metric in values if metric.startswith("compounding/")} == {"compounding/starts_excluded"}
+    assert run_bench.main([*command, *settings, *fields, 'generators=["simulator"]']) == 1
+    (failed,) = (cell for cell in ResultStore(elsewhere / "out").cells() if cell.error)
+    assert "simulator must be given a task whose simulator can be set to states of the data" in str(failed.error)

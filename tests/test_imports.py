@@ -10,7 +10,7 @@ MAY_IMPORT = {
     "tasks": {"core"},
     "metrics": {"core"},
     "models": {"core"},
-    "generators": {"core", "models", "tasks.base"},
+    "generators": {"core", "models", "tasks.base", "tasks.simulators.base"},
     "algorithms": {"core", "models"},
     "benchmarks": {"core", "tasks", "models", "generators", "algorithms", "metrics"},
 }

@@ -9,9 +9,9 @@ from torch import Tensor
 from core.data import Trajectories, Transitions
 from core.policy import Policy
 from core.random import Streams
-from tasks.simulators.base import Simulator, simulate
+from tasks.simulators.base import Simulator, replayed, simulate
 
-__all__ = ["SimulatedCounterparts", "gather", "replayed"]
+__all__ = ["SimulatedCounterparts", "gather"]
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,6 @@ def gather(
     truth = replayed(simulator, state, generated.action)
     valid = generated.valid & exact.to(rng.device)
     return SimulatedCounterparts(generated, truth, one_step, valid, on_policy, state)
-
-
-def replayed(simulator: Simulator, state: Float64[Tensor, "S B X"], action: Float[Tensor, "S B L A"]) -> Trajectories:
-    """The simulator under given actions. It is stepped past an end; the steps behind the first are not valid."""
-    states = simulator.replay(state, action.cpu())
-    reward, ended = simulator.outcome(states[:, :, :-1], action.cpu(), states[:, :, 1:])
-    before = ended.long().cumsum(-1) - ended.long() == 0
-    obs = simulator.observe(states).float()
-    return Trajectories(action.cpu(), obs, reward.float(), ended, before).map(lambda x: x.to(action.device))
 
 
 def _from_own_start(

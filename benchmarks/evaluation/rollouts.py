@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from benchmarks.evaluation.counterparts import SimulatedCounterparts, gather, replayed
+from benchmarks.evaluation.counterparts import SimulatedCounterparts, gather
 from benchmarks.spec import Settings
 from core.data import Dataset, Trajectories
 from core.filter import Filter
@@ -31,7 +31,7 @@ from metrics.returns import ReturnGap, kept_and_dropped, return_gap
 from models.behaviour import BehaviourConfig
 from models.cache import ModelCache
 from tasks.base import Task
-from tasks.simulators.base import Simulator, simulate
+from tasks.simulators.base import Simulator, replayed, simulate
 
 __all__ = ["Values", "evaluate_rollouts"]
 

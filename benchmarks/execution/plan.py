@@ -56,7 +56,9 @@ def needed_models(spec: RunSpec) -> list[ModelConfig]:
 
 def pretrained(spec: RunSpec) -> set[str]:
     """The pretrained models of a cell by name; equal names are equal models."""
-    return {canonical_json([spec.task, describe_model(model)]) for model in needed_models(spec)}
+    options = spec.settings.data_options(None)
+    data = {name: getattr(options, name) for name in ("dataset_rows", "heldout", "view", "train_rows")}
+    return {canonical_json([spec.task, data, describe_model(model)]) for model in needed_models(spec)}
 
 
 def _models(specs: list[RunSpec]) -> list[list[Any]]:
@@ -67,7 +69,7 @@ def _models(specs: list[RunSpec]) -> list[list[Any]]:
             users[model].append(spec)
     rows = []
     for key, cells in users.items():
-        task, model = json.loads(key)
+        task, _, model = json.loads(key)
         fits = 1 if cells[0].settings.shared_models else len(cells[0].seeds)
         rows.append([model["model"].rpartition(".")[2].removesuffix("Config"), task, fits, len(cells)])
     return rows

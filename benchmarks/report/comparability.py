@@ -38,7 +38,7 @@ def mixtures(cells: Iterable[Cell | CellView]) -> list[Mixture]:
     """Every task whose finished seeds have more than one physics or data set.
 
     Fields that a run does not record are skipped. Sets that are made here differ with `dataset_rows`, so they are
-    compared among cells of equal `dataset_rows`.
+    compared among cells of equal `dataset_rows`. Cells that differ in `train_rows` share a data set: they are variants.
     """
     found: dict[tuple[str, str, int | None], dict[str, list[str]]] = {}
     for cell in cells:

@@ -215,6 +215,8 @@ def hopper_sized(rows: int) -> Dataset:
         heldout,
         heldout_state=normal(1, 3, 2).double(),
         heldout_exact=torch.ones(1, 3, dtype=torch.bool),
+        recorded_obs=normal(0, OBS),
+        recorded_state=normal(0, 2).double(),
         obs_mean=obs.mean(0),
         obs_std=obs.std(0),
         sha256="",

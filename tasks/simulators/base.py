@@ -1,6 +1,6 @@
 """What every simulator offers, and how a policy is run in one."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -10,7 +10,7 @@ from core.data import Trajectories
 from core.policy import Policy
 from core.random import Streams
 
-__all__ = ["Simulator", "simulate"]
+__all__ = ["Simulator", "replayed", "simulate"]
 
 
 @runtime_checkable
@@ -94,6 +94,15 @@ def simulate(
     return steps.map(lambda x: x.to(rng.device))
 
 
+def replayed(simulator: Simulator, state: Float64[Tensor, "S B X"], action: Float[Tensor, "S B L A"]) -> Trajectories:
+    """The simulator under given actions. It is stepped past an end; the steps behind the first are not valid."""
+    states = simulator.replay(state, action.cpu())
+    reward, ended = simulator.outcome(states[:, :, :-1], action.cpu(), states[:, :, 1:])
+    before = ended.long().cumsum(-1) - ended.long() == 0
+    obs = simulator.observe(states).float()
+    return Trajectories(action.cpu(), obs, reward.float(), ended, before).map(lambda x: x.to(action.device))
+
+
 def _step_alive(
     simulator: Simulator, state: Tensor, action: Tensor, alive: Tensor, noise: Streams
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,5 +111,17 @@ def _step_alive(
     after = state.clone()
     reward = torch.zeros(alive.shape, dtype=torch.float64)
     ended = torch.zeros_like(alive)
-    after[alive], reward[alive], ended[alive] = simulator.step(state[alive], action[alive], None)
+    after[alive], reward[alive], ended[alive] = simulator.step(state[alive], action[alive], _OfAlive(noise, alive))
     return after, reward, ended
+
+
+class _OfAlive(Streams):
+    """Draws for all rows of every seed and gives the numbers of those that are alive: no seed depends on others."""
+
+    def __init__(self, source: Streams, alive: Bool[Tensor, "S B"]) -> None:
+        super().__init__(source.seeds, source.label, source.device)
+        self._source = source
+        self._alive = alive.to(source.device)
+
+    def _draw(self, shape: tuple[int, ...], *how: Any) -> Tensor:
+        return self._source._draw((self._alive.shape[1], *shape), *how)[self._alive]

@@ -201,4 +201,4 @@ def _summary(returns: np.ndarray) -> dict[str, float]:
     return {"mean": float(returns.mean()), "standard_error": float(error), "episodes": len(returns)}
 
 
-SOURCE = Source(names, load, find, card=card)
+SOURCE = Source(names, load, find, card=card, sized=True)

@@ -178,4 +178,4 @@ def _rows(system: LinearSystem, dataset: str, size: int) -> tuple[Rows, str]:
     return rows, hashlib.sha256(b"".join(x.tobytes() for x in (rows.obs, rows.action, rows.reward))).hexdigest()
 
 
-SOURCE = Source(names, load)
+SOURCE = Source(names, load, sized=True)

@@ -233,3 +233,17 @@ def test_one_diffusion_model_serves_all_m_and_eta() -> None:
     for suite in ("iterations_M", "keep_fraction_eta", "M_by_eta", "relax", "filter", "rollout_length_L", "M_by_L"):
         models = set().union(*(pretrained(spec) for spec in cells(load_suite(f"ablation/{suite}"))))
         assert len([name for name in models if "TrajectoryDiffusion" in name and "maze2d" in name]) == 1, suite
+
+
+def test_models_of_two_training_sets_are_two_models(expand: Expand) -> None:
+    """The plan counts as many fits as there will be."""
+    found = [pretrained(spec) for spec in expand("vary.train_rows=[50, 500]", 'generators=["ensemble"]')]
+    assert len(set().union(*found)) == 2
+    assert len(pretrained(expand()[1]) | pretrained(expand("view=qlearning")[1])) == 2
+
+
+def test_a_varied_size_must_suit_every_task(expand: Expand) -> None:
+    tasks = 'tasks=["toy/linear", "d4rl/hopper-medium-v2"]'
+    with pytest.raises(SpecError, match="dataset_rows must be left at 100000 for d4rl/hopper-medium-v2"):
+        expand(tasks, "vary.dataset_rows=[100_000, 500]")
+    assert len(expand(tasks, "vary.train_rows=[100_000, 500]")) == 8

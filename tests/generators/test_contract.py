@@ -39,6 +39,17 @@ class Falling:
     def terminated(self, obs: torch.Tensor, action: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
         return next_obs[..., 0].abs() > 0.3
 
+    def outcome(
+        self, state: torch.Tensor, action: torch.Tensor, after: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.system.outcome(state, action, after)[0], self.terminated(state, action, after)
+
+    def step(
+        self, state: torch.Tensor, action: torch.Tensor, rng: Streams | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        after, reward, _ = self.system.step(state, action, rng)
+        return after, reward, self.terminated(state, action, after)
+
 
 @dataclass(frozen=True)
 class Pushing:

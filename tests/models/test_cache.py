@@ -17,6 +17,7 @@ from models.diffusion.trajectory import TrajectoryDiffusionConfig
 from models.diffusion.transition import TransitionDiffusionConfig
 from models.dynamics import DynamicsConfig
 from models.reward import RewardConfig
+from tasks.base import DataOptions, load_task
 
 TINY = DynamicsConfig(members=2, elites=1, width=8, weight_decay=(0.0, 0.0), max_updates=20, check_every=10)
 
@@ -48,6 +49,15 @@ def test_another_configuration_or_other_rows_are_another_model(toy: Dataset, tmp
     data = replace(toy, train=replace(toy.train, reward=toy.train.reward + 1)) if change == "data" else toy
     state(ModelCache(Streams((0,)), tmp_path), data, config)
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_training_sets_of_two_sizes_share_no_model(tmp_path: Path) -> None:
+    """The file is the same, so are its checksum and what is held out."""
+    sets = [load_task("toy/linear", DataOptions(None, 1000, train_rows=size)).dataset()[0] for size in (None, 800, 850)]
+    assert len({data.sha256 for data in sets}) == 1
+    for data in sets:
+        state(ModelCache(Streams((0,)), tmp_path), data)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
 
 
 def test_a_shared_model_is_the_first_seeds_for_all(toy: Dataset, tmp_path: Path) -> None:

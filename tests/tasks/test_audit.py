@@ -213,7 +213,7 @@ def test_a_users_d4rl_file_is_only_reported_on(path: Path, tmp_path: Path) -> No
     row = inner(hdf5.read(path))
     rows = altered("terminal", row, True)(altered("action", row, 0.0)(hdf5.read(path)))
     hdf5.write(tmp_path / "hopper-medium-v2.hdf5", rows)
-    report = examine("d4rl/hopper-medium-v2", replace(SMALL, data_dir=tmp_path))
+    report = examine("d4rl/hopper-medium-v2", DataOptions(data_dir=tmp_path))
     rule = "a terminal must satisfy the environment's termination rule"
     assert report["broken_rules"] == {rule: {"rows": 1, "first": row}}
     assert report["replay"]["mismatches"] == 1

@@ -1,6 +1,7 @@
 """Names of tasks: the folder of sources is the registry, and each source says what it offers."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ import pytest
 
 from core.errors import SpecError
 from tasks import base, sources
+from tasks.audit import examine
 from tasks.base import SOURCES, DataOptions, Source, episode_length, find_source, load_source, load_task, task_names
 from tasks.simulators.base import Simulator
 from tasks.sources import toy
@@ -46,7 +48,7 @@ def test_the_length_of_episodes_is_known_without_remote_data() -> None:
 )
 def test_unknown_names_are_refused(name: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        find_source(name)
+        find_source(name, DataOptions())
 
 
 def test_a_new_source_is_a_module_with_names_and_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +56,7 @@ def test_a_new_source_is_a_module_with_names_and_load(monkeypatch: pytest.Monkey
         return replace(toy.load("linear", options), name=f"other/{dataset}")
 
     module = ModuleType("tasks.sources.other")
-    module.SOURCE = Source(lambda: ["one"], load)  # type: ignore[attr-defined]
+    module.SOURCE = Source(lambda: ["one"], load, sized=True)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(base, "SOURCES", (*SOURCES, "other"))
     assert "other/one" in task_names()
@@ -62,5 +64,15 @@ def test_a_new_source_is_a_module_with_names_and_load(monkeypatch: pytest.Monkey
 
 
 def test_a_dataset_has_at_least_one_row() -> None:
-    with pytest.raises(SpecError, match="dataset_rows must be at least 1, got 0"):
-        DataOptions(dataset_rows=0)
+    for field in ("dataset_rows", "train_rows"):
+        with pytest.raises(SpecError, match=f"{field} must be at least 1, got 0"):
+            DataOptions(**{field: 0})
+
+
+@pytest.mark.parametrize("name", ["d4rl/hopper-medium-v2", "minari/nobody/has-v0"])
+@pytest.mark.parametrize("use", [find_source, load_task, episode_length, examine])
+def test_a_set_that_is_read_from_a_file_has_its_own_size(name: str, use: Callable[..., object]) -> None:
+    rule = f"dataset_rows must be left at 100000 for {name}, which has the rows of its file .see train_rows., got 99999"
+    with pytest.raises(SpecError, match=rule):
+        use(name, DataOptions(dataset_rows=99_999))
+    find_source(name, DataOptions(dataset_rows=100_000))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.data import Dataset
 from core.errors import DataError, SpecError
 from tasks.rows import Rows
 from tasks.sources.toy import LinearSystem
-from tasks.split import build, qlearning
+from tasks.split import View, build, qlearning
 
 MakeRows = Callable[..., Rows]
 
@@ -101,6 +103,22 @@ def heldout_state(make_rows: MakeRows) -> Callable[..., tuple[torch.Tensor, torc
     return cut
 
 
+def test_stored_states_are_kept_where_observations_lost_them(make_rows: MakeRows) -> None:
+    """Rows 3, 7 and 16 were clipped; of row 7 the file has no more than the observation shows. 16 is held out."""
+    stream = make_rows(np.zeros(20, bool), np.zeros(20, bool))
+    position = np.random.default_rng(0).normal(size=(20, 2))
+    velocity = SLOW.copy()
+    velocity[[3, 16]] = 3.0
+    velocity[7] = 1.0
+    obs = np.concatenate([position, velocity.clip(-1, 1)], 1).astype(np.float32)
+    rows = replace(stream, obs=obs, next_obs=obs, qpos=position, qvel=velocity)
+    dataset, _ = build(rows, Clipped(), "digest", heldout=0.5, view="episodes")
+    assert torch.equal(dataset.recorded_obs, torch.from_numpy(obs[[3, 16]]))
+    assert torch.equal(dataset.recorded_state, torch.from_numpy(np.concatenate([position, velocity], 1)[[3, 16]]))
+    bare, _ = build(replace(rows, qpos=None, qvel=None), Clipped(), "digest", heldout=0.5, view="episodes")
+    assert len(bare.recorded_obs) == len(bare.recorded_state) == 0
+
+
 HeldoutState = Callable[[np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor, float]]
 
 
@@ -162,6 +180,73 @@ def test_build_partitions_the_rows(
         assert card["dropped_rows"] == 0
     again, _ = build(rows, LinearSystem(), "digest", heldout=heldout, view=view)
     assert torch.equal(again.train.obs, dataset.train.obs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ends=st.lists(st.sampled_from(["", "", "", "terminal", "timeout"]), min_size=20, max_size=60),
+    stored=st.booleans(),
+    heldout=st.floats(0.01, 0.6),
+    view=st.sampled_from(["episodes", "qlearning"]),
+    shares=st.tuples(st.floats(0.2, 1), st.floats(0.2, 1)),
+)
+def test_smaller_training_sets_are_parts_of_larger_ones(
+    make_rows: MakeRows, ends: list[str], stored: bool, heldout: float, view: View, shares: tuple[float, float]
+) -> None:
+    """Whole episodes as they were, at most as many rows as asked for; what is held out does not move."""
+    flags = np.array(ends)
+    rows = make_rows(flags == "terminal", flags == "timeout", stored=stored)
+
+    def cut(train_rows: int | None) -> tuple[Dataset, dict[str, Any]]:
+        return build(rows, LinearSystem(), "digest", heldout=heldout, view=view, train_rows=train_rows)
+
+    try:
+        (full, card) = cut(None)
+        sizes = [max(1, round(share * card["train_rows"])) for share in sorted(shares)]
+        (small, part), (large, _) = map(cut, sizes)
+    except (DataError, SpecError):  # no rows to train on, or the first episode has more than the smaller size
+        return
+    found = [
+        dict(zip(data.train.obs[:, 1].tolist(), data.episode.tolist(), strict=True)) for data in (small, large, full)
+    ]
+    assert found[0].items() <= found[1].items() <= found[2].items()
+    assert len(found[0]) == part["train_rows"] <= sizes[0]
+    for chosen in found[:2]:
+        assert [x for x in found[2].items() if x[1] in chosen.values()] == list(chosen.items())
+    assert part["left_out_rows"] == card["train_rows"] - part["train_rows"]
+    assert part["dropped_rows"] == card["dropped_rows"]
+    for name, value in (vars(full.heldout) | {"state": full.heldout_state, "exact": full.heldout_exact}).items():
+        same = (vars(small.heldout) | {"state": small.heldout_state, "exact": small.heldout_exact})[name]
+        assert torch.equal(value, same) if name != "info" else not same, name
+
+
+def test_training_episodes_are_kept_while_they_fit(make_rows: MakeRows) -> None:
+    """Nine episodes of 10 rows are left to train on."""
+    rows = make_rows(np.zeros(100, bool), np.arange(1, 101) % 10 == 0)
+    cards = {}
+    for size in (10, 19, 20, 89, 90):
+        data, cards[size] = build(rows, LinearSystem(), "digest", heldout=0.1, view="episodes", train_rows=size)
+        assert torch.allclose(data.obs_mean, data.train.obs.mean(0))
+        assert data.sha256 == "digest"
+    kept = [(card["train_episodes"], card["train_rows"], card["left_out_rows"]) for card in cards.values()]
+    assert kept == [(1, 10, 80), (1, 10, 80), (2, 20, 70), (8, 80, 10), (9, 90, 0)]
+    sets = [build(rows, LinearSystem(), "", heldout=0.1, view="episodes", train_rows=size)[0] for size in (10, 20, 30)]
+    small, middle, large = (set(data.episode.tolist()) for data in sets)
+    assert small < middle < large
+    assert large != {0, 1, 2}  # the first in a random order, not in the file's
+
+
+@pytest.mark.parametrize(
+    ("train_rows", "message"),
+    [
+        (9, "train_rows must be at least 10, the rows of the first kept episode of digest, got 9"),
+        (91, "train_rows must be at most 90, the training rows of digest, got 91"),
+    ],
+)
+def test_sizes_that_cannot_be_kept_are_refused(make_rows: MakeRows, train_rows: int, message: str) -> None:
+    rows = make_rows(np.zeros(100, bool), np.arange(1, 101) % 10 == 0)
+    with pytest.raises(SpecError, match=message):
+        build(rows, LinearSystem(), "digest", heldout=0.1, view="episodes", train_rows=train_rows)
 
 
 @pytest.mark.parametrize("heldout", [0.0, 1.0, -0.1])

@@ -25,7 +25,7 @@ Tamper = Callable[[Path, Path], object]  # gets the folder and one of its cells
 def specs() -> list[RunSpec]:
     """Two generators on two tasks; all four cells are done."""
     names = ('tasks=["toy/linear","d4rl/hopper-medium-v2"]', 'generators=["none","ensemble"]')
-    return cells(load_suite("smoke", names))
+    return cells(load_suite("smoke", (*names, "dataset_rows=100_000")))
 
 
 def origin(*seeds: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ A = "Hopper-v4, mujoco 3.3.7"
 B = "Hopper-v4, mujoco 3.4.0"
 
 
-def specs(*more: str) -> list[RunSpec]:
+def specs(dataset_rows: int = 100_000) -> list[RunSpec]:
     """Two tasks x two generators."""
     tasks = 'tasks=["toy/linear","d4rl/hopper-medium-v2"]'
-    return cells(load_suite("smoke", (tasks, 'generators=["none","ensemble"]', *more)))
+    plain = cells(load_suite("smoke", (tasks, 'generators=["none","ensemble"]', "dataset_rows=100_000")))
+    settings = plain[0].settings.model_copy(update={"dataset_rows": dataset_rows})
+    return [replace(spec, settings=settings) for spec in plain]
 
 
 def made(*seeds: int, **changes: Any) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def test_different_tasks_may_differ(tmp_path: Path) -> None:
 def test_sizes_are_compared_only_of_sets_that_are_made_here(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     for rows, digest in ((1000, "ab"), (2000, "cd")):
-        for spec in specs(f"dataset_rows={rows}"):
+        for spec in specs(rows):
             store.finish(spec, made(0, 1, dataset_sha256=digest * 32), records(0, 1))
     assert [(mixture.task, mixture.what) for mixture in mixtures(store.cells())] == [
         ("d4rl/hopper-medium-v2", "dataset_sha256")

@@ -1,5 +1,8 @@
 """A policy run in a simulator: masks follow terminations, and its episodes are gymnasium's."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -69,6 +72,39 @@ def test_a_random_policy_earns_the_same_in_gymnasium(
     theirs = gymnasium_episodes[column]
     error = np.sqrt((ours.var(ddof=1) + theirs.var(ddof=1)) / EPISODES)
     assert abs(ours.mean() - theirs.mean()) < 4 * error
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The toy with an end: |x1| > 0.3."""
+
+    toy: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.toy, name)
+
+    def step(
+        self, state: torch.Tensor, action: torch.Tensor, rng: Streams | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        after, reward, _ = self.toy.step(state, action, rng)
+        return after, reward, after[..., 0].abs() > 0.3
+
+
+def test_process_noise_goes_on_when_others_have_ended() -> None:
+    """Of 60 starts of either seed some leave at once; who stays is pushed as ever, and as if the seed were alone."""
+    world = Leaving(LinearSystem(noise=0.05))
+
+    def walk(seeds: tuple[int, ...]) -> Trajectories:
+        rng = Streams(seeds)
+        return simulate(world, UniformPolicy(2), world.reset(60, rng.fork("reset")), 8, rng, greedy=False)
+
+    both = walk((0, 1))
+    assert 0.3 < both.valid[..., -1].float().mean() < 0.8
+    for name, value in vars(walk((1,))).items():
+        assert name == "info" or torch.equal(value, getattr(both, name)[1:2]), name
+    quiet = world.toy.step(both.obs[:, :, :-1].double(), both.action, None)[0]
+    push = (both.obs[:, :, 1:] - quiet)[:, :, 1:][both.valid[:, :, 1:]]
+    assert push.std(0).sub(0.05).abs().max() < 0.005
 
 
 def test_a_greedy_policy_draws_nothing() -> None:

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import report
+from benchmarks.report.aggregates import aggregate
+from benchmarks.report.comparability import mixtures
 from benchmarks.report.results import collect
+from benchmarks.report.scores import partners
 from benchmarks.report.sections.ablation import ablation, ablations
 from benchmarks.spec import RunSpec
 from benchmarks.store import Record, ResultStore
@@ -19,7 +22,8 @@ def fill(folder: Path, vary: str, score: dict[int, float], seeds: int = 5) -> Re
     specs = cells(load_suite(str(folder / "suite.toml"), seeds=seeds))
     store.plan("ablation", specs)
     for spec in specs:
-        store.finish(spec, {"seeds": list(spec.seeds), "status": "ok"}, [*_records(spec, score)])
+        made = {"seeds": list(spec.seeds), "status": "ok", "dataset_sha256": "ab" * 32}
+        store.finish(spec, made, [*_records(spec, score)])
     return store
 
 
@@ -83,6 +87,21 @@ def test_settings_can_be_varied_for_all(tmp_path: Path) -> None:
     assert report(store) == []
     assert (store.root / "report" / "ablation.png").exists()
     assert 'id="ablation"' in (store.root / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_sizes_of_the_training_set_are_a_curve(tmp_path: Path) -> None:
+    """In the order of the sizes, and each beside generator `none` on as many rows."""
+    store = fill(tmp_path, "train_rows = [9000, 500, 2000]", {1: 15.0, 2: 15.0})
+    results = collect(store)
+    groups = {group.generator: group for group in ablations(results)}
+    assert {group.fields for group in groups.values()} == {("train_rows",)}
+    assert list(groups["dydiff"].cells) == [(500,), (2000,), (9000,)]
+    assert {cell.variant for cell in results.cells} == {"train_rows=500", "train_rows=2000", "train_rows=9000"}
+    none = {cell.cell_id: cell.spec["settings"]["train_rows"] for cell in groups["none"].cells.values()}
+    partner = partners(results)
+    assert [none[partner[cell.cell_id]] for cell in groups["dydiff"].cells.values()] == [500, 2000, 9000]
+    assert mixtures(results.cells) == []
+    assert set(aggregate(results)["variant"]) == {"train_rows=500", "train_rows=2000", "train_rows=9000"}
 
 
 def test_nothing_varied_is_no_ablation(tmp_path: Path) -> None:
