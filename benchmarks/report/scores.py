@@ -2,18 +2,23 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
 
 import pandas as pd
 import torch
 
-from benchmarks.report.results import LABELS, Results, once
+from benchmarks.report.results import CEILING, LABELS, Results, once
+from core.errors import SpecError
 from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed, t_interval
+from tasks.base import DataOptions, episode_length
 
 __all__ = [
     "DIVERGENCE",
     "FEW_SEEDS",
     "LEVEL",
     "RULE",
+    "behaviours",
     "comparisons",
     "estimates",
     "evaluations",
@@ -107,7 +112,8 @@ def comparisons(results: Results) -> pd.DataFrame:
 
     n, mean, low, high: `estimates` of the gain. std: of the gains, over seeds. better: probability that a run beats a
     run of generator `none`, ties count half. p: two-sided paired t-test. p_holm: adjusted within the algorithm, over
-    all tasks, generators and variants that are compared. NaN where fewer than two pairs are left.
+    all tasks, generators and variants that are compared; the ceiling is no candidate and has none. NaN where fewer
+    than two pairs are left.
     """
     pairs = paired(results)
     rows = {}
@@ -120,7 +126,7 @@ def comparisons(results: Results) -> pd.DataFrame:
         rows[cell_id] = [*group[[*LABELS, "unit"]].iloc[0], std, better, paired_t_test(gain).item()]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[*LABELS, "unit", "std", "better", "p"])
     table = table.join(estimates(pairs, "gain")).assign(p_holm=math.nan)
-    for _, family in table.dropna(subset="p").groupby("algorithm"):
+    for _, family in table[table["generator"] != CEILING].dropna(subset="p").groupby("algorithm"):
         adjusted = holm(torch.tensor(family["p"].to_numpy(), dtype=torch.float64))
         table.loc[family.index, "p_holm"] = adjusted.numpy()
     return table[[*LABELS, "unit", "n", "mean", "low", "high", "std", "better", "p", "p_holm"]]
@@ -169,6 +175,28 @@ def partners(results: Results) -> dict[str, str]:
     return {cell_id: none[key] for cell_id, key in others.items() if key in none}
 
 
+@once
+def behaviours(results: Results) -> dict[str, float]:
+    """By cell, the mean score of the episodes its data hold, in the unit of `finals`; only where it is known.
+
+    That is `return_mean` on the card of its data, normalised as the returns in the records are. Not known without a
+    card, where the records do not tell the scale, and where the data's episodes are not whole (`_whole`).
+    """
+    returns = results.metric("return", "normalized_score").dropna(subset="return")
+    found = {}
+    for cell in results.cells:
+        cards = [run["dataset"] for run in cell.runs if run.get("status") == "ok" and run.get("dataset")]
+        mean = cards[-1].get("return_mean") if cards else None
+        if mean is None or not _whole(cell.task, cards[-1]):
+            continue
+        score = mean
+        if cell.task in results.scored_tasks:
+            score = _normalised(mean, returns[returns["task"] == cell.task].dropna(subset="normalized_score"))
+        if not math.isnan(score):
+            found[cell.cell_id] = float(score)
+    return found
+
+
 def undefined(results: Results) -> list[str]:
     """A line for every seed that finished without a score, because an evaluation that counts is not defined."""
     without = finals(results).query("final.isna()")
@@ -178,6 +206,27 @@ def undefined(results: Results) -> list[str]:
         for cell_id, seed in zip(without["cell_id"].tolist(), without["seed"].tolist(), strict=True)
         if seed not in cells[cell_id].diverged
     ]
+
+
+def _whole(task: str, card: Mapping[str, Any]) -> bool:
+    """Whether episodes of the data end as those of an evaluation do: terminated, or after the task's horizon.
+
+    In maze2d an episode is the way to one of the navigator's goals: so many that timed out cannot each have lasted the
+    horizon. Where only data that may have to be fetched tell the horizon (minari), nothing is claimed.
+    """
+    horizon = None
+    with suppress(SpecError):  # a task of another version, or of a plug-in that is not here
+        horizon = episode_length(task, DataOptions())
+    return horizon is not None and card["timeouts"] * horizon <= card["rows"]
+
+
+def _normalised(mean: float, rows: pd.DataFrame) -> float:
+    """On the line through the lowest and the highest recorded return; NaN where these lie too close to tell."""
+    known = sorted(rows[["return", "normalized_score"]].to_numpy().tolist())
+    if not known or known[-1][0] - known[0][0] <= 1e-3 * max(abs(mean), abs(known[0][0]), abs(known[-1][0])):
+        return math.nan  # records are rounded to float32
+    (low, score), (high, best) = known[0], known[-1]
+    return score + (best - score) / (high - low) * (mean - low)
 
 
 def _evaluated(settings: Mapping[str, int]) -> list[int]:
