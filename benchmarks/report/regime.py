@@ -203,10 +203,8 @@ def _advice(regime: Regime) -> Iterator[str]:
 def terminal(results: Results) -> str:
     """A line for every regime, and what to change below it; what all lack is said once."""
     found = regimes(results)
-    if found and all(regime.ceiling.cell_id is None for regime in found):
-        return (
-            f"{TITLE} Not shown: generator {CEILING} was not run, nothing says whether perfect rollouts would help.\n"
-        )
+    if found and all(regime.ceiling.cell_id is None and regime.verdict != "fails" for regime in found):
+        return f"{TITLE} Not shown: run generator {CEILING}, too, to see whether perfect rollouts help.\n"
     lines = [TITLE] if found else []
     for regime in found:
         lines += [f"  {describe(regime)}", *(f"      {sentence}" for sentence in advice(regime))]
@@ -219,18 +217,12 @@ def void(results: Results) -> str:
     A setting with several controls counts if it holds with any of them.
     """
     best: dict[str, Regime] = {}
-    for regime in regimes(results):
-        held = best.setdefault(regime.none.cell_id, regime)
-        if _rank(regime) < _rank(held):
-            best[regime.none.cell_id] = regime
+    for regime in sorted(regimes(results), key=lambda x: ("holds", "not shown", "fails").index(x.verdict)):
+        best.setdefault(regime.none.cell_id, regime)
     parts = []
     for verdict in ("fails", "not shown"):
         names = [regime.name for regime in best.values() if regime.verdict == verdict]
         if names:
-            listed = "all" if len(names) == len(best) > 1 else ", ".join(names)
+            listed = "all of them" if len(names) == len(best) > 1 else ", ".join(names)
             parts.append(f"Regime {verdict}, comparisons of generators are void: {listed}.")
     return " ".join([*parts, f"See {TITLE!r}."]) if parts else ""
-
-
-def _rank(regime: Regime) -> int:
-    return ("holds", "not shown", "fails").index(regime.verdict)

@@ -189,11 +189,11 @@ def behaviours(results: Results) -> dict[str, float]:
         mean = cards[-1].get("return_mean") if cards else None
         if mean is None or not _whole(cell.task, cards[-1]):
             continue
-        score = mean
+        score = float(mean)
         if cell.task in results.scored_tasks:
-            score = _normalised(mean, returns[returns["task"] == cell.task].dropna(subset="normalized_score"))
+            score = _normalised(score, returns[returns["task"] == cell.task].dropna(subset="normalized_score"))
         if not math.isnan(score):
-            found[cell.cell_id] = float(score)
+            found[cell.cell_id] = score
     return found
 
 
