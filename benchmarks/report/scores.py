@@ -2,16 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from typing import Any
 
 import pandas as pd
 import torch
 
 from benchmarks.report.results import CEILING, LABELS, Results, once
-from core.errors import SpecError
+from metrics.score import normalized_score
 from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed, t_interval
-from tasks.base import DataOptions, episode_length
 
 __all__ = [
     "DIVERGENCE",
@@ -177,23 +174,26 @@ def partners(results: Results) -> dict[str, str]:
 
 @once
 def behaviours(results: Results) -> dict[str, float]:
-    """By cell, the mean score of the episodes its data hold, in the unit of `finals`; only where it is known.
+    """By cell, the mean score of the episodes its data hold, in the unit of `finals`; only where its runs tell.
 
-    That is `return_mean` on the card of its data, normalised as the returns in the records are. Not known without a
-    card, where the records do not tell the scale, and where the data's episodes are not whole (`_whole`).
+    That is `return_mean` on the card of the data, normalised. Left out where the data's episodes are not whole:
+    terminated, or as long as an evaluation's. In maze2d an episode is the way to one of the navigator's goals: so many
+    that timed out cannot each have lasted the horizon.
     """
-    returns = results.metric("return", "normalized_score").dropna(subset="return")
     found = {}
     for cell in results.cells:
-        cards = [run["dataset"] for run in cell.runs if run.get("status") == "ok" and run.get("dataset")]
-        mean = cards[-1].get("return_mean") if cards else None
-        if mean is None or not _whole(cell.task, cards[-1]):
+        told = [run for run in cell.runs if run.get("status") == "ok" and run.get("horizon") and run.get("dataset")]
+        card = told[-1]["dataset"] if told else {}
+        if not {"return_mean", "timeouts", "rows"} <= card.keys():
             continue
-        score = float(mean)
-        if cell.task in results.scored_tasks:
-            score = _normalised(score, returns[returns["task"] == cell.task].dropna(subset="normalized_score"))
-        if not math.isnan(score):
-            found[cell.cell_id] = score
+        if card["timeouts"] * told[-1]["horizon"] > card["rows"]:
+            continue
+        if cell.task in results.unscored_tasks:
+            found[cell.cell_id] = float(card["return_mean"])
+        elif told[-1].get("score_range"):
+            low, high = told[-1]["score_range"]
+            mean = torch.tensor(card["return_mean"], dtype=torch.float64)
+            found[cell.cell_id] = normalized_score(mean, (low, high)).item()
     return found
 
 
@@ -206,27 +206,6 @@ def undefined(results: Results) -> list[str]:
         for cell_id, seed in zip(without["cell_id"].tolist(), without["seed"].tolist(), strict=True)
         if seed not in cells[cell_id].diverged
     ]
-
-
-def _whole(task: str, card: Mapping[str, Any]) -> bool:
-    """Whether episodes of the data end as those of an evaluation do: terminated, or after the task's horizon.
-
-    In maze2d an episode is the way to one of the navigator's goals: so many that timed out cannot each have lasted the
-    horizon. Where only data that may have to be fetched tell the horizon (minari), nothing is claimed.
-    """
-    horizon = None
-    with suppress(SpecError):  # a task of another version, or of a plug-in that is not here
-        horizon = episode_length(task, DataOptions())
-    return horizon is not None and card["timeouts"] * horizon <= card["rows"]
-
-
-def _normalised(mean: float, rows: pd.DataFrame) -> float:
-    """On the line through the lowest and the highest recorded return; NaN where these lie too close to tell."""
-    known = sorted(rows[["return", "normalized_score"]].to_numpy().tolist())
-    if not known or known[-1][0] - known[0][0] <= 1e-3 * max(abs(mean), abs(known[0][0]), abs(known[-1][0])):
-        return math.nan  # records are rounded to float32
-    (low, score), (high, best) = known[0], known[-1]
-    return score + (best - score) / (high - low) * (mean - low)
 
 
 def _evaluated(settings: Mapping[str, int]) -> list[int]:

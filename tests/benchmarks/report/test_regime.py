@@ -23,6 +23,7 @@ from benchmarks.store import Record, ResultStore
 
 TASK = "local/hopper-medium"
 NONE = [20.0, 22.0, 24.0, 26.0, 28.0]
+RUN = {"score_range": [5.0, 2005.0], "horizon": 1000}
 CARD = {"return_mean": 205.0, "timeouts": 2, "rows": 5000}  # a score of 10
 COPY = [0.5, -0.5, 0.0, 0.3, -0.3]  # what the controls add, seed by seed
 HELP = [8.0, 9.0, 10.0, 11.0, 12.0]
@@ -34,12 +35,12 @@ Folder = Callable[..., ResultStore]
 def folder(tmp_path: Path, build: Any) -> Folder:
     """Cells with these gains over NONE; a score of x is a return of 20 x + 5."""
 
-    def make(task: str = TASK, card: Any = CARD, scored: bool = True, **gains: list[float]) -> ResultStore:
+    def make(card: Any = CARD, run: Any = RUN, scored: bool = True, **gains: list[float]) -> ResultStore:
         store = ResultStore(tmp_path / "results")
         for name, gain in {"none": [0.0] * 5, **gains}.items():
             generator, _, variant = name.partition("__")
             scores = [none + more for none, more in zip(NONE, gain, strict=False)]
-            spec = build.spec(task, generator, len(scores), variant or "default", iterations=4 + len(variant))
+            spec = build.spec(TASK, generator, len(scores), variant or "default", iterations=4 + len(variant))
             records = [
                 record
                 for seed, score in enumerate(scores)
@@ -48,7 +49,7 @@ def folder(tmp_path: Path, build: Any) -> Folder:
                     Record(seed, 100, "normalized_score", score if scored else None),
                 )
             ]
-            store.finish(spec, build.provenance(len(scores)) | {"dataset": card}, records)
+            store.finish(spec, build.provenance(len(scores)) | RUN | {**run, "dataset": card}, records)
         return store
 
     return make
@@ -70,36 +71,27 @@ def behaviour(results: Results) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("task", "card", "score"),
+    ("card", "run", "score"),
     [
-        (TASK, CARD, 10.0),
-        (TASK, CARD | {"timeouts": 5}, 10.0),
-        (TASK, CARD | {"timeouts": 6}, None),  # 6 x 1000 steps do not fit into 5000 rows
-        ("local/maze2d-umaze", {"return_mean": 8.0, "timeouts": 541, "rows": 50_000}, None),
-        ("local/somebody-elses", CARD, None),
-        ("minari/mujoco/hopper/medium-v0", CARD, None),  # only its data tell the horizon
-        (TASK, {}, None),
-        (TASK, {"recipe": "x"}, None),
+        (CARD, {}, 10.0),
+        (CARD | {"timeouts": 5}, {}, 10.0),
+        (CARD | {"timeouts": 6}, {}, None),  # 6 x 1000 steps do not fit into 5000 rows
+        ({"return_mean": 8.0, "timeouts": 541, "rows": 50_000}, {"horizon": 300}, None),  # maze2d-umaze of the demo
+        (CARD, {"horizon": None}, None),  # a run of an older version
+        (CARD, {"score_range": None}, None),
+        ({}, {}, None),
+        ({"recipe": "x"}, {}, None),
     ],
 )
 def test_the_behaviour_has_a_score_if_episodes_are_whole(
-    folder: Folder, task: str, card: Any, score: float | None
+    folder: Folder, card: Any, run: Any, score: float | None
 ) -> None:
-    found = behaviour(collect(folder(task, card)))
+    found = behaviour(collect(folder(card=card, run=run)))
     assert found == (None if score is None else pytest.approx(score))
 
 
 def test_without_references_the_behaviour_is_a_return(folder: Folder) -> None:
     assert behaviour(collect(folder(scored=False))) == 205
-
-
-def test_equal_returns_tell_no_scale(tmp_path: Path, build: Any) -> None:
-    store = ResultStore(tmp_path)
-    records = [
-        Record(s, 100, name, value) for s in (0, 1) for name, value in (("return", 7.0), ("normalized_score", 1))
-    ]
-    store.finish(build.spec(TASK, "none", 2), build.provenance(2) | {"dataset": CARD}, records)
-    assert behaviours(collect(store)) == {}
 
 
 def test_intervals_are_those_of_student(only: Callable[..., Regime]) -> None:
@@ -276,10 +268,9 @@ def test_an_unknown_behaviour_has_no_column(folder: Folder) -> None:
 
 
 def test_the_behaviour_is_dotted_among_learning_curves(tmp_path: Path, build: Any) -> None:
-    """Returns are 7 times the scores there: a mean of 70 is a score of 10."""
     store = ResultStore(tmp_path)
-    card = CARD | {"return_mean": 70.0}
-    store.finish(build.spec(TASK, "none", 5), build.provenance(5) | {"dataset": card}, build.evaluations(5, 0.0))
+    run = build.provenance(5) | RUN | {"dataset": CARD}
+    store.finish(build.spec(TASK, "none", 5), run, build.evaluations(5, 0.0))
     (plot,) = learning_curves.SECTION.figures
     ((_, figure),) = plot.pages(collect(store))
     (dotted,) = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
