@@ -39,12 +39,14 @@ def provenance(device: torch.device) -> dict[str, Any]:
 def inputs(
     seeds: Iterable[int], task: Task, data: Dataset, card: Mapping[str, Any], models: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Inputs of a finished run: seeds, physics, data and pretrained models."""
+    """Inputs of a finished run: seeds, physics, data, what its scores and episodes are, and pretrained models."""
     return {
         "seeds": list(seeds),
         "physics": task.simulator.physics,
         "dataset_sha256": data.sha256,
         "dataset": card,
+        "score_range": task.score_range,
+        "horizon": task.horizon,
         "models": models,
     }
 

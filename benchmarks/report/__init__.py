@@ -1,13 +1,14 @@
 """From a results folder to csv files, tables, figures and one HTML page; everything is redrawn from the folder alone.
 
-Read `results` (the folder as frames), `scores` and `aggregates` (intervals over seeds and over tasks), then one file
-of `sections/` (what the page shows) with `section` (what it is made of), and `page`. `table` writes tables as csv,
-Markdown, LaTeX and text, `style` is how figures look, `score_rows` and `scatter` are shared by sections;
-`comparability` says which results must not stand in one table.
+Read `results` (the folder as frames), `scores` and `aggregates` (intervals over seeds and over tasks), `regime`
+(whether comparisons count at all), then one file of `sections/` (what the page shows) with `section` (what it is made
+of), and `page`. `table` writes tables as csv, Markdown, LaTeX and text, `style` is how figures look, `score_rows` and
+`scatter` are shared by sections; `comparability` says which results must not stand in one table.
 """
 
 from benchmarks.report.comparability import mixtures, refusal
 from benchmarks.report.page import Content, Picture, page
+from benchmarks.report.regime import terminal
 from benchmarks.report.results import collect
 from benchmarks.report.scores import undefined
 from benchmarks.report.sections import SECTIONS
@@ -60,5 +61,6 @@ def report(store: ResultStore, *, allow_mixed: bool = False) -> list[str]:
 
 
 def score_text(store: ResultStore) -> str:
-    """The score table for a terminal."""
-    return to_text(score_table(collect(store)))
+    """For a terminal: the score table, and whether its comparisons may judge generators."""
+    results = collect(store)
+    return f"{to_text(score_table(results))}\n{terminal(results)}"

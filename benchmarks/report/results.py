@@ -12,8 +12,21 @@ import pandas as pd
 from benchmarks.report.text import natural, without_folders
 from benchmarks.store import DIVERGED, Cell, ResultStore
 
-__all__ = ["LABELS", "CellView", "Results", "at_end", "collect", "error_at_end", "error_by_cell", "once"]
+__all__ = [
+    "CEILING",
+    "LABELS",
+    "CellView",
+    "Results",
+    "at_end",
+    "collect",
+    "error_at_end",
+    "error_by_cell",
+    "generator_order",
+    "once",
+    "titled",
+]
 
+CEILING = "simulator"  # the generator of perfect rollouts: a bound to measure against, no method to choose
 LABELS = ["task", "generator", "algorithm", "variant"]
 _TYPES = {"seed": "int64", "step": "int64", "metric": "str", "value": "float64", "horizon": "Int64"}  # of records
 Answer = TypeVar("Answer")
@@ -140,6 +153,16 @@ def once(function: Callable[[Results], Answer]) -> Callable[[Results], Answer]:
     return answer
 
 
+def generator_order(generator: str) -> tuple[int, list[str | float]]:
+    """Sort key of tables: real data only, the methods by name, the ceiling."""
+    return (generator != "none") + (generator == CEILING), natural(generator)
+
+
+def titled(generator: str) -> str:
+    """Its name in tables and legends."""
+    return f"{generator} (ceiling)" if generator == CEILING else generator
+
+
 def at_end(results: Results, name: str) -> pd.DataFrame:
     """Rows of a curve at the last horizon of their cell: the last at which any of its seeds has a value."""
     rows = results.last(name).dropna(subset=["value", "horizon"])
@@ -176,8 +199,7 @@ def collect(store: ResultStore) -> Results:
             natural(cell.algorithm),
             cell.variant != "default",
             natural(cell.variant),
-            cell.generator != "none",
-            natural(cell.generator),
+            generator_order(cell.generator),
         )
     )
     empty = pd.DataFrame(columns=[*_TYPES, "cell_id", *LABELS]).astype(_TYPES)

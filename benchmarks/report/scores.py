@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from benchmarks.report.results import LABELS, Results, once
+from benchmarks.report.results import CEILING, LABELS, Results, once
+from metrics.score import normalized_score
 from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed, t_interval
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "FEW_SEEDS",
     "LEVEL",
     "RULE",
+    "behaviours",
     "comparisons",
     "estimates",
     "evaluations",
@@ -108,7 +110,8 @@ def comparisons(results: Results) -> pd.DataFrame:
 
     n, mean, low, high: `estimates` of the gain. std: of the gains, over seeds. better: probability that a run beats a
     run of generator `none`, ties count half. p: two-sided paired t-test. p_holm: adjusted within the algorithm, over
-    all tasks, generators and variants that are compared. NaN where fewer than two pairs are left.
+    all tasks, generators and variants that are compared; the ceiling is no candidate and has none. NaN where fewer
+    than two pairs are left.
     """
     pairs = paired(results)
     rows = {}
@@ -121,7 +124,7 @@ def comparisons(results: Results) -> pd.DataFrame:
         rows[cell_id] = [*group[[*LABELS, "unit"]].iloc[0], std, better, paired_t_test(gain).item()]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[*LABELS, "unit", "std", "better", "p"])
     table = table.join(estimates(pairs, "gain")).assign(p_holm=math.nan)
-    for _, family in table.dropna(subset="p").groupby("algorithm"):
+    for _, family in table[table["generator"] != CEILING].dropna(subset="p").groupby("algorithm"):
         adjusted = holm(torch.tensor(family["p"].to_numpy(), dtype=torch.float64))
         table.loc[family.index, "p_holm"] = adjusted.numpy()
     return table[[*LABELS, "unit", "n", "mean", "low", "high", "std", "better", "p", "p_holm"]]
@@ -168,6 +171,31 @@ def partners(results: Results) -> dict[str, str]:
     none = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
     others = {cell.cell_id: context(cell.spec) for cell in results.cells if cell.generator != "none"}
     return {cell_id: none[key] for cell_id, key in others.items() if key in none}
+
+
+@once
+def behaviours(results: Results) -> dict[str, float]:
+    """By cell, the mean score of the episodes its data hold, in the unit of `finals`; only where its runs tell.
+
+    That is `return_mean` on the card of the data, normalised. Left out where the data's episodes are not whole:
+    terminated, or as long as an evaluation's. In maze2d an episode is the way to one of the navigator's goals: so many
+    that timed out cannot each have lasted the horizon.
+    """
+    found = {}
+    for cell in results.cells:
+        told = [run for run in cell.runs if run.get("status") == "ok" and run.get("horizon") and run.get("dataset")]
+        card = told[-1]["dataset"] if told else {}
+        if not {"return_mean", "timeouts", "rows"} <= card.keys():
+            continue
+        if card["timeouts"] * told[-1]["horizon"] > card["rows"]:
+            continue
+        if cell.task in results.unscored_tasks:
+            found[cell.cell_id] = float(card["return_mean"])
+        elif told[-1].get("score_range"):
+            low, high = told[-1]["score_range"]
+            mean = torch.tensor(card["return_mean"], dtype=torch.float64)
+            found[cell.cell_id] = normalized_score(mean, (low, high)).item()
+    return found
 
 
 def undefined(results: Results) -> list[str]:

@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.report.results import Results, once
+from benchmarks.report.results import CEILING, Results, once, titled
 from benchmarks.report.text import natural, one_line
 from core.files import atomic
 
@@ -55,6 +55,7 @@ COLOURS = {  # Okabe-Ito and Tol; relatives have related hues
     "ar_diffusion": "#999933",
     "oneshot": "#e69f00",
     "dydiff": "#d55e00",
+    CEILING: "#3b4048",
 }
 WIDTH = 11.0  # inches
 _STYLE: Any = {
@@ -118,20 +119,24 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 @once
 def line_styles(results: Results) -> LineStyles:
-    """One colour per generator, the same in every report; its variants are shades of it, with a dash of their own."""
+    """One colour per generator, the same in every report; its variants are shades of it, with a dash of their own.
+
+    The ceiling is the last, and has no solid line.
+    """
     found: dict[str, set[str]] = {}
     for cell in results.cells:
         found.setdefault(cell.generator, set()).add(cell.variant)
     others = sorted(found.keys() - COLOURS.keys(), key=natural)  # plug-ins
     colours = COLOURS | dict(zip(others, sns.husl_palette(len(others), l=0.55), strict=True))
     styles: LineStyles = {}
-    for generator in [name for name in colours if name in found]:
+    for generator in sorted((name for name in colours if name in found), key=lambda name: name == CEILING):
         variants = sorted(found[generator], key=lambda name: (name != "default", natural(name)))
         shade = sns.light_palette(colours[generator], as_cmap=True)
         for place, variant in enumerate(variants):
-            label = generator if variants == ["default"] else f"{generator} · {variant}"
+            label = titled(generator) if variants == ["default"] else f"{titled(generator)} · {variant}"
             colour = mpl.colors.to_hex(shade(1 - 0.6 * place / len(variants)))
-            styles[generator, variant] = LineStyle(plain(label, 48), colour, _DASHES[place % len(_DASHES)])
+            dash = _DASHES[(place + (generator == CEILING)) % len(_DASHES)]
+            styles[generator, variant] = LineStyle(plain(label, 48), colour, dash)
     return styles
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from benchmarks.report.results import CellView, Results
+from benchmarks.report.results import CellView, Results, titled
 from benchmarks.report.text import one_line
 
 __all__ = [
@@ -85,7 +85,7 @@ def cell_table(
 ) -> Table:
     """Rows begin with the labels of their cell; the column of variants is left out where all are the default."""
     head = ["task", "algorithm", "variant", "generator", *columns]
-    full = [[*labels(results, cell), Entry(cell.generator), *entries] for cell, entries in rows]
+    full = [[*labels(results, cell), Entry(titled(cell.generator)), *entries] for cell, entries in rows]
     return without_constant(Table(name, title, caption, head, full), "variant")
 
 

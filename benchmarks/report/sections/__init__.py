@@ -16,6 +16,7 @@ from benchmarks.report.sections import (
     improvement,
     learning_curves,
     published,
+    regime,
     returns,
     scores,
 )
@@ -24,6 +25,7 @@ __all__ = ["SECTIONS"]
 
 SECTIONS = (
     scores.SECTION,
+    regime.SECTION,
     aggregate.SECTION,
     improvement.SECTION,
     published.SECTION,

@@ -7,8 +7,8 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.report.aggregates import AGGREGATES, aggregate, bootstrap, compared_algorithms, complete
-from benchmarks.report.results import Results
-from benchmarks.report.score_rows import DAGGER
+from benchmarks.report.results import Results, generator_order, titled
+from benchmarks.report.score_rows import DAGGER, roles
 from benchmarks.report.scores import FEW_SEEDS, RULE, finals
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.style import bars, bars_height, legend, line_styles, panel_list, panels, plain
@@ -36,13 +36,14 @@ def aggregate_table(results: Results) -> Table:
             text = "—" if math.isnan(value) else f"{value:.{digits}f}{interval}{few}"
             numbers.append(Entry(text, value=value))
         counts = [as_number(float(group[column].iloc[0]), "{:.0f}") for column in ("n_seeds", "n_tasks")]
-        rows.append([*map(Entry, (str(algorithm), str(variant), str(generator))), *numbers, *counts])
-    rows.sort(key=lambda row: (row[0].text, natural(row[1].text), row[2].text != "none", row[2].text))
+        name = Entry(titled(str(generator)), value=str(generator))
+        rows.append([Entry(str(algorithm)), Entry(str(variant)), name, *numbers, *counts])
+    rows.sort(key=lambda row: (row[0].text, natural(row[1].text), generator_order(str(row[2].value))))
     caption = (
         f"Tasks with reference returns only, on the seeds that all of them have. {RULE} Brackets: 95 % interval, "
         "stratified bootstrap over runs within tasks; Student-t where there is one task. Optimality gap: mean "
-        f"shortfall from a score of 100, in parts of 100; lower is better. {DAGGER}"
-    )
+        f"shortfall from a score of 100, in parts of 100; lower is better. {DAGGER} {roles(results)}"
+    ).strip()
     head = ["algorithm", "variant", "generator", "mean", "median", "IQM", "optimality gap", "seeds", "tasks"]
     return without_constant(Table("aggregate", "Over all tasks", caption, head, rows), "variant")
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.report.aggregates import bootstrap, compared_algorithms, complete
+from benchmarks.report.regime import void
 from benchmarks.report.results import Results
 from benchmarks.report.score_rows import DAGGER, INTERVAL, by_generator, notes
 from benchmarks.report.scores import FEW_SEEDS, LEVEL, RULE, comparisons, paired, resolution
@@ -25,8 +26,8 @@ def improvement_table(results: Results) -> Table:
         f"Score minus that of generator none with the same seed, algorithm and settings. {RULE} {INTERVAL} P: "
         "probability that a run beats one of generator none, ties count half. Bold: at least "
         f"{FEW_SEEDS} seeds and p < {LEVEL} in a paired t-test, after Holm's correction for all comparisons of the "
-        f"algorithm. {resolution(compared)} {DAGGER} {notes(results)}"
-    )
+        f"algorithm. {resolution(compared)} {DAGGER} {notes(results)} {void(results)}"
+    ).strip()
     table = Table("improvement", "Improvement over real data only", caption)
     return by_generator(results, table, compared, _nonzero, sign="+", skip="none")
 

@@ -1,29 +1,39 @@
 """Score against gradient updates."""
 
+from typing import Any
+
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from benchmarks.report.results import Results, once
-from benchmarks.report.scores import FEW_SEEDS, estimates, scores_by_step
+from benchmarks.report.scores import FEW_SEEDS, behaviours, estimates, scores_by_step
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.style import LineStyle, legend, line_styles, panels, plain
+from benchmarks.report.style import BASELINE, LineStyle, legend, line_styles, panels, plain
 from benchmarks.report.text import natural
 
 __all__ = ["SECTION"]
+
+
+_BEHAVIOUR: dict[str, Any] = {"color": BASELINE, "linestyle": ":", "linewidth": 1.4}
 
 
 def _figure(results: Results, tasks: list[str]) -> Figure:
     """One panel per task x algorithm."""
     styles = line_styles(results)
     curves = _curves(results)
+    behaviour = behaviours(results)
     algorithms = sorted(curves["algorithm"].unique(), key=natural)
     width = 100 // len(algorithms)
     figure, grid = panels(len(tasks), len(algorithms), height=2.6, sharex="col", sharey="row")
     for line, task in zip(grid, tasks, strict=True):
         for ax, algorithm in zip(line, algorithms, strict=True):
-            for cell in results.finished(task, algorithm):
+            there = results.finished(task, algorithm)
+            for level in sorted({behaviour[cell.cell_id] for cell in there if cell.cell_id in behaviour}):
+                ax.axhline(level, **_BEHAVIOUR)
+            for cell in there:
                 _cell(ax, styles[cell.generator, cell.variant], curves[curves["cell_id"] == cell.cell_id])
             ax.set_title(f"{plain(task, width)}\n{plain(algorithm, width)}")
             ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
@@ -31,7 +41,8 @@ def _figure(results: Results, tasks: list[str]) -> Figure:
         line[0].set_ylabel(results.unit(task))
     for ax in grid[-1]:
         ax.set_xlabel("gradient updates")
-    legend(figure, styles, curves)
+    drawn = any(cell.task in tasks and cell.cell_id in behaviour for cell in results.cells)
+    legend(figure, styles, curves, [Line2D([], [], label="behaviour", **_BEHAVIOUR)] if drawn else [])
     return figure
 
 
@@ -61,7 +72,8 @@ SECTION = Section(
     figures=[
         Plot(
             "learning_curves",
-            f"Line: mean over seeds. Band: 95 % Student-t interval; below {FEW_SEEDS} seeds thin lines, one per seed.",
+            f"Line: mean over seeds. Band: 95 % Student-t interval; below {FEW_SEEDS} seeds thin lines, one per seed. "
+            "Dotted: mean score of the episodes in the data, where it is known. Dashed grey: perfect rollouts, if run.",
             rows=lambda results: results.tasks_of(_curves(results)),
             figure=_figure,
         )

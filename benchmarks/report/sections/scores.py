@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.report.comparability import mixtures, origins
 from benchmarks.report.results import Results
 from benchmarks.report.score_rows import DAGGER, INTERVAL, by_generator, notes, score_entries
-from benchmarks.report.scores import FEW_SEEDS, RULE, estimates, evaluations, finals
+from benchmarks.report.scores import FEW_SEEDS, RULE, behaviours, estimates, evaluations, finals
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.style import GRID, SURFACE, legend, line_styles, panel_list, plain
 from benchmarks.report.table import Table, as_number, cell_table, values
@@ -19,15 +19,19 @@ from benchmarks.report.text import natural
 __all__ = ["SECTION", "score_table", "selection_table"]
 
 
+_BEHAVIOUR = "behaviour: mean score of the episodes that the data hold; a dash where they are no whole episodes."
+
+
 def score_table(results: Results) -> Table:
     """Rows: tasks x algorithms x variants; columns: generators."""
-    rules = (
-        f"{RULE} {INTERVAL} Bold: the highest mean of its row, if it has at least {FEW_SEEDS} seeds and its interval "
-        f"overlaps none of the others. {DAGGER} {notes(results)}"
-    ).strip()
-    found = [*(mixture.footnote for mixture in mixtures(results.cells)), origins(results.cells)]
-    table = Table("scores", "Scores", " ".join(text for text in (rules, *found) if text))
-    return by_generator(results, table, estimates(finals(results)), _separate)
+    bold = (
+        f"Bold: the highest mean of its row, if it has at least {FEW_SEEDS} seeds and its interval overlaps none of "
+        "the others."
+    )
+    rules = [RULE, INTERVAL, bold, _BEHAVIOUR if behaviours(results) else "", DAGGER, notes(results)]
+    found = [*rules, *(mixture.footnote for mixture in mixtures(results.cells)), origins(results.cells)]
+    table = Table("scores", "Scores", " ".join(text for text in found if text))
+    return by_generator(results, table, estimates(finals(results)), _separate, behaviour=True)
 
 
 def selection_table(results: Results) -> Table:

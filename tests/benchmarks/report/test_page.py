@@ -53,6 +53,9 @@ def test_csv_columns(reported: Reported) -> None:
     folder, _ = reported
     assert {path.stem: path.read_text().splitlines()[0] for path in folder.glob("*.csv")} == {
         "scores": "task,generator,algorithm,variant,seed,step,return,normalized_score,status",
+        "regime": "task,algorithm,variant,unit,behaviour,none,margin,verdict,"
+        "learns,learns_n,learns_mean,learns_low,learns_high,control,control_n,control_mean,control_low,control_high,"
+        "ceiling,ceiling_n,ceiling_mean,ceiling_low,ceiling_high",
         "aggregate": "generator,algorithm,metric,value,low,high,n_seeds,n_tasks,variant",
         "improvements": "task,generator,algorithm,variant,unit,n,mean,low,high,std,better,p,p_holm",
         "ablation": "task,generator,algorithm,fields,values,n,mean,low,high,gain_mean,gain_low,gain_high,error,lag,"
@@ -140,7 +143,7 @@ def test_page_is_whole_and_needs_no_network(reported: Reported) -> None:
 def test_page_has_the_sections_that_have_something_to_show(reported: Reported) -> None:
     page = Page((reported[0] / "index.html").read_text())
     ids = [attributes["id"] for tag, attributes in page.tags if tag == "section" and "id" in attributes]
-    shown = ["scores", "aggregate", "improvement", "learning_curves", "compounding", "cost"]
+    shown = ["scores", "regime", "aggregate", "improvement", "learning_curves", "compounding", "cost"]
     assert ids == ["about", "problems", *shown, "meaning", "provenance", "reproduce"]
 
 
