@@ -125,7 +125,7 @@ class RunSpec:
         """Whether new rollouts are generated before this update: after `rollouts_from`, then every `refresh_every`."""
         every = self.generator.config.refresh_every
         since = step - 1 - self.settings.rollouts_from
-        if not self.generator.config.rollouts or since < 0:
+        if self.generator.config.rollouts == 0 or since < 0:
             return False
         return since == 0 or (every is not None and since % every == 0)
 
@@ -133,7 +133,7 @@ class RunSpec:
     def refreshes(self) -> int:
         """How many updates are `refresh_due`."""
         every = self.generator.config.refresh_every
-        if not self.generator.config.rollouts:
+        if self.generator.config.rollouts == 0:
             return 0
         return 1 if every is None else -(-(self.settings.updates - self.settings.rollouts_from) // every)
 
