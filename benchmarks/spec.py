@@ -24,7 +24,8 @@ Compile = Literal["never", "auto", "always"]
 COUPLINGS: dict[str, dict[str, Any]] = {
     # None of them: rollouts of the policy as it is now, and nothing imitates them.
     "fresh": {"real_fraction": 0.5, "regularise": "real_only", "rollouts_from": 0, "buffer_refreshes": 1},
-    # DyDiff's released code: 153 of 256 rows are real; 2 million rows are kept, which are 16.5 refreshes.
+    # DyDiff's released code: 153 of 256 rows are real; 2 million rows are kept, which are 16.5 refreshes. At its size
+    # `buffer_rows` must be raised to hold as many.
     "dydiff": {"real_fraction": 0.6, "regularise": "all", "rollouts_from": 0, "buffer_refreshes": 16},
     # MOPO in OfflineRL-Kit: a ring of 5 refreshes. Its SAC has no behaviour term.
     "mopo": {"real_fraction": 0.05, "regularise": "all", "rollouts_from": 0, "buffer_refreshes": 5},
@@ -122,10 +123,10 @@ class RunSpec:
         return f"{self.task} {self.generator.name} {self.algorithm.name}"
 
     def refresh_due(self, step: int) -> bool:
-        """Whether new rollouts are generated before this update: behind `rollouts_from`, then every `refresh_every`."""
+        """Whether new rollouts are generated before this update: after `rollouts_from`, then every `refresh_every`."""
         every = self.generator.config.refresh_every
         since = step - 1 - self.settings.rollouts_from
-        if not self.generator.config.rollouts or since < 0:
+        if self.generator.config.rollouts == 0 or since < 0:
             return False
         return since == 0 or (every is not None and since % every == 0)
 
@@ -133,7 +134,7 @@ class RunSpec:
     def refreshes(self) -> int:
         """How many updates are `refresh_due`."""
         every = self.generator.config.refresh_every
-        if not self.generator.config.rollouts:
+        if self.generator.config.rollouts == 0:
             return 0
         return 1 if every is None else -(-(self.settings.updates - self.settings.rollouts_from) // every)
 

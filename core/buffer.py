@@ -32,7 +32,7 @@ class Buffer:
     ) -> None:
         self.rows = torch.zeros(seeds, capacity, 2 * obs_dim + action_dim + 2, device=device)
         self.written = torch.zeros(seeds, dtype=torch.int64, device=device)  # rows ever added
-        self._before = torch.zeros(seeds, refreshes or 0, dtype=torch.int64, device=device)  # each newest call of `add`
+        self._before = torch.zeros(seeds, refreshes or 0, dtype=torch.int64, device=device)  # `written` before each
 
     def add(self, rows: Transitions, valid: Bool[Tensor, "S B"]) -> None:
         """Append the valid rows of each seed, oldest out first; of more than `capacity` rows the last ones stay."""
@@ -75,7 +75,7 @@ class Mixer:
     """Batches of `round(real_fraction * size)` real rows and synthetic rows behind them, drawn with replacement.
 
     A seed without synthetic rows gets real ones in their place, whatever the other seeds have. With `regularise`
-    "real_only" behaviour terms act on the first kind of rows alone, else on all.
+    "real_only" behaviour terms act on the first kind alone, which is every row while no seed has a synthetic one.
     """
 
     def __init__(
