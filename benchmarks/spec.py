@@ -28,7 +28,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
     episodes: PositiveInt = 10  # of every evaluation, per seed
     fidelity_starts: PositiveInt = 256  # held-out states from which rollouts are judged
     fidelity_horizon: PositiveInt = 50  # steps of those rollouts
-    buffer_rows: PositiveInt = 500_000  # newest synthetic rows kept, per seed
+    buffer_rows: PositiveInt = 500_000  # newest synthetic rows kept, per seed; more for a generator that copies all
     shared_models: bool = False  # one pretrained model for all seeds: cheap, hides variance
     dataset_rows: PositiveInt = 100_000  # size of generated data sets (local/, toy/)
     train_rows: PositiveInt | None = None  # keep whole training episodes up to so many rows, of any set; None: all
@@ -82,7 +82,7 @@ class RunSpec:
     def refresh_due(self, step: int) -> bool:
         """Whether new rollouts are generated before this update: the first, then every `refresh_every`."""
         every = self.generator.config.refresh_every
-        if not self.generator.config.rollouts:
+        if self.generator.config.rollouts == 0:
             return False
         return step == 1 or (every is not None and (step - 1) % every == 0)
 

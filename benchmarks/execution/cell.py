@@ -76,7 +76,7 @@ def run_cell(
                     records.stop(step, monitor.look(losses))
                     records.add(step, losses.items(), "train/")
                     records.add(step, evaluate_policy(task, state.policy, spec.settings.episodes, rng.fork("evaluate")))
-    if generator.rollouts and records.going:
+    if generator.rollouts != 0 and records.going:
         with clock("fidelity"):
             records.add(update.count, _fidelity(spec, task, data, fitted, state, rng.fork("fidelity")))
     records.add(update.count, costs(update.count, clock, buffer, models, records), "cost/")
@@ -94,17 +94,18 @@ def model_cache(spec: RunSpec, device: torch.device, folder: Path | None = None)
 
 
 def _buffer(spec: RunSpec, data: Dataset, device: torch.device) -> Buffer:
-    """A ring no larger than all that will ever be generated."""
+    """A ring no larger than all that will ever be generated; copies of all training rows fit into it at once."""
     generator = spec.generator.config
     settings = spec.settings
     refreshes = 1 if generator.refresh_every is None else -(-settings.updates // generator.refresh_every)
-    rows = max(1, min(settings.buffer_rows, refreshes * generator.rollouts * generator.rollout_length))
+    kept = settings.buffer_rows if generator.rollouts is not None else max(settings.buffer_rows, len(data.train.obs))
+    rows = max(1, min(kept, refreshes * generator.starts(data) * generator.rollout_length))
     return Buffer(len(spec.seeds), rows, data.train.obs.shape[-1], data.train.action.shape[-1], device)
 
 
 def _generate(generator: Generator, fitted: Fitted, policy: Policy, data: Dataset, rng: Streams) -> Trajectories:
     """Rollouts from states of the training data, less what is not finite and what the generator's filter drops."""
-    start = start_states(data, generator.rollouts, rng.fork("start"))
+    start = start_states(data, generator.starts(data), rng.fork("start"))
     rollouts = fitted.generate(policy, start, generator.rollout_length, rng).finite()
     return generator.filter.apply(rollouts, rng.fork("filter"))
 
