@@ -56,7 +56,7 @@ class Generator(ABC):
     generator overrides them (by a field, a class attribute or a property) where they do not hold.
     """
 
-    rollouts: int  # start states of every call of generate; 0: real data only
+    rollouts: int | None  # start states of every call of generate; 0: real data only; None: as many as training rows
     rollout_length: int  # L
     refresh_every: int | None  # updates between calls of generate; None: once, before training
 
@@ -77,6 +77,10 @@ class Generator(ABC):
     def causal(self) -> bool:
         """Whether imagined states depend on past actions only."""
         return True
+
+    def starts(self, data: Dataset) -> int:
+        """Start states of every call of `generate` on this data."""
+        return len(data.train.obs) if self.rollouts is None else self.rollouts
 
     @abstractmethod
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> Fitted:

@@ -24,9 +24,9 @@ __all__ = ["Duplicate"]
 
 @configuration
 class Duplicate(Generator):
-    """Copies of training rows; as many as the generator it is compared with generates."""
+    """Copies of training rows; by default every row once, for a part of them would be narrower data than all."""
 
-    rollouts: PositiveInt = 100_000  # rows of every call
+    rollouts: PositiveInt | None = None  # rows of every call; None: as many as there are
     refresh_every: PositiveInt | None = None  # other rows, if anything
 
     rollout_length = 1

@@ -77,7 +77,7 @@ def run_cell(
                     records.stop(step, monitor.look(losses))
                     records.add(step, losses.items(), "train/")
                     records.add(step, evaluate_policy(task, state.policy, spec.settings.episodes, rng.fork("evaluate")))
-    if generator.rollouts and records.going:
+    if generator.rollouts != 0 and records.going:
         with clock("fidelity"):
             records.add(update.count, _fidelity(spec, task, data, fitted, state, rng.fork("fidelity")))
     records.add(update.count, costs(update.count, clock, buffer, models, records), "cost/")
@@ -95,18 +95,19 @@ def model_cache(spec: RunSpec, device: torch.device, folder: Path | None = None)
 
 
 def _buffer(spec: RunSpec, data: Dataset, device: torch.device) -> Buffer:
-    """A ring no larger than all that can ever be drawn at once."""
+    """A ring no larger than all that can ever be drawn at once; copies of all training rows fit into it."""
     generator = spec.generator.config
     newest = spec.settings.buffer_refreshes
     refreshes = spec.refreshes if newest is None else min(newest, spec.refreshes)
-    rows = max(1, min(spec.settings.buffer_rows, refreshes * generator.rollouts * generator.rollout_length))
+    kept = spec.settings.buffer_rows if generator.rollouts is not None else len(data.train.obs)
+    rows = max(1, min(kept, refreshes * generator.starts(data) * generator.rollout_length))
     dims = (data.train.obs.shape[-1], data.train.action.shape[-1])
     return Buffer(len(spec.seeds), rows, *dims, device, None if newest is None else refreshes)
 
 
 def _generate(generator: Generator, fitted: Fitted, policy: Policy, data: Dataset, rng: Streams) -> Trajectories:
     """Rollouts from states of the training data, less what is not finite and what the generator's filter drops."""
-    start = start_states(data, generator.rollouts, rng.fork("start"))
+    start = start_states(data, generator.starts(data), rng.fork("start"))
     rollouts = fitted.generate(policy, start, generator.rollout_length, rng).finite()
     return generator.filter.apply(rollouts, rng.fork("filter"))
 

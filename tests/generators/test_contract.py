@@ -72,6 +72,10 @@ class Case:
     alone: Fitted
     data: Dataset
 
+    @property
+    def rollouts(self) -> int:
+        return self.generator.starts(self.data)
+
     def starts(self, rng: Streams, rows: int = ROWS) -> torch.Tensor:
         return start_states(self.data, rows, rng)
 
@@ -124,7 +128,7 @@ def test_it_is_a_generator_and_learns_what_can_generate(fitted: Case) -> None:
     assert isinstance(fitted.fitted, Fitted)
     length = fitted.generator.rollout_length
     refresh = fitted.generator.refresh_every
-    assert fitted.generator.rollouts >= 0
+    assert fitted.rollouts >= 0
     assert length >= 1
     assert refresh is None or refresh >= 1
 
@@ -132,7 +136,7 @@ def test_it_is_a_generator_and_learns_what_can_generate(fitted: Case) -> None:
 def test_shapes_types_and_start_states(fitted: Case) -> None:
     made = fitted.generate()
     start = fitted.starts(Streams(SEEDS))
-    rows = ROWS if fitted.generator.rollouts else 0
+    rows = ROWS if fitted.rollouts else 0
     length = fitted.generator.rollout_length
     assert made.obs.shape == (3, rows, length + 1, 4)
     assert made.action.shape == (3, rows, length, 2)
@@ -157,7 +161,7 @@ def test_no_valid_step_after_an_invalid_or_a_terminated_one(fitted: Case) -> Non
     before = made.valid[..., :-1] & ~made.terminated[..., :-1]
     after = made.valid[..., 1:]
     assert not (after & ~before).any()
-    if fitted.generator.rollouts:
+    if fitted.rollouts:
         assert made.valid.any()
         if not models_termination(fitted):
             assert (made.terminated & made.valid).any()
@@ -174,7 +178,7 @@ def test_termination_follows_the_tasks_rule(fitted: Case, task: Task) -> None:
 def test_numbers_are_a_function_of_the_rng(fitted: Case) -> None:
     first = fitted.generate()
     assert_same(first, fitted.generate())
-    if fitted.generator.rollouts:
+    if fitted.rollouts:
         assert not torch.equal(first.obs, fitted.generate(label="again").obs)
 
 
@@ -182,7 +186,7 @@ def test_seeds_differ(fitted: Case) -> None:
     rng = Streams(SEEDS)
     same = fitted.starts(Streams((0,))).expand(3, -1, -1)
     made = fitted.fitted.generate(Pushing(0.0), same, fitted.generator.rollout_length, rng.fork("generate"))
-    if fitted.generator.rollouts:
+    if fitted.rollouts:
         assert not torch.equal(made.obs[0], made.obs[1])
         assert not torch.equal(made.obs[1], made.obs[2])
 

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.execution.cell import run_cell
 from benchmarks.suite import cells, load_suite
-from core.buffer import pack
+from core.buffer import Buffer, pack
 from core.data import Dataset, Trajectories
 from core.policy import UniformPolicy
 from core.random import Streams
@@ -48,6 +48,32 @@ def test_every_row_is_there_before_one_is_there_again(task: Task, data: Dataset)
         assert sorted(count.tolist()) == [2] * 350 + [3] * 100
     assert not torch.equal(seen[0], seen[1])
     assert not torch.equal(seen, pack(generate(task, data, 1000, "b").transitions()[0]))
+
+
+def test_by_default_the_buffer_holds_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever `buffer_rows` and `train_rows` say: synthetic batches come from data as wide as the real ones do."""
+    made = []
+
+    class Watched(Buffer):
+        def __init__(self, *dims: Any) -> None:
+            super().__init__(*dims)
+            made.append(self)
+
+    monkeypatch.setattr("benchmarks.execution.cell.Buffer", Watched)
+    few = ("updates=2", "evaluate_every=2", "fidelity_starts=3", "buffer_rows=10", "dataset_rows=500", "train_rows=420")
+    (spec,) = cells(load_suite("smoke", ('generators=["duplicate"]', *few)))
+    task = load_task(spec.task, spec.settings.data_options(None))
+    run_cell(spec, task, torch.device("cpu"))
+    known = pack(task.dataset()[0].train)
+    assert len(known) == 400
+    for seed, rows in enumerate(made[0].rows):
+        assert made[0].written[seed] == 400
+        assert torch.equal(rows.unique(dim=0), known.unique(dim=0))
+
+
+def test_fewer_copies_can_be_asked_for(data: Dataset) -> None:
+    assert Duplicate(rollouts=7).starts(data) == 7
+    assert Duplicate().starts(data) == 450
 
 
 def test_of_a_longer_rollout_one_step_counts(task: Task, data: Dataset) -> None:
