@@ -195,7 +195,7 @@ def _advice(regime: Regime) -> Iterator[str]:
     if any(condition.n < FEW_SEEDS for condition in unsure):
         yield f"Fewer than {FEW_SEEDS} seeds show nothing: run more."
     elif unsure:
-        yield f"Too noisy to tell {' and '.join(x.what for x in unsure)}: more seeds, more episodes an evaluation."
+        yield f"Too noisy to tell {', '.join(x.what for x in unsure)}: more seeds, more episodes an evaluation."
     if learns.verdict == "not known":
         yield "The data's own score is not known here: whether real data alone learn anything is left open."
 

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 import torch
+from pydantic import AliasPath, BaseModel, Field, PositiveInt, ValidationError
 
 from benchmarks.report.results import CEILING, LABELS, Results, once
 from metrics.score import normalized_score
@@ -183,19 +185,29 @@ def behaviours(results: Results) -> dict[str, float]:
     """
     found = {}
     for cell in results.cells:
-        told = [run for run in cell.runs if run.get("status") == "ok" and run.get("horizon") and run.get("dataset")]
-        card = told[-1]["dataset"] if told else {}
-        if not {"return_mean", "timeouts", "rows"} <= card.keys():
-            continue
-        if card["timeouts"] * told[-1]["horizon"] > card["rows"]:
-            continue
-        if cell.task in results.unscored_tasks:
-            found[cell.cell_id] = float(card["return_mean"])
-        elif told[-1].get("score_range"):
-            low, high = told[-1]["score_range"]
-            mean = torch.tensor(card["return_mean"], dtype=torch.float64)
-            found[cell.cell_id] = normalized_score(mean, (low, high)).item()
-    return found
+        for run in cell.runs:
+            with suppress(ValidationError):  # a run of an older version, or that failed before it knew its data
+                data = _Data.model_validate(run)
+                if data.timeouts * data.horizon <= data.rows:
+                    found[cell.cell_id] = data.score(cell.task in results.scored_tasks)
+    return {cell_id: score for cell_id, score in found.items() if math.isfinite(score)}
+
+
+class _Data(BaseModel):
+    """What a finished run says of its data."""
+
+    mean: float = Field(validation_alias=AliasPath("dataset", "return_mean"))
+    timeouts: int = Field(validation_alias=AliasPath("dataset", "timeouts"))
+    rows: int = Field(validation_alias=AliasPath("dataset", "rows"))
+    horizon: PositiveInt
+    score_range: tuple[float, float] | None
+
+    def score(self, normalised: bool) -> float:
+        """Of the mean return; NaN where it should be normalised and no range is known."""
+        if not normalised:
+            return self.mean
+        mean = torch.tensor(self.mean, dtype=torch.float64)
+        return normalized_score(mean, self.score_range).item() if self.score_range else math.nan
 
 
 def undefined(results: Results) -> list[str]:

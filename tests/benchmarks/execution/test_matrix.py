@@ -292,6 +292,7 @@ def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path, tiny_cells: Cell
     assert origin["physics"] == LinearSystem().physics
     assert len(origin["dataset_sha256"]) == 64
     assert origin["dataset"]["rows"] == 1000
+    assert (origin["horizon"], len(origin["score_range"])) == (50, 2)
     assert origin["seconds"] > 0
     assert origin["started"].endswith("+00:00")
     metrics = {(record.step, record.metric, record.horizon) for record in cell.records}

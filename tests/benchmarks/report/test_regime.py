@@ -78,7 +78,9 @@ def behaviour(results: Results) -> float | None:
         (CARD | {"timeouts": 6}, {}, None),  # 6 x 1000 steps do not fit into 5000 rows
         ({"return_mean": 8.0, "timeouts": 541, "rows": 50_000}, {"horizon": 300}, None),  # maze2d-umaze of the demo
         (CARD, {"horizon": None}, None),  # a run of an older version
+        (CARD, {"horizon": "long"}, None),
         (CARD, {"score_range": None}, None),
+        (CARD, {"score_range": [5.0, 5.0]}, None),
         ({}, {}, None),
         ({"recipe": "x"}, {}, None),
     ],
