@@ -46,7 +46,6 @@ BASELINE = "#6f7782"  # generator none, and the predictor that nothing moves
 COLOURS = {  # Okabe-Ito and Tol; relatives have related hues
     "none": BASELINE,
     "duplicate": "#a8927a",
-    "simulator": "#332288",
     "ensemble": "#0072b2",
     "mopo": "#56b4e9",
     "synther": "#009e73",

@@ -1,7 +1,7 @@
-"""How a locomotion set is made: shipped policies act with noise, in episodes run in parallel until termination.
+"""How a locomotion set is made: shipped policies explore, in episodes run in parallel until termination.
 
-Source: D4RL's recipes for hopper, halfcheetah and walker2d (Fu et al. 2020, arXiv:2004.07219), with linear policies of
-our own in place of SAC's; medium-replay imitates its replay buffer with checkpoints, as there is none.
+Source: D4RL's recipes for hopper, halfcheetah and walker2d (Fu et al. 2020, arXiv:2004.07219), with small networks of
+our own in place of its SAC policies; medium-replay imitates its replay buffer with checkpoints, as there is none.
 """
 
 from collections.abc import Callable
@@ -11,26 +11,38 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from core.policy import UniformPolicy
 from core.progress import progress
 from core.random import Streams
 from tasks.base import Behaviour
-from tasks.recipes.policies import LinearPolicy, Policies, load_policies
+from tasks.recipes.policies import ExploringPolicy, Policies, load_policies
 from tasks.rows import Rows
 from tasks.simulators.base import Simulator
 from tasks.simulators.locomotion import simulator
 
-__all__ = ["ENV_IDS", "HORIZON", "LEVELS", "SIGMA", "Level", "behaviour", "collect", "expert", "medium", "replay_rows"]
+__all__ = [
+    "ENV_IDS",
+    "EXPERT_EXPLORATION",
+    "EXPLORATION",
+    "HORIZON",
+    "LEVELS",
+    "Level",
+    "behaviour",
+    "collect",
+    "replay_rows",
+]
 
 Level = Literal["random", "medium", "medium-replay", "expert", "medium-expert"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 ENV_IDS = {"hopper": "Hopper-v4", "halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}
 HORIZON = 1000
-SIGMA = 0.03  # action noise of every policy but the uniform one; at 0.1 the walkers fall and the cheetahs stumble
+EXPLORATION = {"hopper": (0.3, 0.0), "halfcheetah": (0.3, 0.1), "walker2d": (0.3, 0.1)}  # deviation, share of uniform
+EXPERT_EXPLORATION = (0.05, 0.0)  # at 0.3 the best hopper earns a third of what it earns greedily
 _PARALLEL = 100  # episodes started together; another number makes another set
+_GRID = 2.0**-23  # states are multiples of it, so that the last bits of a processor's arithmetic do not add up
 
 
 @dataclass(frozen=True)
@@ -40,10 +52,11 @@ class _Part:
     checkpoint: int | None
     size: int
     label: str
+    exploration: tuple[float, float] = (0.0, 0.0)  # deviation, share of uniform actions
 
 
 def collect(env: str, level: Level, size: int, rng: Streams) -> tuple[Rows, dict[str, Any]]:
-    """`size` rows, and the sigma and checkpoints behind them.
+    """`size` rows, and the checkpoints behind them with their exploration.
 
     Episodes are written whole and in the order in which they were started, so short ones are not favoured; the last one
     is cut without a flag. Where one policy's rows end and the next one's begin, the cut row is marked as a timeout.
@@ -51,7 +64,7 @@ def collect(env: str, level: Level, size: int, rng: Streams) -> tuple[Rows, dict
     """
     shipped = load_policies(env)
     world = simulator(ENV_IDS[env])
-    parts = [part for part in _parts(shipped, level, size) if part.size]
+    parts = [part for part in _parts(env, shipped, level, size) if part.size]
     with progress(f"{env}-{level}", size) as advance:
         made = []
         for part in parts:
@@ -59,24 +72,13 @@ def collect(env: str, level: Level, size: int, rng: Streams) -> tuple[Rows, dict
     for rows in made[:-1]:
         rows.timeout[-1] |= not rows.terminal[-1]
     used = [_described(shipped, part) for part in parts if part.checkpoint is not None]
-    return _joined(made), {"sigma": SIGMA, "checkpoints": used} if used else {}
-
-
-def expert(policies: Policies) -> int:
-    """The checkpoint with the highest mean return on the card."""
-    return int(np.argmax(_card_returns(policies)))
-
-
-def medium(policies: Policies) -> int:
-    """The first checkpoint whose mean return on the card is at least a third of the best one's."""
-    returns = _card_returns(policies)
-    return int(np.argmax(returns >= returns.max() / 3))
+    return _joined(made), {"checkpoints": used} if used else {}
 
 
 def behaviour(env: str, level: Level) -> Behaviour | None:
     """The policy behind a set; None where there are several."""
     shipped = load_policies(env)
-    parts = _parts(shipped, level, size=1)
+    parts = _parts(env, shipped, level, size=1)
     if len(parts) > 1:
         return None
     policy = _policy(shipped, parts[0])
@@ -89,43 +91,42 @@ def replay_rows(policies: Policies, size: int) -> Int[np.ndarray, " M"]:
     A checkpoint stands for the training steps that lie nearest to it: half of the steps to either neighbour. The
     untrained policy at step 0 so gets half of the first interval, and the medium one half of the last.
     """
-    steps = policies.steps[: medium(policies) + 1].double().numpy()
+    steps = policies.steps[: policies.medium + 1].double().numpy()
     bounds = np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2, steps[-1:]])
     return np.diff(np.round(bounds / steps[-1] * size).astype(int))
 
 
-def _parts(policies: Policies, level: Level, size: int) -> list[_Part]:
+def _parts(env: str, policies: Policies, level: Level, size: int) -> list[_Part]:
+    exploration = EXPLORATION[env]
     match level:
         case "random":
             return [_Part(None, size, "random")]
         case "medium":
-            return [_Part(medium(policies), size, "medium")]
+            return [_Part(policies.medium, size, "medium", exploration)]
         case "expert":
-            return [_Part(expert(policies), size, "expert")]
+            return [_Part(policies.expert, size, "expert", EXPERT_EXPLORATION)]
         case "medium-expert":
             return [
-                _Part(medium(policies), size // 2, "medium"),
-                _Part(expert(policies), size - size // 2, "expert"),
+                _Part(policies.medium, size // 2, "medium", exploration),
+                _Part(policies.expert, size - size // 2, "expert", EXPERT_EXPLORATION),
             ]
         case "medium-replay":
-            return [_Part(index, int(rows), f"{index}") for index, rows in enumerate(replay_rows(policies, size))]
+            shares = replay_rows(policies, size)
+            return [_Part(index, int(rows), f"{index}", exploration) for index, rows in enumerate(shares)]
 
 
-def _policy(policies: Policies, part: _Part) -> LinearPolicy | None:
-    return None if part.checkpoint is None else policies.policy.pick([part.checkpoint]).noisy(SIGMA)
-
-
-def _card_returns(policies: Policies) -> Float[np.ndarray, " P"]:
-    return np.array([entry["return"]["mean"] for entry in policies.card["checkpoints"]])
+def _policy(policies: Policies, part: _Part) -> ExploringPolicy | None:
+    return None if part.checkpoint is None else policies.policy.pick([part.checkpoint]).exploring(*part.exploration)
 
 
 def _described(policies: Policies, part: _Part) -> dict[str, Any]:
     entry = policies.card["checkpoints"][part.checkpoint]
-    return {"steps": entry["steps"], "return": entry["return"], "rows": part.size}
+    exploration = dict(zip(("deviation", "uniform"), part.exploration, strict=True))
+    return {"steps": entry["steps"], "greedy": entry["greedy"], **exploration, "rows": part.size}
 
 
 def _episodes(
-    world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
+    world: Simulator, policy: ExploringPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
 ) -> Rows:
     made = list[Rows]()
     done = 0
@@ -136,10 +137,10 @@ def _episodes(
 
 
 def _wave(
-    world: Simulator, policy: LinearPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
+    world: Simulator, policy: ExploringPolicy | None, size: int, rng: Streams, advance: Callable[[int], None]
 ) -> Rows:
     """Up to `size` rows of `_PARALLEL` episodes, one after the other; steps that cannot be among them are skipped."""
-    state = world.reset(_PARALLEL, rng.fork("start"))[0]
+    state = _on_grid(world.reset(_PARALLEL, rng.fork("start"))[0])
     noise = rng.fork("policy")
     alive = torch.ones(_PARALLEL, dtype=torch.bool)
     length = torch.zeros(_PARALLEL, dtype=torch.long)
@@ -153,7 +154,8 @@ def _wave(
         after = state.clone()
         reward = torch.zeros(_PARALLEL, dtype=torch.float64)
         ended = torch.zeros_like(alive)
-        after[needed], reward[needed], ended[needed] = world.step(state[needed], action[needed], None)
+        stepped, reward[needed], ended[needed] = world.step(state[needed], action[needed], None)
+        after[needed] = _on_grid(stepped)
         cut = ~ended & (step == HORIZON - 1)
         table.append((state, action, density, after, reward, ended, cut))
         before = min(size, int(length.sum()))
@@ -166,13 +168,17 @@ def _wave(
     return _rows(world, *picked)
 
 
-def _act(world: Simulator, policy: LinearPolicy | None, state: Tensor, rng: Streams) -> tuple[Tensor, Tensor]:
+def _act(world: Simulator, policy: ExploringPolicy | None, state: Tensor, rng: Streams) -> tuple[Tensor, Tensor]:
     """Actions as they are stored, in float32, and their log-density."""
     if policy is None:
         action = 2 * rng.uniform(len(state), world.action_dim)[0] - 1
         return action, torch.full((len(state),), -world.action_dim * log(2))
     action, density = policy.sample(world.observe(state).float().unsqueeze(0), rng)
-    return action[0], density[0]
+    return action[0].float(), density[0].float()
+
+
+def _on_grid(state: Tensor) -> Tensor:
+    return (state / _GRID).round() * _GRID
 
 
 def _rows(

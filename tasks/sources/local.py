@@ -68,16 +68,15 @@ def _maze2d(name: str) -> Recipe:
     return Recipe(text, 1, Maze(name), HORIZONS[name], f"maze2d-{name}-v1", collect_and_judge)
 
 
-_SIGMA_TEXT = f"with N(0, {locomotion.SIGMA}^2) action noise, clipped to [-1, 1]"
 _LOCOMOTION: dict[locomotion.Level, str] = {
     "random": "Uniformly random actions.",
-    "medium": f"The first shipped checkpoint with a third of the best one's mean return, {_SIGMA_TEXT}.",
+    "medium": "The shipped checkpoint whose greedy return is nearest to a third of the best one's, {exploring}.",
     "medium-replay": (
-        f"The shipped checkpoints up to the medium one, {_SIGMA_TEXT}, one after the other; each has the share of rows "
+        "The shipped checkpoints up to the medium one, {exploring}, one after the other; each has the share of rows "
         "that its share of the training steps is, half of the steps to either neighbour."
     ),
-    "expert": f"The shipped checkpoint with the highest mean return, {_SIGMA_TEXT}.",
-    "medium-expert": f"Half of the rows as in medium, then half as in expert, {_SIGMA_TEXT}.",
+    "expert": "The shipped checkpoint with the highest greedy return, {expert}.",
+    "medium-expert": "Half of the rows as in medium, {exploring}; then half as in expert, {expert}.",
 }
 
 
@@ -85,14 +84,22 @@ def _locomotion(env: str, level: locomotion.Level) -> Recipe:
     def collect_level(size: int, rng: Streams) -> tuple[Rows, dict[str, Any]]:
         return locomotion.collect(env, level, size, rng)
 
+    acting = _LOCOMOTION[level].format(
+        exploring=_described(*locomotion.EXPLORATION[env]), expert=_described(*locomotion.EXPERT_EXPLORATION)
+    )
     text = (
-        f"{_LOCOMOTION[level]} Episodes of at most {locomotion.HORIZON} steps, in the order in which they started; "
-        "the last one is cut without a flag, and where another policy follows the cut is marked as a timeout. "
-        "infos/action_log_probs is the density of the action before clipping."
+        f"{acting} Episodes of at most {locomotion.HORIZON} steps, in the order in which "
+        "they started; the last one is cut without a flag, and where another policy follows the cut is marked as a "
+        "timeout. infos/action_log_probs is the density of the action; a bound of the box has an atom."
     )
     world = simulator(locomotion.ENV_IDS[env])
     behaviour = partial(locomotion.behaviour, env, level)
-    return Recipe(text, 1, world, locomotion.HORIZON, f"{env}-{level}-v2", collect_level, behaviour)
+    return Recipe(text, 2, world, locomotion.HORIZON, f"{env}-{level}-v2", collect_level, behaviour)
+
+
+def _described(deviation: float, uniform: float) -> str:
+    noise = f"with N(0, {deviation}^2) action noise clipped to [-1, 1]"
+    return f"{noise} and {uniform:.0%} uniformly random actions" if uniform else noise
 
 
 RECIPES = {f"maze2d-{name}": _maze2d(name) for name in MAPS} | {  # a new set is a new entry here

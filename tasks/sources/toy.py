@@ -18,7 +18,7 @@ from torch import Tensor
 from core.errors import unknown
 from core.random import Streams
 from tasks.base import DataOptions, Source, Task
-from tasks.recipes.policies import LinearPolicy
+from tasks.recipes.linear import LinearPolicy
 from tasks.rows import Rows
 
 __all__ = ["SOURCE", "LinearSystem", "load", "names"]

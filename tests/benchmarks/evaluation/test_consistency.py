@@ -14,7 +14,7 @@ from benchmarks.spec import Settings
 from core.data import Trajectories
 from core.random import Streams
 from tasks.base import Task
-from tasks.recipes.policies import LinearPolicy
+from tasks.recipes.linear import LinearPolicy
 
 Measure = Callable[..., dict[str, np.ndarray]]
 
