@@ -21,12 +21,11 @@ __all__ = ["MARGIN", "RULES", "TITLE", "Condition", "Regime", "advice", "describ
 TITLE = "Do these comparisons judge generators?"
 MARGIN = 2.0  # points within which two scores count as equal
 _RETURNS = 0.02  # the same as a share of generator none's return, where there are no points
-_ROOM = 0.5  # ... and as a share of what perfect rollouts add, where they help
 RULES = (
     "Comparisons judge generators if all three hold. none − behaviour, real data alone learn more than the mean "
     "episode of the data: holds if the interval lies above 0, fails if it lies below. duplicate − none, copies of real "
-    f"rows change nothing: holds if the interval lies within the margin, {MARGIN:g} points ({_RETURNS:.0%} of none's "
-    f"return where there are no points) or {_ROOM:.0%} of simulator − none where that holds and is more; else fails if "
+    f"rows change nothing: holds if the interval lies within {MARGIN:g} points ({_RETURNS:.0%} of none's return where "
+    "there are no points), or holds 0 and lies within the room, simulator − none where that holds; else fails if "
     "the interval leaves out 0. simulator − none, perfect rollouts help: holds if the interval lies above 0, fails if "
     f"it lies below, or within {MARGIN:g} points ({_RETURNS:.0%}) of 0. Brackets: 95 % Student-t interval over seeds, "
     f"the last two paired by seed; the data's mean is taken as exact. Fewer than {FEW_SEEDS} seeds (†) or another "
@@ -66,7 +65,7 @@ class Regime:
     unit: str  # score or return
     behaviour: float  # NaN: not known
     score: float  # of generator none; NaN: not run
-    margin: float  # differences of the control up to this count as none
+    room: float  # the interval of a control that changes nothing lies within this
     learns: Condition  # none - behaviour
     control: Condition  # duplicate - none
     ceiling: Condition  # simulator - none
@@ -118,17 +117,17 @@ def _regime(
     equal = MARGIN if unit == "score" else _RETURNS * abs(score)
     learns = _condition("none − behaviour", none, scores, less=behaviour)
     ceiling = _condition(f"{CEILING} − none", simulator, gains, equal=equal)
-    margin = max(equal, _ROOM * ceiling.mean) if ceiling.verdict == "holds" else equal
-    control = _condition("duplicate − none", duplicate, gains, equal=margin, above=False)
+    room = max(equal, ceiling.mean) if ceiling.verdict == "holds" else equal
+    control = _condition("duplicate − none", duplicate, gains, equal=equal, room=room)
     variants = [cell.variant for cell in (none, duplicate, simulator) if cell is not None and cell.variant != "default"]
     variant = ", ".join(dict.fromkeys(variants)) or "default"
-    return Regime(none, variant, unit, behaviour, score, margin, learns, control, ceiling)
+    return Regime(none, variant, unit, behaviour, score, room, learns, control, ceiling)
 
 
 def _condition(
-    what: str, cell: CellView | None, frame: pd.DataFrame, *, less: float = 0.0, equal: float = 0.0, above: bool = True
+    what: str, cell: CellView | None, frame: pd.DataFrame, *, less: float = 0.0, equal: float = 0.0, room: float = 0.0
 ) -> Condition:
-    """On a row of `estimates` or `comparisons`, less a number."""
+    """On a row of `estimates` or `comparisons`, less a number; with `room`, that it is 0, else that it is above 0."""
     n, mean, low, high = 0.0, math.nan, math.nan, math.nan
     if cell is not None and cell.cell_id in frame.index:
         n, mean, low, high = values(frame.loc[cell.cell_id, ["n", "mean", "low", "high"]])
@@ -137,18 +136,20 @@ def _condition(
     elif math.isnan(less):
         verdict = "not known"
     else:
-        verdict = _verdict(int(n), low - less, high - less, equal, above)
+        verdict = _verdict(int(n), low - less, high - less, equal, room)
     return Condition(what, verdict, int(n), mean - less, low - less, high - less, cell.cell_id if cell else None)
 
 
-def _verdict(n: int, low: float, high: float, equal: float, above: bool) -> str:
-    """Whether a difference lies above 0 or, if not `above`, within `equal` of it: see RULES."""
-    within = -equal < low and high < equal
+def _verdict(n: int, low: float, high: float, equal: float, room: float) -> str:
+    """See RULES."""
     if n < FEW_SEEDS:
         return "not shown"
-    if low > 0 if above else within:
+    within = -equal < low and high < equal
+    if not room:
+        return "holds" if low > 0 else "fails" if high < 0 or within else "not shown"
+    if within or -room < low <= 0 <= high < room:
         return "holds"
-    return "fails" if high < 0 or (within if above else low > 0) else "not shown"
+    return "fails" if high < 0 or low > 0 else "not shown"
 
 
 def describe(regime: Regime) -> str:

@@ -18,7 +18,7 @@ def regime_frame(results: Results) -> pd.DataFrame:
     """regime.csv: one row per task, algorithm and variant that has generator `none`.
 
     behaviour, none: scores in `unit`. learns: none - behaviour, control: duplicate - none, ceiling: simulator - none,
-    each with seeds, mean and interval. margin: within which the control must lie.
+    each with seeds, mean and interval. room: within which the control must lie.
     """
     rows = []
     for regime in regimes(results):
@@ -29,7 +29,7 @@ def regime_frame(results: Results) -> pd.DataFrame:
             "unit": regime.unit,
             "behaviour": regime.behaviour,
             "none": regime.score,
-            "margin": regime.margin,
+            "room": regime.room,
             "verdict": regime.verdict,
         }
         for name, condition in zip(_CONDITIONS, regime.conditions, strict=True):
@@ -37,7 +37,7 @@ def regime_frame(results: Results) -> pd.DataFrame:
             row |= {f"{name}_{number}": getattr(condition, number) for number in _NUMBERS}
         rows.append(row)
     columns = [column for name in _CONDITIONS for column in (name, *(f"{name}_{number}" for number in _NUMBERS))]
-    head = ["task", "algorithm", "variant", "unit", "behaviour", "none", "margin", "verdict"]
+    head = ["task", "algorithm", "variant", "unit", "behaviour", "none", "room", "verdict"]
     return pd.DataFrame(rows, columns=[*head, *columns])
 
 

@@ -99,7 +99,7 @@ def test_without_references_the_behaviour_is_a_return(folder: Folder) -> None:
 def test_intervals_are_those_of_student(only: Callable[..., Regime]) -> None:
     """t(0.975, 4) = 2.7764: sqrt(10 / 5) of scores, paired sqrt(2.5 / 5) of the ceiling's gains."""
     regime = only(duplicate=COPY, simulator=HELP)
-    assert (regime.behaviour, regime.score, regime.margin) == pytest.approx((10, 24, 5))
+    assert (regime.behaviour, regime.score, regime.room) == pytest.approx((10, 24, 10))
     half = 2.7764451051977987
     found = [(x.n, x.mean, x.low, x.high) for x in regime.conditions]
     assert found[0] == pytest.approx((5, 14, 14 - half * 2**0.5, 14 + half * 2**0.5))
@@ -113,8 +113,8 @@ def test_intervals_are_those_of_student(only: Callable[..., Regime]) -> None:
         (205, COPY, HELP, "holds, holds, holds", "holds"),
         (485, COPY, HELP, "not shown, holds, holds", "not shown"),  # the behaviour scores what none does
         (805, COPY, HELP, "fails, holds, holds", "fails"),
-        (205, [3.0, -3.0, 6.0, -6.0, 0.0], HELP, "holds, not shown, holds", "not shown"),  # noise is no equality
-        (205, [2.0, -2.0, 2.0, -2.0, 0.0], HELP, "holds, holds, holds", "holds"),  # ± 2.5 within half of 10 ...
+        (205, [6.0, -6.0, 12.0, -12.0, 0.0], HELP, "holds, not shown, holds", "not shown"),  # noise is no equality
+        (205, [2.0, -2.0, 2.0, -2.0, 0.0], HELP, "holds, holds, holds", "holds"),  # ± 2.5 within 10 ...
         (205, [2.0, -2.0, 2.0, -2.0, 0.0], [1.0, 1.1, 1.2, 1.3, 1.4], "holds, not shown, holds", "not shown"),  # not 2
         (205, [4.0, 5.0, 6.0, 5.0, 5.0], HELP, "holds, fails, holds", "fails"),
         (205, [-0.5, -0.6, -0.7, -0.6, -0.6], HELP, "holds, holds, holds", "holds"),  # real, but small
@@ -213,8 +213,8 @@ def test_the_csv_has_the_numbers(folder: Folder, rows: Callable[[Path], list[dic
     report(store)
     (row,) = rows(store.root / "report" / "regime.csv")
     assert (row["task"], row["unit"], row["verdict"], row["learns"]) == (TASK, "score", "holds", "holds")
-    numbers = [float(row[name]) for name in ("behaviour", "none", "margin", "ceiling_mean", "ceiling_low")]
-    assert numbers == pytest.approx([10, 24, 5, 10, 10 - 2.7764451051977987 * 0.5**0.5])
+    numbers = [float(row[name]) for name in ("behaviour", "none", "room", "ceiling_mean", "ceiling_low")]
+    assert numbers == pytest.approx([10, 24, 10, 10, 10 - 2.7764451051977987 * 0.5**0.5])
 
 
 def test_settings_apart_are_regimes_of_their_own(folder: Folder, build: Any) -> None:
