@@ -29,7 +29,7 @@ RULES = (
     "the interval leaves out 0. simulator − none, perfect rollouts help: holds if the interval lies above 0, fails if "
     f"it lies below, or within {MARGIN:g} points ({_RETURNS:.0%}) of 0. Brackets: 95 % Student-t interval over seeds, "
     f"the last two paired by seed; the data's mean is taken as exact. Fewer than {FEW_SEEDS} seeds (†) or another "
-    "interval: not shown. Not known: the data's episodes are not whole. No correction for the number of rows."
+    "interval: not shown. Not known: the runs do not tell the data's mean. No correction for the number of rows."
 )
 
 

@@ -179,17 +179,15 @@ def partners(results: Results) -> dict[str, str]:
 def behaviours(results: Results) -> dict[str, float]:
     """By cell, the mean score of the episodes its data hold, in the unit of `finals`; only where its runs tell.
 
-    That is `return_mean` on the card of the data, normalised. Left out where the data's episodes are not whole:
-    terminated, or as long as an evaluation's. In maze2d an episode is the way to one of the navigator's goals: so many
-    that timed out cannot each have lasted the horizon.
+    That is `return_mean` on the card of the data, normalised. Where episodes are pieces of one stream (in maze2d the
+    way to one of the navigator's goals: so many that timed out cannot each have lasted the horizon), it is what as
+    many steps of the stream as an evaluation has earn.
     """
     found = {}
     for cell in results.cells:
         for run in cell.runs:
             with suppress(ValidationError):  # a run of an older version, or that failed before it knew its data
-                data = _Data.model_validate(run)
-                if data.timeouts * data.horizon <= data.rows:
-                    found[cell.cell_id] = data.score(cell.task in results.scored_tasks)
+                found[cell.cell_id] = _Data.model_validate(run).score(cell.task in results.scored_tasks)
     return {cell_id: score for cell_id, score in found.items() if math.isfinite(score)}
 
 
@@ -197,16 +195,19 @@ class _Data(BaseModel):
     """What a finished run says of its data."""
 
     mean: float = Field(validation_alias=AliasPath("dataset", "return_mean"))
+    episodes: int = Field(validation_alias=AliasPath("dataset", "episodes"))
     timeouts: int = Field(validation_alias=AliasPath("dataset", "timeouts"))
-    rows: int = Field(validation_alias=AliasPath("dataset", "rows"))
+    rows: PositiveInt = Field(validation_alias=AliasPath("dataset", "rows"))
     horizon: PositiveInt
     score_range: tuple[float, float] | None
 
     def score(self, normalised: bool) -> float:
         """Of the mean return; NaN where it should be normalised and no range is known."""
+        whole = self.timeouts * self.horizon <= self.rows
+        earned = self.mean if whole else self.mean * self.episodes / self.rows * self.horizon
         if not normalised:
-            return self.mean
-        mean = torch.tensor(self.mean, dtype=torch.float64)
+            return earned
+        mean = torch.tensor(earned, dtype=torch.float64)
         return normalized_score(mean, self.score_range).item() if self.score_range else math.nan
 
 

@@ -19,7 +19,10 @@ from benchmarks.report.text import natural
 __all__ = ["SECTION", "score_table", "selection_table"]
 
 
-_BEHAVIOUR = "behaviour: mean score of the episodes that the data hold; a dash where they are no whole episodes."
+_BEHAVIOUR = (
+    "behaviour: mean score of the episodes that the data hold; where they are pieces of one stream (maze2d), of as "
+    "many steps of it as an evaluation has."
+)
 
 
 def score_table(results: Results) -> Table:
