@@ -41,7 +41,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
 
     updates: PositiveInt = 20_000  # gradient steps, the same for every generator
     real_fraction: ClosedUnit = 0.5  # alpha: share of every batch that is real data
-    regularise: Regularise = "all"  # rows of a batch whose actions are imitated: synthetic ones too, or real ones only
+    regularise: Regularise = "real_only"  # rows of a batch whose actions are imitated: all, or real ones only
     rollouts_from: NonNegativeInt = 0  # updates on real data alone before the first rollouts
     buffer_refreshes: PositiveInt | None = None  # batches draw from so many newest; None: all that `buffer_rows` holds
     evaluate_every: PositiveInt = 1000  # updates between evaluations

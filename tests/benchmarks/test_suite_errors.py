@@ -81,7 +81,7 @@ def test_unknown_names_give_the_nearest_one(expand: Expand, override: str, messa
         ("td3bc.hidden=[64, 0]", r"td3bc\.hidden\.1 should be greater than 0, got 0"),
         ('td3bc.actor="stochastic"', r"td3bc\.actor should be 'deterministic' or 'tanh-gaussian', got 'stochastic'"),
         ("vary.td3bc.alpha=[1, -1]", r"td3bc\.alpha should be greater than 0, got -1"),
-        ("vary.real_fraction=[0, 2]", "real_fraction should be less than or equal to 1, got 2"),
+        ("vary.real_fraction=[1, 2]", "real_fraction should be less than or equal to 1, got 2"),
         ("seeds=[0, 1, 0]", r"seeds must not repeat a value, got \[0, 1, 0\]"),
         ("seeds=[1, -1]", r"seeds\.1 should be greater than or equal to 0, got -1"),
         ('tasks=["toy/linear", "toy/linear"]', "tasks must not repeat a value"),
@@ -99,7 +99,7 @@ def test_behaviour_terms_must_have_a_row_to_act_on(expand: Expand, fraction: flo
     for key in ("regularise=real_only", "coupling=fresh", 'vary.coupling=["dydiff", {regularise="real_only"}]'):
         with pytest.raises(SpecError, match=message):
             expand(key, f"real_fraction={fraction}", f"vary.real_fraction=[{fraction}]")
-    assert expand(f"real_fraction={fraction}")
+    assert expand(f"real_fraction={fraction}", "regularise=all")
     assert expand("regularise=real_only", "real_fraction=0.001", "td3bc.batch_size=1000")
 
 

@@ -304,7 +304,8 @@ def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path, tiny_cells: Cell
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ("real_fraction=0.0", "buffer_rows=50", "shared_models=true"), ("regularise=real_only",)]
+    "overrides",
+    [(), ("real_fraction=0.0", "regularise=all", "buffer_rows=50", "shared_models=true"), ("regularise=all",)],
 )
 def test_settings_reach_the_run(
     tmp_path: Path,
