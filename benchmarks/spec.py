@@ -22,7 +22,7 @@ Compile = Literal["never", "auto", "always"]
 
 # How synthetic rows meet the algorithm: what a suite's `coupling` sets, unless the suite sets it itself.
 COUPLINGS: dict[str, dict[str, Any]] = {
-    # None of them: rollouts of the policy as it is now, and nothing imitates them.
+    # None of them: rollouts of the policy as it is now, and nothing imitates them. The default keeps old rollouts, too.
     "fresh": {"real_fraction": 0.5, "regularise": "real_only", "rollouts_from": 0, "buffer_refreshes": 1},
     # DyDiff's released code: 153 of 256 rows are real; 2 million rows are kept, which are 16.5 refreshes. At its size
     # `buffer_rows` must be raised to hold as many.
