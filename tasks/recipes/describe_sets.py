@@ -1,11 +1,14 @@
 """Tables of the sets of local/: what was measured of each, after every check of `run_bench.py data verify`.
 
-`python -m tasks.recipes.describe_sets` makes what is not here yet and prints the tables of `tasks/DATASETS.md`.
+`python -m tasks.recipes.describe_sets` makes what is not here yet and prints the tables of `tasks/DATASETS.md`; what
+algorithms learn from the sets is read from the reference results of the suite `datasets`.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import tyro
 from tabulate import tabulate
 
@@ -13,7 +16,9 @@ from tasks.audit import examine
 from tasks.base import DataOptions, load_task
 from tasks.sources import local
 
-__all__ = ["main", "tables"]
+__all__ = ["LEARNED", "learned", "main", "tables"]
+
+LEARNED = Path(__file__).parents[2] / "results/reference/datasets/report/regime.csv"
 
 
 def tables(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -59,6 +64,23 @@ def tables(reports: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(drawn)
 
 
+def learned(regimes: pd.DataFrame) -> str:
+    """A Markdown table of the report's regime.csv: scores of real data alone, by set and algorithm.
+
+    Means of all seeds with half of their 95 % interval; bold where it lies above the behaviour's mean.
+    """
+    algorithms = sorted(regimes["algorithm"].unique(), key=["bc", "iql", "td3bc"].index)
+    rows = []
+    for task, of_task in regimes.groupby("task", sort=False):
+        row = [str(task).removeprefix("local/"), f"{of_task['behaviour'].iloc[0]:z.1f}"]
+        for algorithm in algorithms:
+            (cell,) = of_task[of_task["algorithm"] == algorithm].to_dict("records")
+            text = f"{cell['none']:z.1f} ± {(cell['learns_high'] - cell['learns_low']) / 2:.1f}"
+            row.append(f"**{text}**" if cell["learns"] == "holds" else text)
+        rows.append(row)
+    return _drawn(rows, ["set", "behaviour", *algorithms])
+
+
 def main(dataset_rows: int = 100_000) -> None:
     """Make every set of local/ with `dataset_rows` rows unless it is here, verify it, and print the tables."""
     options = DataOptions(dataset_rows=dataset_rows)
@@ -67,6 +89,8 @@ def main(dataset_rows: int = 100_000) -> None:
         local.make(name, options)
         reports[name] = examine(f"local/{name}", options)
     print(tables(reports))
+    if LEARNED.exists():
+        print(f"\n{learned(pd.read_csv(LEARNED))}")
 
 
 def _score(name: str, mean: float) -> str:
