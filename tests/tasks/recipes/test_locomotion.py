@@ -154,11 +154,12 @@ def test_replay_shares_are_those_of_the_training_steps(env: str) -> None:
 
 _OTHER_PROCESSOR = """
 import sys
+from pathlib import Path
 from core.random import Streams
 from tasks.hdf5 import write
 from tasks.recipes.locomotion import collect
 for name in sys.argv[2:]:
-    write(f"{sys.argv[1]}/{name}.hdf5", collect(name, "medium-replay", 3000, Streams((0,), "test"))[0])
+    write(Path(sys.argv[1], f"{name}.hdf5"), collect(name, "medium-replay", 3000, Streams((0,), "test"))[0])
 """
 
 
