@@ -57,7 +57,7 @@ def measure(options: Options) -> dict[str, Any]:
     rounds = 1 if options.quick else 40
     with threads(1):
         updates = {f"{seeds} seed{'s' * (seeds > 1)}": parts(data, seeds, rounds, options.quick) for seeds in (1, 8)}
-    suite, task = ("smoke", "toy/linear") if options.quick else ("demo", "local/hopper-medium")
+    suite, task = ("smoke", "toy/linear") if options.quick else ("demo", "local/halfcheetah-medium")
     return {"updates": updates, "cell": cell(suite, [f"tasks=['{task}']", "generators=['dydiff']"])}
 
 
