@@ -53,7 +53,7 @@ def test_csv_columns(reported: Reported) -> None:
     folder, _ = reported
     assert {path.stem: path.read_text().splitlines()[0] for path in folder.glob("*.csv")} == {
         "scores": "task,generator,algorithm,variant,seed,step,return,normalized_score,status",
-        "regime": "task,algorithm,variant,unit,behaviour,none,margin,verdict,"
+        "regime": "task,algorithm,variant,unit,behaviour,none,room,verdict,"
         "learns,learns_n,learns_mean,learns_low,learns_high,control,control_n,control_mean,control_low,control_high,"
         "ceiling,ceiling_n,ceiling_mean,ceiling_low,ceiling_high",
         "aggregate": "generator,algorithm,metric,value,low,high,n_seeds,n_tasks,variant",
