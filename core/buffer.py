@@ -66,7 +66,8 @@ class Buffer:
 
     def gather(self, draw: Float64[Tensor, "S B"]) -> Float[Tensor, "S B D"]:
         """Packed rows for numbers in [0, 1), from the oldest to the newest that can be drawn."""
-        numbers = self.oldest()[:, None] + (draw * self.filled()[:, None]).long()
+        oldest = self.oldest()
+        numbers = oldest[:, None] + (draw * (self.written - oldest)[:, None]).long()
         slots = numbers % self.rows.shape[1]
         return self.rows.gather(1, slots[..., None].expand(-1, -1, self.rows.shape[-1]))
 

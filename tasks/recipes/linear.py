@@ -1,10 +1,8 @@
 """The toy's behaviour policy: linear, with Gaussian action noise."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log, pi
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -51,15 +49,6 @@ class LinearPolicy:
     def centre(self, obs: Float[Tensor, "P B O"]) -> Float[Tensor, "P B A"]:
         """The action before noise and clipping; far outside [-1, 1] where a policy is nearly bang-bang."""
         return ((obs - self.mean.unsqueeze(1)) / self.std.unsqueeze(1)) @ self.weight.mT
-
-    def noisy(self, sigma: float) -> "LinearPolicy":
-        """The same policies with another action noise."""
-        return replace(self, sigma=sigma)
-
-    def pick(self, which: Sequence[int]) -> "LinearPolicy":
-        """Some of the policies, in this order; any of them repeatedly."""
-        index = torch.tensor(which)
-        return replace(self, weight=self.weight[index], mean=self.mean[index], std=self.std[index])
 
     def _log_density(self, residual: Float[Tensor, "P B A"]) -> Float[Tensor, "P B"]:
         if self.sigma <= 0:

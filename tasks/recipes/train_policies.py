@@ -73,7 +73,7 @@ def train(name: str, training: Training, folder: Path) -> dict[str, Any]:
     """All segments, from the last one that was saved in `folder`; returns the state after the last.
 
     The state holds `actors` (tensors by name, checkpoints first), `returns` of the greedy actions by checkpoint,
-    `seconds` of processor time, and what `_State` needs to go on.
+    `seconds` of processor time, and `learned`, all that the next segment needs of the model.
     """
     identity = canonical_json({"training": asdict(training), **_versions()})
     checkpoint = Checkpoint(folder / "state", identity)

@@ -22,17 +22,6 @@ def test_greedy_action_by_hand() -> None:
     assert isinstance(policy, Policy)
 
 
-def test_policies_act_side_by_side_as_they_act_alone() -> None:
-    policies = random_policies(3, 0.1)
-    obs = Streams((7, 8, 9)).normal(20, 5)
-    together = policies.act(obs, Streams((0, 1, 2)))
-    for row in range(3):
-        alone = policies.pick([row]).act(obs[row : row + 1], Streams((row,)))
-        torch.testing.assert_close(together[row : row + 1], alone)
-    swapped = policies.pick([2, 0, 0]).act(obs[[2, 0, 0]], Streams((2, 0, 0)))
-    torch.testing.assert_close(swapped, together[[2, 0, 0]])
-
-
 def test_density_is_that_of_the_draw_before_clipping() -> None:
     policies = random_policies(2, 0.4)
     obs = Streams((5, 6)).normal(500, 5)
@@ -49,7 +38,7 @@ def test_density_is_that_of_the_draw_before_clipping() -> None:
 
 
 def test_noise_has_the_stated_deviation() -> None:
-    quiet = LinearPolicy(torch.zeros(1, 2, 3), torch.zeros(1, 3), torch.ones(1, 3)).noisy(0.2)
+    quiet = LinearPolicy(torch.zeros(1, 2, 3), torch.zeros(1, 3), torch.ones(1, 3), 0.2)
     action = quiet.act(torch.zeros(1, 50_000, 3), Streams((0,)))
     assert abs(action.std() / 0.2 - 1) < 0.01
     assert abs(action.mean()) < 0.005
