@@ -21,10 +21,10 @@ SMALL = {"hidden": [128, 128]}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, Dataset, float]:
-    """Runs of several half-trained policies, and their mean return."""
+    """Runs of a half-trained policy that explores, and their mean return."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROLLOUTBENCH_CACHE", str(tmp_path_factory.mktemp("set")))
-        task = load_task("local/halfcheetah-medium-replay", DataOptions(dataset_rows=20_000))
+        task = load_task("local/halfcheetah-medium", DataOptions(dataset_rows=20_000))
         data, card = task.dataset()
     return task, data, card["return_mean"]
 
@@ -58,9 +58,9 @@ def earned(task: Task, data: Dataset, config: Any, updates: int) -> torch.Tensor
         ("iql", 4000, 1.0, {"learning_rate": 1e-3, "decay_updates": 4000}),
         (
             "cql",
-            3000,
+            6000,
             1.25,
-            {"actor_rate": 3e-4, "critic_rate": 1e-3, "weight": 5.0, "samples": 4, "batch_size": 128},
+            {"actor_rate": 1e-3, "critic_rate": 1e-3, "weight": 5.0, "samples": 4, "batch_size": 128},
         ),
     ],
     ids=["bc", "filtered bc", "td3bc", "iql", "cql"],
