@@ -1,6 +1,7 @@
 """RolloutBench: which way of generating synthetic rollouts helps offline RL, why, and at what price?"""
 
 import io
+import json
 import os
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from core.interrupt import Stopped, listening
 from core.progress import say
 from metrics.catalogue import METRICS
 from tasks import listing
+from tasks.audit import examine
 from tasks.base import DataOptions, task_names
 
 Suite = Annotated[Positional[str], arg(metavar="SUITE", help="a suite of this project (see `list`) or a .toml file")]
@@ -217,7 +219,11 @@ def data(
     elif name is None:
         raise SpecError(f"data {action} must be given the NAME of a task, got none")
     elif action == "verify":
-        print(listing.verify(name, options))
+        found = examine(name, options)
+        print(json.dumps(found, indent=2))
+        for sentence in found["contradictions"]:
+            say(f"{name}: the data contradict the simulator: {sentence}")
+        return int(bool(found["contradictions"]))
     else:
         print(listing.obtain(name, options, action))
     return 0

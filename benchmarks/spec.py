@@ -13,7 +13,7 @@ from core.config import STRICT, ClosedUnit, OpenUnit, adapter, build_config
 from core.errors import unknown
 from core.files import canonical_json
 from core.registry import build_method
-from tasks.base import DataOptions
+from tasks.base import DataOptions, Rewards
 from tasks.split import View
 
 __all__ = ["COUPLINGS", "Compile", "Method", "RunSpec", "Settings", "cell_id", "coupling", "restore"]
@@ -54,6 +54,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
     train_rows: PositiveInt | None = None  # keep whole training episodes up to so many rows, of any set; None: all
     heldout: OpenUnit = 0.1  # share of the episodes that no training sees
     view: View = "episodes"  # how rows become transitions: tasks/split.py
+    rewards: Rewards = "file"  # of the data: as recorded, or those that the simulator pays for each row's step
     compile: Compile = "never"  # torch.compile on a CPU; "auto": where it pays. Seeds then agree to rounding only
 
     @model_validator(mode="after")
@@ -65,7 +66,7 @@ class Settings(BaseModel, **STRICT, frozen=True):
 
     def data_options(self, data_dir: Path | None) -> DataOptions:
         """The part that concerns data."""
-        return DataOptions(data_dir, self.dataset_rows, self.heldout, self.view, self.train_rows)
+        return DataOptions(data_dir, self.dataset_rows, self.heldout, self.view, self.train_rows, self.rewards)
 
 
 def coupling(choice: Any) -> dict[str, Any]:

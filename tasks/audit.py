@@ -7,20 +7,17 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from core.errors import DataError, SpecError
+from core.errors import DataError
 from core.files import sha256
 from tasks.base import DataOptions, Task, find_source
-from tasks.rows import Rows, ended_episodes, episodes, following
+from tasks.replay import TOLERANCE, contradictions, misjudged, replay
+from tasks.rows import Rows, ended_episodes, episodes
 from tasks.simulators.base import Simulator
-from tasks.split import simulator_state
 
-__all__ = ["broken_rules", "card", "examine", "replayed"]
+__all__ = ["broken_rules", "card", "examine"]
 
-REPLAYED = 1000  # rows drawn for the replay
-TOLERANCE = 1e-6  # times 1 + |value|: eight times the rounding of float32, in which what is compared was stored
-_REPLAY_SEED = 0
 _STORED = {  # on disk, in every file that was made here
     "observations": "float32",
     "actions": "float32",
@@ -40,12 +37,13 @@ def card(task: Task) -> dict[str, Any]:
 
 
 def examine(name: str, options: DataOptions) -> dict[str, Any]:
-    """The card of a set on this machine, its episodes, the rules it breaks, and its error in a replay.
+    """The card of a set on this machine, its episodes, the rules it breaks, its error in a replay, and contradictions.
 
     Nothing is made or fetched. A file made here must have the bytes that its card promises, break no rule and replay
-    within `TOLERANCE`. Of other sources broken rules and errors are only reported: their physics may be another
-    version's, some published files are known to break a rule, and the toy's process noise is in no file.
-    `inexact_obs_share` counts rows whose observation alone does not give the simulator's state.
+    within `TOLERANCE`. Of other sources broken rules and errors are reported: their physics may be another version's,
+    some published files are known to break a rule, and the toy's process noise is in no file. What neither explains is
+    listed under `contradictions`, a sentence each. `inexact_obs_share` counts rows whose observation alone does not
+    give the simulator's state.
 
     Raises:
         SpecError: no such task, or a size for a set that has its own.
@@ -60,12 +58,13 @@ def examine(name: str, options: DataOptions) -> dict[str, Any]:
         _require_file(path, source.card(path), task.simulator)
     rows, digest = task.rows()
     broken = broken_rules(rows, task.simulator, task.horizon)
-    replay, wrong = replayed(rows, task.simulator)
+    found = replay(rows, task.simulator)
     if source.card:
         for broken_rule, index in broken.items():
             _refuse(index, f"{path}: {broken_rule}")
         rule = f"a replay must give terminal, next_obs and reward to {TOLERANCE:g} (1 + |value|)"
-        _refuse(wrong, f"{path}: {rule}, got errors up to {replay['next_obs']['max']} and {replay['reward']['max']}")
+        errors = [found.report[name]["max"] for name in ("next_obs", "reward")]
+        _refuse(found.wrong, f"{path}: {rule}, got errors up to {errors[0]} and {errors[1]}")
     lengths, returns = ended_episodes(rows)
     return {
         **card(replace(task, rows=lambda: (rows, digest))),
@@ -73,16 +72,15 @@ def examine(name: str, options: DataOptions) -> dict[str, Any]:
         "return_quantiles": {f"{share:g}": float(np.quantile(returns, share)) for share in (0.1, 0.5, 0.9)},
         "inexact_obs_share": 1 - float(task.simulator.restore(torch.from_numpy(rows.obs))[1].double().mean()),
         "broken_rules": {rule: {"rows": len(index), "first": int(index[0])} for rule, index in broken.items()},
-        "replay": replay,
+        "replay": found.report,
+        "contradictions": contradictions(rows, task.simulator, found),
     }
 
 
 def broken_rules(rows: Rows, simulator: Simulator, horizon: int) -> dict[str, Int[np.ndarray, " M"]]:
     """Every rule of an episode's structure that some rows break, with those rows in ascending order.
 
-    An episode has at most `horizon` rows. Rules on arrays that the file does not have are skipped. Where the stored
-    flag and the termination rule disagree on an observation, a step from the row's exact state decides: observations
-    are rounded, and clipped velocities hide a clause of Hopper's rule.
+    An episode has at most `horizon` rows. Rules on arrays that the file does not have are skipped.
     """
     starts, stops = episodes(rows)
     rules = {
@@ -97,50 +95,10 @@ def broken_rules(rows: Rows, simulator: Simulator, horizon: int) -> dict[str, In
     if rows.qpos is not None and rows.qvel is not None and rows.qpos.shape[1] + rows.qvel.shape[1] == width:
         seen = simulator.observe(torch.from_numpy(np.concatenate([rows.qpos, rows.qvel], 1))).float().numpy()
         rules["infos/qpos and infos/qvel must look like observations"] = np.flatnonzero((seen != rows.obs).any(1))
-    misjudged = _misjudged(rows, simulator)
-    rules["a terminal must satisfy the environment's termination rule"] = misjudged[rows.terminal[misjudged]]
-    rules["a row that is no terminal must not satisfy the termination rule"] = misjudged[~rows.terminal[misjudged]]
+    wrong = misjudged(rows, simulator)
+    rules["a terminal must satisfy the environment's termination rule"] = wrong[rows.terminal[wrong]]
+    rules["a row that is no terminal must not satisfy the termination rule"] = wrong[~rows.terminal[wrong]]
     return {rule: index for rule, index in rules.items() if len(index)}
-
-
-def replayed(rows: Rows, simulator: Simulator, count: int = REPLAYED) -> tuple[dict[str, Any], Int[np.ndarray, " M"]]:
-    """Up to `count` rows stepped once in the simulator, from the row's own state with its action; always the same rows.
-
-    Returns statistics, and the rows beyond `TOLERANCE` or with another terminal flag. Errors are |simulated - stored|:
-    of next_obs the largest over its dimensions, in the environment's units and in standard deviations of the data
-    (constant dimensions left out); of reward in its own units; None where no row was replayed. `excluded` rows were
-    drawn, but their state is not known exactly or their next observation is not known; `stuck` rows are those that the
-    simulator cannot step.
-    """
-    known, next_obs = following(rows, episodes(rows)[1])
-    total = len(rows.reward)
-    drawn = np.sort(np.random.default_rng(_REPLAY_SEED).choice(total, min(count, total), replace=False))
-    state, exact = simulator_state(rows, simulator, drawn)
-    usable = exact & torch.from_numpy(known[drawn])
-    index = drawn[usable.numpy()]
-    if len(index):
-        after, reward, ended = simulator.step(state[usable], torch.from_numpy(rows.action[index]), None)
-        observed = simulator.observe(after).numpy()
-    else:  # a simulator whose state cannot be set cannot step
-        observed = np.empty((0, rows.obs.shape[1]))
-        reward = torch.empty(0, dtype=torch.float64)
-        ended = torch.empty(0, dtype=torch.bool)
-    off = np.abs(observed - next_obs[index])
-    off_reward = np.abs(reward.numpy() - rows.reward[index])
-    near = (off <= TOLERANCE * (1 + np.abs(next_obs[index]))).all(1)
-    near &= ended.numpy() == rows.terminal[index]
-    near &= off_reward <= TOLERANCE * (1 + np.abs(rows.reward[index]))
-    std = rows.obs.std(0, dtype=np.float64)
-    report = {
-        "rows": len(index),
-        "excluded": len(drawn) - len(index),
-        "stuck": int((~np.isfinite(observed)).any(1).sum()),
-        "mismatches": int((~near).sum()),
-        "next_obs": _spread(off.max(1)),
-        "next_obs_in_std": _spread((off[:, std > 0] / std[std > 0]).max(1, initial=0)),
-        "reward": _spread(off_reward),
-    }
-    return report, index[~near]
 
 
 def _require_file(path: Path, promised: dict[str, Any], simulator: Simulator) -> None:
@@ -162,27 +120,3 @@ def _refuse(index: Int[np.ndarray, " M"], complaint: str) -> None:
     if len(index):
         more = ", ..." if len(index) > 10 else ""
         raise DataError(f"{complaint}; broken by {len(index)} rows: {', '.join(map(str, index[:10]))}{more}")
-
-
-def _misjudged(rows: Rows, simulator: Simulator) -> Int[np.ndarray, " M"]:
-    """Rows whose terminal flag differs from the environment's rule; none if the environment has no rule."""
-    known, next_obs = following(rows, episodes(rows)[1])
-    obs = torch.from_numpy(rows.obs)
-    action = torch.from_numpy(rows.action)
-    try:
-        judged = simulator.terminated(obs, action, torch.from_numpy(next_obs)).numpy()
-    except SpecError:
-        return np.array([], int)
-    suspect = np.flatnonzero(known & (judged != rows.terminal))
-    state, exact = simulator_state(rows, simulator, suspect)
-    if exact.any():
-        stepped = suspect[exact.numpy()]
-        judged[stepped] = simulator.step(state[exact], action[stepped], None)[2].numpy()
-    return suspect[judged[suspect] != rows.terminal[suspect]]
-
-
-def _spread(error: Float[np.ndarray, " M"]) -> dict[str, float | None]:
-    error = error[np.isfinite(error)]
-    if not len(error):
-        return {"max": None, "median": None}
-    return {"max": float(error.max()), "median": float(np.median(error))}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core.data import Dataset
 from core.errors import SpecError, unknown
+from tasks.replay import contradictions, relabelled, replay
 from tasks.rows import Rows
 from tasks.simulators.base import Simulator
 from tasks.split import View, build
@@ -19,6 +20,7 @@ __all__ = [
     "SOURCES",
     "Behaviour",
     "DataOptions",
+    "Rewards",
     "Source",
     "Task",
     "episode_length",
@@ -27,6 +29,9 @@ __all__ = [
     "load_task",
     "task_names",
 ]
+
+Rewards = Literal["file", "simulator"]
+_CHECKED = 100  # rows that every reading of a set steps in the simulator
 
 SOURCES = tuple(sorted(path.stem for path in (Path(__file__).parent / "sources").glob("[!_]*.py")))
 
@@ -50,6 +55,7 @@ class DataOptions:
     heldout: float = 0.1  # share of the episodes kept back from all training
     view: View = "episodes"  # how rows become transitions: `tasks.split`
     train_rows: int | None = None  # keep whole training episodes up to so many rows; None: all
+    rewards: Rewards = "file"  # as recorded, or those that the simulator pays for each row's step
 
     def __post_init__(self) -> None:
         """Raises: SpecError."""
@@ -72,9 +78,12 @@ class Task:
     rows: Callable[[], tuple[Rows, str]]  # makes, downloads or reads; returns the rows and their sha256
     options: DataOptions
     behaviour: Behaviour | None = None  # the policy that made the rows, where it is one and known
+    notes: tuple[str, ...] = ()  # known ways in which the file differs from what the simulator would record
 
     def dataset(self) -> tuple[Dataset, dict[str, Any]]:
-        """Training rows, held-out episodes, and the statistics of the split.
+        """Training rows, held-out episodes, and a card: statistics of the split, and what speaks against the data.
+
+        A hundred rows are stepped in the simulator; what contradicts it stands in the card, a sentence each.
 
         Raises:
             SpecError: an option is out of range for this data.
@@ -82,9 +91,19 @@ class Task:
         """
         rows, digest = self.rows()
         chosen = self.options
-        return build(
+        changed = 0
+        if chosen.rewards == "simulator":
+            rows, changed = relabelled(rows, self.simulator)
+        found = contradictions(rows, self.simulator, replay(rows, self.simulator, _CHECKED))
+        data, card = build(
             rows, self.simulator, digest, heldout=chosen.heldout, view=chosen.view, train_rows=chosen.train_rows
         )
+        return data, card | {
+            "rewards": chosen.rewards,
+            "relabelled_rows": changed,
+            "notes": list(self.notes),
+            "contradictions": found,
+        }
 
 
 @dataclass(frozen=True)

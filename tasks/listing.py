@@ -5,10 +5,10 @@ import json
 from tabulate import tabulate
 
 from core.errors import SpecError
-from tasks.audit import card, examine
+from tasks.audit import card
 from tasks.base import SOURCES, DataOptions, Source, load_source, load_task
 
-__all__ = ["describe", "obtain", "verify"]
+__all__ = ["describe", "obtain"]
 
 
 def describe(options: DataOptions) -> str:
@@ -34,16 +34,6 @@ def obtain(name: str, options: DataOptions, action: str) -> str:
         sources = " or ".join(f"{source}/" for source in origins)
         raise SpecError(f"data {action} must be given a task of {sources}, got {name!r}")
     return json.dumps(card(load_task(name, options)), indent=2)
-
-
-def verify(name: str, options: DataOptions) -> str:
-    """`examine` as JSON text.
-
-    Raises:
-        SpecError: no such task.
-        DataError: the file is not here, or fails a check.
-    """
-    return json.dumps(examine(name, options), indent=2)
 
 
 def _place(source: Source, dataset: str, options: DataOptions) -> str:

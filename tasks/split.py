@@ -12,9 +12,10 @@ from core.errors import DataError, SpecError
 from tasks.rows import Rows, ended_episodes, episodes, following
 from tasks.simulators.base import Simulator
 
-__all__ = ["SPLIT_SEED", "View", "build", "qlearning", "simulator_state"]
+__all__ = ["SPLIT_SEED", "View", "build", "qlearning", "simulator_state", "unlike_stored"]
 
 View = Literal["episodes", "qlearning"]
+_LOOKED_AT = 1000  # rows from which it is seen whether stored states are those of the observations
 SPLIT_SEED = 0  # which episodes are held out must not depend on a run's seeds
 
 
@@ -37,7 +38,9 @@ def build(
 
     Training rows of the view "episodes" are those whose next observation is known: stored, or the following row of the
     same episode. Those of "qlearning" are `qlearning(rows)`, less the held-out episodes. A file with one episode is cut
-    in two at a step. `train_rows` keeps whole training episodes up to so many rows, the first ones of a random order
+    in two at a step. The view "episodes" leaves out `stale_rows`: first rows of an episode whose stored simulator state
+    contradicts the observation, as where D4RL's maze2d repeats an observation behind a reached goal, so that two steps
+    would look like one. `train_rows` keeps whole training episodes up to so many rows, the first ones of a random order
     that depends on the file alone: a smaller set is part of every larger one, and the held-out episodes are those of
     the full set. `obs_std` is 0 for a constant dimension (the card lists them): add a floor before dividing by it.
 
@@ -49,18 +52,16 @@ def build(
     starts, stops, held, order = _split(rows, heldout)
     known, next_obs = following(rows, stops)
     episode = np.repeat(np.arange(len(starts), dtype=np.int32), stops - starts)
-    usable = np.flatnonzero(known) if view == "episodes" else _qlearning_index(rows, False)
+    stale = np.isin(np.arange(len(rows.reward)), unlike_stored(rows, simulator, starts))
+    usable = np.flatnonzero(known & ~stale) if view == "episodes" else _qlearning_index(rows, False)
     usable = usable[~held[episode[usable]]]
     index, order = (usable, order) if train_rows is None else _first(usable, episode, order, train_rows, digest)
     train = _transitions(rows, index, next_obs[index] if view == "episodes" else rows.obs[index + 1])
+    starts = starts + stale[starts]
     lengths = (stops - starts - ~known[stops - 1])[held]
     first = starts[held][lengths > 0]
     lengths = lengths[lengths > 0]
-    if not len(train.reward) or not len(lengths):
-        raise DataError(
-            f"dataset {digest[:12]}: needs rows with a known next observation both to train on and to hold out, "
-            f"got {len(train.reward)} and {lengths.sum()}"
-        )
+    _require_rows(digest, len(train.reward), int(lengths.sum()))
     trajectories, state, exact = _heldout(rows, next_obs, simulator, first, lengths)
     recorded_obs, recorded_state = _recorded(rows, simulator)
     dataset = Dataset(
@@ -84,6 +85,7 @@ def build(
         "heldout_rows": int(lengths.sum()),
         "heldout_episodes": len(lengths),
         "left_out_rows": len(usable) - len(index),
+        "stale_rows": int(stale.sum()),
         "dropped_rows": len(rows.reward) - len(usable) - int(lengths.sum()),
         "inexact_state_share": 1 - int(exact.sum()) / int(lengths.sum()),
         "constant_dims": torch.nonzero(train.obs.amax(0) == train.obs.amin(0)).flatten().tolist(),
@@ -96,6 +98,12 @@ def _require(heldout: float, view: str) -> None:
         raise SpecError(f"heldout must be above 0 and below 1 (share of the episodes), got {heldout}")
     if view not in get_args(View):
         raise SpecError(f"view must be one of {', '.join(get_args(View))}, got {view!r}")
+
+
+def _require_rows(digest: str, train: int, heldout: int) -> None:
+    if not train or not heldout:
+        rule = "needs rows with a known next observation both to train on and to hold out"
+        raise DataError(f"dataset {digest[:12]}: {rule}, got {train} and {heldout}")
 
 
 def _file_card(rows: Rows) -> dict[str, Any]:
@@ -181,17 +189,46 @@ def simulator_state(
     """The simulator's state at these rows and whether that is all of it.
 
     A stored state is used where it agrees with the observation. It is complete unless the observation was clipped and
-    the stored velocities are the clipped ones: in some files, states were added later from the observations.
+    the stored velocities are the clipped ones: in some files, states were added later from the observations. Where the
+    two contradict each other the observation's state is returned, and not as exact.
     """
-    obs = torch.from_numpy(rows.obs[index])
-    restored, exact = simulator.restore(obs)
-    if rows.qpos is None or rows.qvel is None or rows.qpos.shape[1] + rows.qvel.shape[1] != restored.shape[-1]:
+    restored, exact = simulator.restore(torch.from_numpy(rows.obs[index]))
+    stored = _stored_state(rows, simulator, index)
+    if stored is None or rows.qpos is None:
         return restored, exact
-    stored = torch.from_numpy(np.concatenate([rows.qpos[index], rows.qvel[index]], 1))
-    agrees = torch.isclose(simulator.observe(stored), obs.double(), rtol=1e-4, atol=1e-4).all(-1)
+    agrees = _agrees(rows, simulator, stored, index)
     velocity = slice(rows.qpos.shape[1], None)
     unclipped = (stored[:, velocity] - restored[:, velocity]).abs().amax(-1) > 1e-4
-    return torch.where(agrees[:, None], stored, restored), torch.where(agrees, exact | unclipped, exact)
+    return torch.where(agrees[:, None], stored, restored), agrees & (exact | unclipped)
+
+
+def _stored_state(rows: Rows, simulator: Simulator, index: np.ndarray) -> Float64[Tensor, "M X"] | None:
+    """What the file says of the simulator's state at these rows.
+
+    None if it says nothing, or speaks of another simulator or another moment: most of its states are then unlike their
+    observations.
+    """
+    width = simulator.restore(torch.from_numpy(rows.obs[:1]))[0].shape[-1]
+    if rows.qpos is None or rows.qvel is None or rows.qpos.shape[1] + rows.qvel.shape[1] != width:
+        return None
+    qpos, qvel = rows.qpos, rows.qvel
+
+    def stored(index: np.ndarray) -> Float64[Tensor, "M X"]:
+        return torch.from_numpy(np.concatenate([qpos[index], qvel[index]], 1)).double()
+
+    some = np.arange(0, len(rows.reward), -(-len(rows.reward) // _LOOKED_AT))
+    return stored(index) if _agrees(rows, simulator, stored(some), some).double().mean() > 0.5 else None
+
+
+def _agrees(rows: Rows, simulator: Simulator, stored: Float64[Tensor, "M X"], index: np.ndarray) -> Bool[Tensor, " M"]:
+    seen = simulator.observe(stored)
+    return torch.isclose(seen, torch.from_numpy(rows.obs[index]).double(), rtol=1e-4, atol=1e-4).all(-1)
+
+
+def unlike_stored(rows: Rows, simulator: Simulator, index: np.ndarray) -> Int[np.ndarray, " W"]:
+    """Those of these rows whose stored simulator state contradicts the observation."""
+    stored = _stored_state(rows, simulator, index)
+    return index[:0] if stored is None else index[~_agrees(rows, simulator, stored, index).numpy()]
 
 
 def _transitions(rows: Rows, index: np.ndarray, next_obs: np.ndarray) -> Transitions:

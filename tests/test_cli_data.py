@@ -139,6 +139,25 @@ def test_a_users_own_file_runs_end_to_end(
     assert task in capsys.readouterr().out
 
 
+def test_verify_ends_with_one_for_data_that_contradict(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = elsewhere / "mine"
+    folder.mkdir()
+    task = d4rl_file(folder)
+    with h5py.File(folder / "hopper_medium-v2.hdf5", "r+") as file:
+        file["actions"][:] = 0
+    assert run_bench.main(["data", "verify", task, "--data-dir", "mine"]) == 1
+    shown = capsys.readouterr()
+    (sentence,) = json.loads(shown.out)["contradictions"]
+    assert f"{task}: the data contradict the simulator: {sentence}" in shown.err.splitlines()
+    assert "do not belong together" in sentence
+    few = ["updates=4", "evaluate_every=2", "episodes=1", 'generators=["none"]', "dataset_rows=100_000"]
+    options = ["--data-dir", "mine", "--out", "out", "--seeds", "1", "--jobs", "1"]
+    assert run_bench.main(["run", "smoke", *options, "--set", f'tasks=["{task}"]', *few]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "contradict" in line)
+    assert line.startswith(f"{task}: the data contradict the simulator: observations, actions and next states")
+    assert "data contradict the simulator" in Path("out/report/index.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning:minari", "ignore::DeprecationWarning:gymnasium")
 def test_only_replays_are_missing_where_no_state_can_be_set(elsewhere: Path) -> None:
     """A cheetah with another frame skip is not one of ours: it can be run, but not put into a state."""

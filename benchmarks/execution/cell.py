@@ -20,6 +20,7 @@ from benchmarks.store import Record
 from core.buffer import Buffer, Mixer
 from core.data import Dataset, Trajectories
 from core.policy import Policy
+from core.progress import say
 from core.random import Streams
 from generators.base import Fitted, Generator, start_states
 from models.cache import ModelCache, ModelConfig
@@ -48,6 +49,9 @@ def run_cell(
     generator = spec.generator.config
     algorithm = spec.algorithm.config
     data, card = task.dataset()
+    if card["contradictions"]:
+        what = f"the data contradict the simulator: {'; '.join(card['contradictions'])}"
+        say(f"{task.name}: {what}; `data verify {task.name}` looks at more rows")
     data = data.to(device)
     models = model_cache(spec, device, models_folder)
     with clock("fit"):

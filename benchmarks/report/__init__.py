@@ -6,7 +6,7 @@ of), and `page`. `table` writes tables as csv, Markdown, LaTeX and text, `style`
 `scatter` are shared by sections; `comparability` says which results must not stand in one table.
 """
 
-from benchmarks.report.comparability import mixtures, refusal
+from benchmarks.report.comparability import data_notes, mixtures, refusal
 from benchmarks.report.page import Content, Picture, page
 from benchmarks.report.regime import terminal
 from benchmarks.report.results import collect
@@ -56,7 +56,8 @@ def report(store: ResultStore, *, allow_mixed: bool = False) -> list[str]:
     for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
         if path.stem not in drawn:
             path.unlink(missing_ok=True)
-    write_text(folder / "index.html", page(results, contents, [*(mixture.footnote for mixture in mixed), *problems]))
+    warnings = [*(mixture.footnote for mixture in mixed), *data_notes(results.cells), *problems]
+    write_text(folder / "index.html", page(results, contents, warnings))
     return problems
 
 

@@ -8,7 +8,7 @@ from benchmarks.report.results import CellView
 from benchmarks.report.text import natural
 from benchmarks.store import Cell
 
-__all__ = ["Mixture", "mixtures", "origins", "refusal"]
+__all__ = ["Mixture", "data_notes", "mixtures", "origins", "refusal"]
 
 _MADE_HERE = ("local/", "toy/")  # sets that are as large as `dataset_rows` says
 
@@ -54,6 +54,18 @@ def mixtures(cells: Iterable[Cell | CellView]) -> list[Mixture]:
         for (task, what, _), versions in found.items()
         if len(versions) > 1
     ]
+
+
+def data_notes(cells: Iterable[Cell | CellView]) -> list[str]:
+    """What is known to be odd about the data of finished cells, one sentence each, by task."""
+    found: dict[str, str] = {}
+    for cell in cells:
+        task = cell.spec["task"]
+        for run in _finished(cell):
+            card = run.get("dataset") or {}
+            found |= {f"{task}: {note}.": task for note in card.get("notes", ())}
+            found |= {f"{task}: the data contradict the simulator: {x}.": task for x in card.get("contradictions", ())}
+    return sorted(found, key=lambda sentence: natural(found[sentence]))
 
 
 def refusal(mixed: Iterable[Mixture]) -> str:

@@ -19,6 +19,12 @@ __all__ = ["BASE_URL", "SOURCE", "Reference", "fetch", "find", "load", "names", 
 BASE_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 _ENVIRONMENTS = {"hopper": "Hopper-v4", "halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}
 
+_PAID_BEFORE = (
+    "rewards in the file are those of the current state, and the simulator pays the next one "
+    "(rewards = 'simulator' relabels the file)"
+)
+_GOALS = "timeouts in the file mark goals that the navigator reached, no time limits: the rows are one stream"
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -57,8 +63,15 @@ def load(dataset: str, options: DataOptions) -> Task:
         found = read(path, declared.max_episode_steps)
         return require_dims(found, declared.obs_dim, declared.act_dim, str(path)), sha256(path)
 
-    score_range = (declared.ref_min, declared.ref_max)
-    return Task(f"d4rl/{dataset}", _simulator(dataset), declared.max_episode_steps, score_range, rows, options)
+    return Task(
+        f"d4rl/{dataset}",
+        _simulator(dataset),
+        declared.max_episode_steps,
+        (declared.ref_min, declared.ref_max),
+        rows,
+        options,
+        notes=_notes(dataset, options),
+    )
 
 
 def find(dataset: str, options: DataOptions) -> Path | None:
@@ -96,6 +109,13 @@ def _user_folders(options: DataOptions) -> list[Path]:
     named = os.environ.get("D4RL_DATASET_DIR")
     folders = [options.data_dir, Path(named) if named else None, Path.home() / ".d4rl" / "datasets"]
     return [folder for folder in folders if folder is not None]
+
+
+def _notes(dataset: str, options: DataOptions) -> tuple[str, ...]:
+    """What D4RL's files are known to do otherwise than the environment."""
+    if not dataset.startswith("maze2d-"):
+        return ()
+    return (_PAID_BEFORE, _GOALS) if options.rewards == "file" else (_GOALS,)
 
 
 def _simulator(dataset: str) -> Simulator:

@@ -57,7 +57,7 @@ def test_cell_id_changes_with_every_setting(expand: Expand) -> None:
         "updates": 41, "real_fraction": 0.4, "evaluate_every": 999, "episodes": 9, "fidelity_starts": 255,
         "fidelity_horizon": 49, "buffer_rows": 499, "shared_models": True, "dataset_rows": 99, "heldout": 0.2,
         "train_rows": 9, "view": "qlearning", "compile": "always", "rollouts_from": 1, "buffer_refreshes": 1,
-        "regularise": "all",
+        "regularise": "all", "rewards": "simulator",
     }  # fmt: skip
     spec = expand()[1]
     assert set(other) == set(type(spec.settings).model_fields)

@@ -12,8 +12,9 @@ import torch
 from core.errors import DataError
 from core.files import sha256, write_json
 from tasks import hdf5
-from tasks.audit import TOLERANCE, broken_rules, examine, replayed
+from tasks.audit import broken_rules, examine
 from tasks.base import DataOptions, load_task
+from tasks.replay import TOLERANCE, replay
 from tasks.rows import Rows, episodes
 from tasks.simulators.locomotion import simulator
 from tasks.sources import local
@@ -167,29 +168,30 @@ def test_a_fall_that_clipping_hides_is_judged_by_the_state() -> None:
         *np.split(state.numpy(), 2, 1),
     )
     assert broken_rules(rows, world, 1000) == {}
-    assert replayed(rows, world)[1].tolist() == []
-    assert replayed(replace(rows, terminal=~flag), world)[1].tolist() == [0]
+    assert replay(rows, world).wrong.tolist() == []
+    assert replay(replace(rows, terminal=~flag), world).wrong.tolist() == [0]
 
 
 def test_without_stored_states_clipped_rows_are_not_replayed(path: Path) -> None:
     clipped = altered("obs", (3, 10), 10.0)(hdf5.read(path))
-    report, wrong = replayed(replace(clipped, qpos=None, qvel=None), simulator("Hopper-v4"))
+    found = replay(replace(clipped, qpos=None, qvel=None), simulator("Hopper-v4"))
+    report = found.report
     assert (report["rows"], report["excluded"]) == (399, 1)
     assert report["next_obs"]["median"] < 1e-4  # a state in float32, at x = 0
-    assert len(wrong) == report["mismatches"]
+    assert len(found.wrong) == report["mismatches"]
 
 
 def test_rows_without_a_next_observation_are_not_replayed(path: Path) -> None:
     rows = hdf5.read(path)
-    report, _ = replayed(replace(rows, next_obs=None), simulator("Hopper-v4"))
+    report = replay(replace(rows, next_obs=None), simulator("Hopper-v4")).report
     assert report["excluded"] == len(episodes(rows)[1])
 
 
 def test_a_replay_draws_the_same_rows_again(path: Path) -> None:
     rows = hdf5.read(path)
-    report, _ = replayed(rows, simulator("Hopper-v4"), count=50)
+    report = replay(rows, simulator("Hopper-v4"), count=50).report
     assert report["rows"] == 50
-    assert replayed(rows, simulator("Hopper-v4"), count=50)[0] == report
+    assert replay(rows, simulator("Hopper-v4"), count=50).report == report
 
 
 @pytest.mark.parametrize("name", ["local/maze2d-umaze", "local/halfcheetah-random", "local/walker2d-medium"])

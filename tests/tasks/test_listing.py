@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import SpecError
-from tasks.audit import examine
 from tasks.base import DataOptions
-from tasks.listing import describe, obtain, verify
+from tasks.listing import describe, obtain
 
 
 def test_the_list_says_where_a_set_lies(hopper_set: Path, hopper_options: DataOptions) -> None:
@@ -16,11 +15,6 @@ def test_the_list_says_where_a_set_lies(hopper_set: Path, hopper_options: DataOp
     assert places["local/hopper-random"] == str(hopper_set)
     assert places["local/hopper-medium"] == "not here yet"
     assert places["toy/linear"] == "made in memory"
-
-
-@pytest.mark.usefixtures("hopper_set")
-def test_verify_is_the_audit_as_json(hopper_options: DataOptions) -> None:
-    assert json.loads(verify("local/hopper-random", hopper_options)) == examine("local/hopper-random", hopper_options)
 
 
 def test_making_shows_the_card() -> None:

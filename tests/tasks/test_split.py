@@ -136,6 +136,7 @@ def test_states_completed_from_clipped_observations_are_inexact(heldout_state: H
 
 
 def test_a_stored_state_unlike_its_observation_is_not_used(heldout_state: HeldoutState) -> None:
+    """All of them are: the file speaks of something else. `test_replay` has one among many."""
     state, exact, _ = heldout_state(FAST, SLOW)
     assert (state[:, 2:] == 0.5).all()
     assert exact.all()

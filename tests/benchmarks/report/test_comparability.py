@@ -10,7 +10,7 @@ import pytest
 
 import run_bench
 from benchmarks.report import report, score_text
-from benchmarks.report.comparability import mixtures, origins
+from benchmarks.report.comparability import data_notes, mixtures, origins
 from benchmarks.report.results import collect
 from benchmarks.spec import RunSpec
 from benchmarks.store import Record, ResultStore
@@ -180,3 +180,18 @@ def test_a_tampered_cell_is_left_out_by_name(
     assert re.search(rf"problem: failed: {spec.task} / {spec.generator.name} / td3bc, seeds 0, 1: {name} ", shown.err)
     assert "toy/linear" in shown.out
     assert "mixed" not in shown.out
+
+
+def test_what_is_odd_about_data_is_a_footnote_of_the_page(store: ResultStore) -> None:
+    odd = {"notes": ["rewards are late"], "contradictions": ["5 of 100 rows have no step"]}
+    add(store, 0, 1, dataset=odd)
+    add(store, 2, dataset=odd)
+    sentences = data_notes(collect(store).cells)
+    task = "d4rl/hopper-medium-v2"
+    assert sentences == [
+        f"{task}: rewards are late.",
+        f"{task}: the data contradict the simulator: 5 of 100 rows have no step.",
+    ]
+    report(store)
+    text = (store.root / "report" / "index.html").read_text(encoding="utf-8")
+    assert all(sentence in text for sentence in sentences)
