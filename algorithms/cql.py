@@ -41,7 +41,7 @@ class CQL(StepwiseAlgorithm):
     actor_rate: PositiveFloat = 3e-5  # learning rate of policy and temperature ...
     critic_rate: PositiveFloat = 3e-4  # ... and of critics and multiplier
     actor_first: bool = False  # temperature, policy, critics in turn, each with the new one; else all with the old ones
-    log_temperature_range: tuple[float, float] | None = None
+    log_temperature_range: tuple[float, float] | None = None  # applied where it is used; the parameter itself is free
     batch_size: PositiveInt = 256
     hidden: tuple[PositiveInt, ...] = (256, 256, 256)
     scaled_log_std: bool = True  # two more parameters of the policy: models/actors.py
@@ -66,6 +66,11 @@ class CQL(StepwiseAlgorithm):
             "weights": "normal",
         },
     }
+
+    def __post_init__(self) -> None:
+        low, high = self.log_temperature_range or (0.0, 0.0)
+        if low > high:
+            raise ValueError(f"log_temperature_range must be in ascending order, got {self.log_temperature_range}")
 
     def init(self, data: Dataset, rng: Streams) -> "_State":
         """A policy, twin critics, their target, temperature, multiplier, and one optimiser each for all seeds."""
@@ -162,14 +167,16 @@ class CQL(StepwiseAlgorithm):
         noise = rng.normal(1, *batch.action.shape[1:])
         with torch.no_grad():
             entropy = -state.actor.sample_and_log_prob(batch.obs, noise)[1].mean((-1, -2))
-        old = state.temperature.detach().exp()
+        old = self.temperature(state)
         descend(state.temperature_optimizer, self.temperature_loss, state, entropy + batch.action.shape[-1])
-        if self.log_temperature_range is not None:
-            with torch.no_grad():
-                state.temperature.clamp_(*self.log_temperature_range)
-        alpha = state.temperature.detach().exp() if self.actor_first else old
+        alpha = self.temperature(state) if self.actor_first else old
         loss = descend(state.actor_optimizer, self.actor_loss, state, batch, noise, alpha)
         return {"actor": loss, "temperature": alpha, "entropy": entropy}
+
+    def temperature(self, state: "_State") -> Float[Tensor, " S"]:
+        """alpha, without gradient. Outside of the range the parameter goes on and must come back, as in DyDiff."""
+        free = state.temperature.detach()
+        return (free if self.log_temperature_range is None else free.clamp(*self.log_temperature_range)).exp()
 
     def temperature_loss(self, state: "_State", surplus: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
         """log alpha * (entropy + A): it falls while the entropy is above -A. Source: SAC."""

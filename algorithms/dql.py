@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Float64, Int
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from algorithms.base import StateDictMixin, StepwiseAlgorithm, TwinCriticMixin
@@ -40,12 +40,13 @@ class DQL(StepwiseAlgorithm):
     target_rate: LeftOpenUnit = 0.005  # of the critics, every update
     ema_rate: LeftOpenUnit = 0.005  # of the policy that supplies target actions ...
     ema_every: PositiveInt = 5  # ... every so many updates ...
-    ema_start: int = 1000  # ... from this one on; before, it is the one that training began with
+    ema_start: NonNegativeInt = 1000  # ... from this one on; before, it is the one that training began with
     backup_samples: PositiveInt = 1  # above 1: each critic's best of so many next actions ("max_q_backup")
     actor_rate: PositiveFloat = 3e-4
     critic_rate: PositiveFloat = 3e-4
     decay_updates: PositiveInt | None = None  # learning rates fall to 0 as half a cosine; None: as in the authors' runs
-    max_norm: PositiveFloat | None = 5.0  # of each network's gradient; the authors' vary from 1 to 9 between data sets
+    max_norm: PositiveFloat | None = 5.0  # of a gradient; the authors' vary from 1 to 9 between data sets
+    clip_critics: Literal["together", "each"] = "together"  # the gradient that is shortened is of both, or of one
     select: Select = "q-softmax"  # the action at evaluation ...
     candidates: PositiveInt = 50  # ... of so many
     batch_size: PositiveInt = 256
@@ -71,6 +72,7 @@ class DQL(StepwiseAlgorithm):
             "critic_hidden": [256, 256],
             "critic_activation": "relu",
             "critic_weights": "normal",
+            "clip_critics": "each",
             "epsilon": 1e-6,
         },
         **{
@@ -83,6 +85,10 @@ class DQL(StepwiseAlgorithm):
             for env, norm in zip(("halfcheetah", "hopper", "walker2d"), norms, strict=True)
         },
     }
+
+    def __post_init__(self) -> None:
+        if self.beta_range[0] > self.beta_range[1]:
+            raise ValueError(f"beta_range must be in ascending order, got {self.beta_range}")
 
     def init(self, data: Dataset, rng: Streams) -> "_State":
         """A diffusion policy, twin critics, their targets, and one optimiser each for all seeds."""
@@ -122,8 +128,11 @@ class DQL(StepwiseAlgorithm):
 
     def step(self, state: "_State", batch: Transitions, rng: Streams, due: bool) -> dict[str, Float[Tensor, " S"]]:
         """One step of the critics, one of the policy, and then of their targets."""
-        critic, q = descend(state.critic_optimizer, self.critic_loss, state, batch, rng, max_norm=self.max_norm)
-        _, clone, pull = descend(state.actor_optimizer, self.actor_loss, state, batch, rng, max_norm=self.max_norm)
+        inputs = state, batch, rng
+        norm = self.max_norm
+        axes = 2 if self.clip_critics == "each" else 1
+        critic, q = descend(state.critic_optimizer, self.critic_loss, *inputs, max_norm=norm, clipped_axes=axes)
+        _, clone, pull = descend(state.actor_optimizer, self.actor_loss, *inputs, max_norm=norm)
         if due:
             ema_(state.target_actor, state.actor, self.ema_rate)
         ema_(state.target_critic, state.critic, self.target_rate)

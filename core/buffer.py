@@ -32,11 +32,13 @@ class Buffer:
     ) -> None:
         self.rows = torch.zeros(seeds, capacity, 2 * obs_dim + action_dim + 2, device=device)
         self.written = torch.zeros(seeds, dtype=torch.int64, device=device)  # rows ever added
+        self.calls = torch.zeros((), dtype=torch.int64, device=device)  # of `add`, whatever was valid
         self._before = torch.zeros(seeds, refreshes or 0, dtype=torch.int64, device=device)  # `written` before each
 
     def add(self, rows: Transitions, valid: Bool[Tensor, "S B"]) -> None:
         """Append the valid rows of each seed, oldest out first; of more than `capacity` rows the last ones stay."""
         capacity = self.rows.shape[1]
+        self.calls += 1
         self._before.copy_(torch.cat([self._before, self.written[:, None]], 1)[:, 1:])
         packed = pack(rows)
         for seed, (new, mask) in enumerate(zip(packed, valid, strict=True)):
@@ -47,12 +49,14 @@ class Buffer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The slots ever used and the counts."""
-        return {"rows": self.rows[:, : int(self.written.max())], "written": self.written, "before": self._before}
+        counts = {"written": self.written, "calls": self.calls, "before": self._before}
+        return {"rows": self.rows[:, : int(self.written.max())], **counts}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Into a buffer of equal capacity and `refreshes`."""
         self.rows[:, : state["rows"].shape[1]] = state["rows"].to(self.rows)
         self.written.copy_(state["written"])
+        self.calls.copy_(state["calls"])
         self._before.copy_(state["before"])
 
     def oldest(self) -> Int[Tensor, " S"]:
@@ -76,7 +80,8 @@ class Mixer:
     """Batches of `round(real_fraction * size)` real rows and synthetic rows behind them, drawn with replacement.
 
     A seed without synthetic rows gets real ones in their place, whatever the other seeds have. With `regularise`
-    "real_only" behaviour terms act on the first kind alone, which is every row while no seed has a synthetic one.
+    "real_only" behaviour terms act on the first kind alone; on every row until the buffer is first added to. They do
+    not wait for a valid row: how many rows they act on would then depend on what the other seeds have.
     """
 
     def __init__(
@@ -96,11 +101,14 @@ class Mixer:
         self._empty.copy_(self._synthetic.filled() == 0)
         self._all_empty = bool(self._empty.all())
         self._some_empty = bool(self._empty.any())
+        self._behaviour_rows = self._size
+        if self._regularise == "real_only" and self._synthetic.calls:
+            self._behaviour_rows = self._share
 
     @property
-    def batch_layout(self) -> tuple[bool, bool]:
+    def batch_layout(self) -> tuple[bool, bool, int]:
         """Key of the batch layout; constant until `refresh`."""
-        return self._all_empty, self._some_empty
+        return self._all_empty, self._some_empty, self._behaviour_rows
 
     def batch(self, rng: Streams) -> Batch:
         """The next batch, different for every seed."""
@@ -112,8 +120,7 @@ class Mixer:
             if self._some_empty:
                 chosen = torch.where(self._empty[:, None, None], self._draw_real(draw[:, share:]), chosen)
             rows = torch.cat([rows, chosen], 1)
-        behaviour_rows = share if self._regularise == "real_only" else self._size
-        return Batch(**vars(unpack(rows, *self._dims)), behaviour_rows=behaviour_rows)
+        return Batch(**vars(unpack(rows, *self._dims)), behaviour_rows=self._behaviour_rows)
 
     def _draw_real(self, draw: Float[Tensor, "S B"]) -> Float[Tensor, "S B D"]:
         chosen = self._real.index_select(0, (draw * len(self._real)).long().flatten())

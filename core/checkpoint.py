@@ -65,13 +65,14 @@ class Checkpoint:
         return Checkpoint(self.folder and self.folder / key, self._identity)
 
     def offer(self, step: int, snapshot: Callable[[], Any]) -> None:
-        """Save if the last time was long enough ago, or if the process was asked to stop.
+        """Save if the last time was long enough ago, or if the process was asked to stop; without a folder nothing.
 
         Raises:
             Stopped: a signal asked the process to stop; the snapshot has been written.
         """
         number = pending_signal()
-        if number is not None or time.monotonic() - self._last >= self._every:
+        due = number is not None or time.monotonic() - self._last >= self._every
+        if due and self.folder is not None:  # looked at first: building a snapshot copies and synchronises
             self.save(step, snapshot())
         if number is not None:
             raise Stopped(number)

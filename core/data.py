@@ -65,7 +65,11 @@ class Batch(Transitions):
 
 @dataclass(frozen=True)
 class Trajectories(_Tensors):
-    """Rollouts of equal length L; rows that do not count are masked, never removed."""
+    """Rollouts of equal length L; rows that do not count are masked, never removed.
+
+    The reward of a step that is not valid is whatever the model said there, and counts for nothing but a filter that is
+    not `masked`.
+    """
 
     action: Float[Tensor, "*S B L A"]
     obs: Float[Tensor, "*S B L+1 O"]  # obs[..., 0, :] are the start states
@@ -84,11 +88,14 @@ class Trajectories(_Tensors):
         reward: Float[Tensor, "*S B L"],
         ended: Bool[Tensor, "*S B L"],
     ) -> "Trajectories":
-        """Rollouts that ignored termination, cut where the rule first said `ended`: the last state then repeats."""
+        """Rollouts that ignored termination, cut where the rule first said `ended`: the last state then repeats.
+
+        Rewards stay as they are, behind the end too.
+        """
         valid = ended.long().cumsum(-1) - ended.long() == 0
         steps = torch.arange(obs.shape[-2], device=obs.device).minimum(valid.sum(-1, keepdim=True))
         kept = obs.gather(-2, steps[..., None].expand(obs.shape))
-        return cls(action, kept, reward.where(valid, torch.zeros_like(reward)), ended & valid, valid)
+        return cls(action, kept, reward, ended & valid, valid)
 
     def finite(self) -> "Trajectories":
         """The same rollouts, none valid from its first step on that is not finite; `info` has the share cut off."""

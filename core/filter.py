@@ -30,7 +30,7 @@ class Filter:
     share: LeftOpenUnit = 0.6  # eta
     temperature: PositiveFloat = 0.05  # tau_f, in deviations of the score
     discount: LeftOpenUnit = 0.99
-    masked: bool = True  # score the steps before the end only; off: all of them, as DyDiff's code
+    masked: bool = True  # score the steps before the end only; off: the model's rewards behind it too, as DyDiff's code
 
     def apply(self, rollouts: Trajectories, rng: Streams) -> Trajectories:
         """The same rollouts; no step of the others is valid. `info` then has the share `kept` of each tenth."""
@@ -45,16 +45,22 @@ class Filter:
 def rollout_score(
     reward: Float[Tensor, "S B L"], valid: Bool[Tensor, "S B L"], discount: float = 0.99, *, masked: bool = True
 ) -> Float[Tensor, "S B"]:
-    """Discounted sum of the rewards of valid steps. DyDiff's code has discount 1 and ignores termination."""
+    """Discounted sum of the rewards of valid steps. DyDiff's code has discount 1 and ignores termination.
+
+    -inf, the worst of scores, without a valid step (nothing could be learned from it) or where the sum is not finite.
+    """
     weight = discount ** torch.arange(reward.shape[-1], dtype=reward.dtype, device=reward.device)
     counted = reward.where(valid, torch.zeros_like(reward)) if masked else reward
-    return (weight * counted).sum(-1)
+    score = (weight * counted).sum(-1)
+    return score.where(valid.any(-1) & score.isfinite(), torch.full_like(score, -torch.inf))
 
 
 def keep_best(
     score: Float[Tensor, "S B"], share: float, mode: Mode, rng: Streams, *, temperature: float = 0.05
 ) -> Bool[Tensor, "S B"]:
     """Exactly int(share * B) rollouts of every seed, but at least one; all of them with mode `none`.
+
+    Scores that are not finite rank last in every mode, and the others are compared as if those were not there.
 
     - hardmax: those of highest score; of equal ones the first.
     - softmax: drawn without replacement, with probabilities p ~ exp(z / temperature), z the score in deviations of its
@@ -66,13 +72,16 @@ def keep_best(
     if mode == "none":
         return torch.ones_like(score, dtype=torch.bool)
     value = score.double()
+    usable = value.isfinite()
     if mode != "hardmax":
-        mean = value.mean(-1, keepdim=True)
-        std = value.std(-1, keepdim=True, correction=0)
-        logits = (value - mean) / (std + 1e-6) / temperature
+        count = usable.sum(-1, keepdim=True)
+        mean = value.where(usable, 0.0).sum(-1, keepdim=True) / count
+        std = ((value - mean).square().where(usable, 0.0).sum(-1, keepdim=True) / count).sqrt()
+        logits = ((value - mean) / (std + 1e-6) / temperature).where(usable, -torch.inf)
         if mode == "softmax_floor":
-            logits = ((1 - 1e-6) * logits.softmax(-1) + 1e-6 / rows).log()
+            logits = ((1 - 1e-6) * logits.softmax(-1) + 1e-6 / count).log()
         value = logits - (-rng.uniform64(rows).clamp(min=1e-300).log()).log()  # plus Gumbel noise
+    value = value.where(usable, -torch.inf)
     kept = max(floor(share * rows + 1e-9), 1)  # 0.29 * 100 is 28.999... in floating point
     best = value.argsort(stable=True, dim=-1, descending=True)[..., :kept]
     return torch.zeros_like(score, dtype=torch.bool).scatter_(-1, best, True)

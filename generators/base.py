@@ -53,7 +53,8 @@ class Generator(ABC):
     """Base of every generator: a frozen dataclass whose fields are what a suite can set.
 
     The first three attributes must be fields or class attributes of every generator; the others have defaults, and a
-    generator overrides them (by a field, a class attribute or a property) where they do not hold.
+    generator overrides them (by a field, a class attribute or a property) where they do not hold. What the properties
+    declare is what tests/generators/test_contract.py holds a generator to.
     """
 
     rollouts: int | None  # start states of every call of generate; 0: real data only; None: as many as training rows

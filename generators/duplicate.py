@@ -1,6 +1,7 @@
 """Real rows once more: a control that adds rows and no information, so its scores must be those of real data only.
 
-What a comparison shows between `none` and `duplicate` is the noise of the comparison, or a fault of the buffer.
+What a comparison shows between `none` and `duplicate` is the noise of the comparison, or a fault of the buffer. Not so
+for an algorithm that learns from a part of the real rows (`bc.top_share` below 1): copies are of all of them.
 """
 
 from dataclasses import dataclass

@@ -96,8 +96,9 @@ class DyDiff(Generator):
             },
             "filter": {"mode": "softmax_floor", "discount": 1.0, "masked": False},
             "model": TrajectoryDiffusionConfig.presets["paper"],
-            "dynamics": {"learning_rate": 1e-4, "validation_rows": 5000, "patience": 7},
-            "reward": {"inputs": "sa", "learning_rate": 1e-4},
+            # both end after more than 7 epochs without an improvement; max_updates is 128 epochs of a million rows
+            "dynamics": {"learning_rate": 1e-4, "validation_rows": 5000, "patience": 8, "max_updates": 500_000},
+            "reward": {"inputs": "sa", "learning_rate": 1e-4, "max_updates": 500_000},
         },
     }
 

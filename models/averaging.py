@@ -47,6 +47,8 @@ def train_averaged(
 ) -> None:
     """Adam with a cosine learning rate and gradients clipped per seed; afterwards `model` holds the average.
 
+    With fewer updates than `average_every` there is no average, and `model` holds its last weights.
+
     `loss(*draws)` draws from these streams and no others: a resumed fit continues with them.
 
     Raises:
@@ -71,6 +73,8 @@ def train_averaged(
                 if not bool(value.isfinite().all()):
                     raise FloatingPointError(f"{label}: loss must be finite, got {value.tolist()} at update {update}")
             checkpoint.offer(update, lambda: state_of(parts))
+    if updates < average_every:
+        return
     with torch.no_grad():
         for parameter, kept in zip(model.parameters(), averaged.parameters(), strict=True):
             parameter.copy_(kept)

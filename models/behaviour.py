@@ -32,7 +32,7 @@ class BehaviourConfig(EarlyStopped):
     validation: OpenUnit = 0.1
     validation_rows: PositiveInt = 2000
     patience: PositiveInt = 3
-    check_every: PositiveInt = 250
+    check_every: PositiveInt = 250  # updates, however many rows there are: the budget is a thousand
     max_updates: PositiveInt = 1000
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "BehaviourModel":
@@ -56,6 +56,7 @@ class BehaviourConfig(EarlyStopped):
             model,
             surprise,
             lambda: (-model.log_prob(obs[validation], action[validation] + blur).mean(-1)).exp(),  # errors are positive
+            rows=train.shape[-1],
             draws=[context.rng.fork("batches"), context.rng.fork("noise")],
             checkpoint=context.checkpoint,
             label="behaviour density",

@@ -1,9 +1,9 @@
 """Every pretrained model is fitted once per configuration, training rows and seed, and shared by all that need it.
 
 One safetensors file per seed with a json card beside it, found by a hash of everything that determines its weights:
-configuration, training rows, seed, the source of this folder, torch's version and the kind of device. Nothing is ever
-invalidated by hand. Seeds that are there are loaded, the others are fitted together; a file whose checksum is not that
-of its card is fitted again.
+configuration, training rows, seed, the source of this folder and of `core` (random numbers, batches, ...), torch's
+version and the kind of device. Nothing is ever invalidated by hand. Seeds that are there are loaded, the others are
+fitted together; a file whose checksum is not that of its card is fitted again.
 """
 
 import hashlib
@@ -92,9 +92,11 @@ class ModelCache:
         keys = self._keys(config, data, rng)
         lock = hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
         with FileLock(self._folder / f"{lock}.lock"):
-            missing = [seed for seed, key in zip(rng.seeds, keys, strict=True) if self._load(key) is None]
+            missing = {seed: key for seed, key in zip(rng.seeds, keys, strict=True) if self._load(key) is None}
             if missing:
-                self._fit(config, data, dims, rng.only(missing), dict(zip(rng.seeds, keys, strict=True)))
+                # a folder per lock: another set of seeds has another lock, and may be fitting at the same time
+                checkpoint = Checkpoint(self._folder / f"{lock}.partial", " ".join(missing.values()))
+                self._fit(config, data, dims, rng.only(missing), missing, checkpoint)
         for key in keys:
             card = self._card(key)
             self.used |= card["needs"] | {key: {name: card[name] for name in ("model", "seconds")}}
@@ -104,20 +106,25 @@ class ModelCache:
         return model.eval().requires_grad_(False)
 
     def _fit(
-        self, config: ModelConfig, data: Dataset, dims: tuple[int, int], rng: Streams, keys: dict[int, str]
+        self,
+        config: ModelConfig,
+        data: Dataset,
+        dims: tuple[int, int],
+        rng: Streams,
+        keys: dict[int, str],
+        checkpoint: Checkpoint,
     ) -> None:
+        """Fit these seeds together and store each under its key."""
         same_seeds = ModelCache(self._rng.only(rng.seeds), self._folder, compiled=self._compiled)
         needs = [same_seeds.get(need, data) for need in config.needs]
         started = time.perf_counter()
         model: nn.Module = config.init(*dims, rng.fork("init"))
-        own = [keys[seed] for seed in rng.seeds]
-        checkpoint = Checkpoint(self._folder / f"{own[0]}.partial", " ".join(own))
         with compiling(self._compiled(config)):
             config.fit(model, data, FitContext(rng.fork("fit"), checkpoint), *needs)
         share = (time.perf_counter() - started) / len(rng.seeds)
         state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-        for row, seed in enumerate(rng.seeds):
-            path = self._folder / f"{keys[seed]}.safetensors"
+        for row, (seed, key) in enumerate(keys.items()):
+            path = self._folder / f"{key}.safetensors"
             with atomic(path) as part:
                 save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
             card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
@@ -162,5 +169,7 @@ def _digest(x: Tensor) -> str:
 
 @cache
 def _source() -> str:
-    files = sorted(Path(__file__).parent.rglob("*.py"))
+    """Of all that a fit imports from us: `models` imports `core` and nothing else (tests/test_imports.py)."""
+    here = Path(__file__).resolve().parent
+    files = [path for folder in (here, here.parent / "core") for path in sorted(folder.rglob("*.py"))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

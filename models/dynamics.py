@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from core.config import OpenUnit, configuration
@@ -40,11 +40,11 @@ class DynamicsConfig(EarlyStopped):
     validation: OpenUnit = 0.2  # share of the rows kept back for early stopping ...
     validation_rows: PositiveInt = 1000  # ... and at most this many
     patience: PositiveInt = 5  # checks without an improvement of one per cent
-    check_every: PositiveInt = 500  # updates between checks
-    max_updates: PositiveInt = 50_000
+    check_every: PositiveInt | None = None  # updates between checks; None: an epoch
+    max_updates: PositiveInt = 50_000  # 13 epochs of a million rows; MOPO's fit ends by its patience alone
     log_variance_weight: NonNegativeFloat = 0.01
     unroll: PositiveInt = 1  # steps of the multi-step loss that the fitted members are tuned with; 1: they are not
-    unroll_updates: NonNegativeInt = 2000
+    unroll_updates: PositiveInt = 2000
     unroll_batch: PositiveInt = 64  # windows of every member
     unroll_learning_rate: PositiveFloat = 5e-4  # falls to 0 by half a cosine
 
@@ -95,6 +95,7 @@ class DynamicsConfig(EarlyStopped):
             model,
             loss,
             validate,
+            rows=train.shape[-1],
             draws=[context.rng.fork("batches")],
             checkpoint=context.checkpoint.part("members"),
             label="dynamics ensemble",
@@ -242,21 +243,20 @@ class EnsembleDynamics(nn.Module):
     ) -> tuple[Float[Tensor, "S B O"], Float[Tensor, "S B"]]:
         """A sample of (s', r), each row from one elite drawn at random; or, without `sample`, that elite's mean.
 
-        The rows are dealt to the elites in equal shares by a random permutation, and only the drawn member is
-        evaluated: for every row the law is that of an independent draw, at 1/K of the cost of all members. Pass what
-        `pick` returned when drawing more than once.
+        A random permutation deals the rows, and what lacks to equal shares, to the elites; only those are evaluated.
+        For every row the law is that of an independent draw. Pass what `pick` returned when drawing more than once.
         """
         seeds, batch, _ = obs.shape
         number = self.elites.shape[-1]
         share = -(-batch // number)
-        order = rng.uniform(batch).argsort(-1)
-        dealt = torch.cat([order, order[:, :1].expand(-1, share * number - batch)], -1)  # pad to equal shares
+        order = rng.uniform(share * number).argsort(-1)  # `batch` and above: a place that stays empty
+        dealt = order.clamp(max=batch - 1)
         x = self.input(_inputs(obs, action)).gather(1, dealt[..., None].expand(-1, -1, self.input.mean.shape[-1]))
         mean, log_variance = _members(elites or self.pick(), x.view(seeds, number, share, -1))
         if sample:
             mean = mean + (0.5 * log_variance).exp() * rng.normal(number, share, mean.shape[-1])
-        y = self.output.inverse(mean.flatten(1, 2))[:, :batch]
-        drawn = torch.empty_like(y).scatter_(1, order[..., None].expand_as(y), y)
+        y = self.output.inverse(mean.flatten(1, 2))
+        drawn = torch.empty_like(y).scatter_(1, order[..., None].expand_as(y), y)[:, :batch]
         return obs + drawn[..., :-1], drawn[..., -1]
 
     def mean(

@@ -198,24 +198,33 @@ def adam(
 
 
 def descend(
-    optimizer: torch.optim.Optimizer, loss: Callable[..., Any], *inputs: Any, max_norm: float | None = None
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[..., Any],
+    *inputs: Any,
+    max_norm: float | None = None,
+    clipped_axes: int = 1,
 ) -> Any:
     """One step of an optimiser on its own parameters; networks that the loss also passes through get no gradient.
 
-    With `max_norm` the gradient of each seed is shortened to that length first. Returns what `loss(*inputs)` does,
-    detached: one number per seed, or a tuple that begins with them.
+    With `max_norm` the gradient of each seed is shortened to that length first; with `clipped_axes=2` that of each
+    network of a stack [S, K]. Returns what `loss(*inputs)` does, detached: one number per seed, or a tuple that begins
+    with them.
     """
-    found = gradients(optimizer, loss, *inputs, max_norm=max_norm)
+    found = gradients(optimizer, loss, *inputs, max_norm=max_norm, clipped_axes=clipped_axes)
     optimizer.step()
     return found
 
 
 def gradients(
-    optimizer: torch.optim.Optimizer, loss: Callable[..., Any], *inputs: Any, max_norm: float | None = None
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[..., Any],
+    *inputs: Any,
+    max_norm: float | None = None,
+    clipped_axes: int = 1,
 ) -> Any:
     """`descend` up to the optimiser's step, for losses that must not see each other's steps."""
     parameters = _parameters(optimizer)
-    shorten = _identity if max_norm is None else partial(clip_per_seed, max_norm=max_norm)
+    shorten = _identity if max_norm is None else partial(_clip, max_norm=max_norm, axes=clipped_axes)
     found, along = differentiate(optimizer, loss, parameters, inputs, shorten)
     for parameter, gradient in zip(parameters, along, strict=True):
         parameter.grad = gradient
@@ -224,6 +233,11 @@ def gradients(
 
 def _identity(gradients: list[Tensor]) -> None:
     pass
+
+
+def _clip(gradients: list[Tensor], max_norm: float, axes: int) -> None:
+    """Each network of the leading axes on its own; what is flattened here is a view."""
+    clip_per_seed([gradient.flatten(0, axes - 1) for gradient in gradients], max_norm)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
@@ -293,10 +307,11 @@ def orthogonal_(net: MLP, rng: Streams, gain: float, last: float) -> None:
 
 @torch.no_grad()
 def xavier_uniform_(layer: Linear, rng: Streams, gain: float) -> None:
-    """Weights uniform within gain sqrt(6 / (fan_in + fan_out)); biases stay. Source: Glorot and Bengio 2010, eq. 16."""
+    """Weights uniform within gain sqrt(6 / (fan_in + fan_out)), zero biases. Source: Glorot and Bengio 2010, eq. 16."""
     *copies, fan_in, fan_out = layer.weight.shape
     bound = gain * (6 / (fan_in + fan_out)) ** 0.5
     layer.weight.copy_(bound * (2 * rng.uniform(*copies[1:], fan_in, fan_out) - 1))
+    layer.bias.zero_()
 
 
 @torch.no_grad()

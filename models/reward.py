@@ -19,7 +19,7 @@ __all__ = ["RewardConfig", "RewardModel"]
 
 @configuration
 class RewardConfig(EarlyStopped):
-    """Network and budget of the regression."""
+    """Network and budget of the regression; patience is in epochs, as in DyDiff's code."""
 
     inputs: Literal["sas", "sa"] = "sas"  # "sa" is DyDiff's; ill-posed where reward is a speed
     hidden: tuple[PositiveInt, ...] = (256, 256)
@@ -27,8 +27,8 @@ class RewardConfig(EarlyStopped):
     batch_size: PositiveInt = 256
     validation: OpenUnit = 0.2
     validation_rows: PositiveInt = 5000
-    patience: PositiveInt = 7
-    check_every: PositiveInt = 500
+    patience: PositiveInt = 8  # DyDiff's: more than 7
+    check_every: PositiveInt | None = None  # updates between checks; None: an epoch
     max_updates: PositiveInt = 50_000
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "RewardModel":
@@ -58,6 +58,7 @@ class RewardConfig(EarlyStopped):
             model,
             loss,
             lambda: error(validation),
+            rows=train.shape[-1],
             draws=[context.rng.fork("batches")],
             checkpoint=context.checkpoint,
             label="reward model",

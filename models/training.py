@@ -20,12 +20,17 @@ _THRESHOLD = 0.01  # share by which an error must fall to count as an improvemen
 
 
 class EarlyStopped(ModelConfig):
-    """Base of configurations whose fit ends by itself; all four must be fields."""
+    """Base of configurations whose fit ends by itself; all five must be fields."""
 
     learning_rate: float
+    batch_size: int
     patience: int  # checks without an improvement
-    check_every: int  # updates between checks
+    check_every: int | None  # updates between checks; None: an epoch
     max_updates: int
+
+    def interval(self, rows: int) -> int:
+        """Updates between checks; those of an epoch draw as many rows as there are to learn from."""
+        return self.check_every or -(-rows // self.batch_size)
 
 
 def train_until_stale(
@@ -33,6 +38,8 @@ def train_until_stale(
     model: nn.Module,
     loss: Callable[..., Float[Tensor, " S"]],
     validate: Callable[[], Float[Tensor, "S *E"]],
+    *,
+    rows: int,
     draws: Sequence[Streams],
     checkpoint: Checkpoint,
     label: str,
@@ -42,7 +49,10 @@ def train_until_stale(
     Afterwards the parameters hold each copy's best weights; returned are the errors of those weights. A seed that has
     stopped keeps what it has while others go on, so its result does not depend on them. Parameters have the axes of
     `validate()` in front. `loss(*draws)` draws from these streams and no others: a resumed fit continues with them.
+    `rows`: training rows, the length of an epoch. Raises FloatingPointError once the error of a seed that has not
+    stopped is not finite.
     """
+    every = config.interval(rows)
     parameters = list(model.parameters())
     optimizer = adam(parameters, config.learning_rate)
     best = _validate(model, validate)
@@ -60,17 +70,17 @@ def train_until_stale(
         stale = found["stale"].to(stale)
         weights = [kept.to(parameter) for kept, parameter in zip(found["weights"], parameters, strict=True)]
     with progress(f"fit {label}", config.max_updates) as advance, deferred():
-        advance(done - done % config.check_every)
+        advance(done - done % every)
         for update in range(done + 1, config.max_updates + 1):
             descend(optimizer, loss, *draws)
-            if update % config.check_every == 0 or update == config.max_updates:
-                advance(update % config.check_every or config.check_every)
+            if update % every == 0 or update == config.max_updates:
+                advance(update % every or every)
                 error = _validate(model, validate)
-                if not bool(error.isfinite().all()):
-                    raise FloatingPointError(
-                        f"{label}: validation error must be finite, got {error.tolist()} at update {update}"
-                    )
-                better = (error < best * (1 - _THRESHOLD)) & _like(stale < config.patience, error)
+                learning = _like(stale < config.patience, error)
+                if not bool((error.isfinite() | ~learning).all()):
+                    rule = f"{label}: validation error must be finite"
+                    raise FloatingPointError(f"{rule}, got {error.tolist()} at update {update}")
+                better = (error < best * (1 - _THRESHOLD)) & learning
                 best = torch.where(better, error, best)
                 for kept, parameter in zip(weights, parameters, strict=True):
                     kept.copy_(torch.where(_like(better, kept), parameter.detach(), kept))

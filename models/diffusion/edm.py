@@ -211,6 +211,8 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min must be below sigma_max ({self.sigma_max}), got {self.sigma_min}")
+        if self.churn_range[0] > self.churn_range[1]:
+            raise ValueError(f"churn_range must be in ascending order, got {self.churn_range}")
         if self.churn > 0 and self.method != "heun":
             raise ValueError(f"churn must be 0 with method {self.method!r}, which adds no noise, got {self.churn}")
 

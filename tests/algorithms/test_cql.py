@@ -63,11 +63,10 @@ class ByHand:
     def actor_step(self, obs: Any, noise: Any) -> None:
         action, log_prob, spread, free, trace = (x[0] if i < 3 else x for i, x in enumerate(self.sample(obs, noise)))
         size = len(obs)
-        before = np.exp(self.scalars[0])
+        low, high = self.config.log_temperature_range or (-np.inf, np.inf)
+        before = np.exp(self.scalars[0].clip(low, high))
         self.adams[3].step(self.scalars[:1], [-np.array([log_prob.mean() - 2])])
-        if self.config.log_temperature_range is not None:
-            np.clip(self.scalars[0], *self.config.log_temperature_range, out=self.scalars[0])
-        alpha = np.exp(self.scalars[0]) if self.config.actor_first else before
+        alpha = np.exp(self.scalars[0].clip(low, high)) if self.config.actor_first else before
         values = [self.q(critic, obs, action) for critic in self.critics]
         lower = values[0][0] < values[1][0]
         by_action = 0.0
@@ -235,6 +234,31 @@ def test_log_prob_is_torchs_and_finite_at_the_edge(
     assert gradient.abs().max() > 0
 
 
+def test_the_temperature_winds_up_outside_of_its_range(toy: Dataset, draw: Callable[..., Batch]) -> None:
+    """DyDiff clamps what is used: under a constant gradient Adam moves the parameter by its rate, clamped or not.
+
+    70 updates up, of 0.01 each from 0, pass the limit of 0.5 at the 50th and end at 0.7; on the way down alpha is below
+    exp(0.5) only once as many were made as had been too many.
+    """
+    config = replace(PLAIN, actor_first=True, actor_rate=0.01, log_temperature_range=(-10.0, 0.5))
+    state = config.init(toy, Streams(SEEDS))
+    used = []
+    for update in range(140):
+        surplus = torch.full((2,), -1.0 if update < 70 else 1.0)
+        descend(state.temperature_optimizer, config.temperature_loss, state, surplus)
+        used.append(config.temperature(state))
+        if update == 69:
+            assert torch.allclose(state.temperature.detach(), torch.full((2,), 0.7), atol=1e-4)
+    assert torch.allclose(used[29], torch.full((2,), math.exp(0.3)), atol=1e-4)
+    top = state.temperature.detach().new_tensor(0.5).exp()
+    clamped = [bool((alpha == top).all()) for alpha in used]
+    assert clamped[51:90] == [True] * 39
+    assert not any(clamped[:48])
+    rows = draw().map(lambda x: x.float() if x.is_floating_point() else x)
+    losses = config.update(state, rows, Streams(SEEDS))
+    assert torch.equal(losses["temperature"], config.temperature(state))
+
+
 def test_orthogonal_weights_are_as_in_corl(toy: Dataset) -> None:
     state = CQL(hidden=(16, 16, 16)).init(toy, Streams(SEEDS))
     first, second, _, last = state.critic.linear
@@ -244,6 +268,7 @@ def test_orthogonal_weights_are_as_in_corl(toy: Dataset) -> None:
     assert torch.allclose(last.weight.norm(dim=-2), torch.full((2, 2, 1), 0.01))
     assert all((layer.bias == 0).all() for layer in state.critic.linear)
     edge = 0.01 * math.sqrt(6 / (16 + 4))
+    assert (state.actor.net.linear[-1].bias == 0).all()
     biggest = state.actor.net.linear[-1].weight.abs().amax((1, 2))
     assert (biggest <= edge).all()
     assert (biggest > 0.9 * edge).all()
@@ -269,7 +294,15 @@ def test_it_beats_the_behaviour_policy(score: Callable[..., torch.Tensor]) -> No
 
 
 @pytest.mark.parametrize(
-    "fields", [{"weight": -1.0}, {"samples": 0}, {"hidden": (0,)}, {"weights": "other"}, {"lagrange_gap": -1.0}]
+    "fields",
+    [
+        {"weight": -1.0},
+        {"samples": 0},
+        {"hidden": (0,)},
+        {"weights": "other"},
+        {"lagrange_gap": -1.0},
+        {"log_temperature_range": (0.5, -10.0)},
+    ],
 )
 def test_bad_fields_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):

@@ -197,6 +197,28 @@ def test_clip_per_seed_touches_only_the_seed_that_is_too_long() -> None:
     assert all(torch.equal(p.grad, g[1]) for p, g in zip(single, gradients, strict=True))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("how", ["together", "each"])
+def test_critics_are_clipped_together_or_each_on_its_own(
+    toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace, how: Any
+) -> None:
+    """The authors shorten one gradient of both critics, DyDiff's code that of each (torch's rule adds 1e-6)."""
+    config = replace(PLAIN, clip_critics=how, max_norm=3.0)
+    whole = start(replace(config, max_norm=None), toy, hand)
+    with torch.no_grad():
+        whole.critic.linear[-1].weight[:, 1] *= 30  # the second critic's gradient is much longer
+    clipped = start(config, toy, hand)
+    clipped.critic.load_state_dict(whole.critic.state_dict())
+    for state in (whole, clipped):
+        state.config.update(state, draw(), Streams(SEEDS))
+    pairs = [(a.grad, b.grad) for a, b in zip(whole.critic.parameters(), clipped.critic.parameters(), strict=True)]
+    squares = sum(a.square().flatten(2).sum(-1) for a, _ in pairs)  # [S, 2]
+    norm = (squares.sum(1, keepdim=True).expand(2, 2) if how == "together" else squares).sqrt()
+    assert norm.min() < 3 < norm.max() or how == "together"
+    factor = (3 / (norm + 1e-6)).clamp(max=1)
+    for a, b in pairs:
+        assert torch.allclose(b, a * factor[..., None, None], rtol=1e-9, atol=0)
+
+
 def test_anneal_is_half_a_cosine() -> None:
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
     for done, expected in ((0, 2.0), (5, 1.0), (10, 0.0), (20, 0.0)):
@@ -278,6 +300,7 @@ def test_presets_are_the_two_codes() -> None:
     assert (ours.q_term, ours.critic_hidden, ours.critic_activation, ours.epsilon) == ("chain", None, "mish", None)
     assert (theirs.q_term, theirs.critic_hidden, theirs.critic_activation) == ("one-step", (256, 256), "relu")
     assert (theirs.critic_weights, theirs.epsilon, theirs.max_norm) == ("normal", 1e-6, 5.0)
+    assert (ours.clip_critics, theirs.clip_critics) == ("together", "each")
 
 
 @pytest.mark.slow
@@ -286,7 +309,9 @@ def test_it_beats_the_behaviour_policy(score: Callable[..., torch.Tensor]) -> No
     assert (score("dql", 2000, batch_size=64) > 90).all()
 
 
-@pytest.mark.parametrize("fields", [{"eta": -1.0}, {"steps": 0}, {"select": "best"}, {"max_norm": 0.0}])
+@pytest.mark.parametrize(
+    "fields", [{"eta": -1.0}, {"steps": 0}, {"select": "best"}, {"max_norm": 0.0}, {"beta_range": (9.0, 0.1)}]
+)
 def test_bad_fields_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         DQL(**fields)

@@ -66,6 +66,20 @@ def test_a_seed_without_synthetic_rows_gets_real_ones() -> None:
     assert torch.equal(batch.reward[0], Mixer(rows(100), alone, 0.5, 64).batch(Streams((0,))).reward[0])
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_behaviour_rows_of_a_seed_do_not_depend_on_the_others(seed: int) -> None:
+    """The first seed has synthetic rows, the second has none: each as if it were alone."""
+    valid = torch.tensor([[True] * 3, [False] * 3])
+    together = Buffer(2, 10, 2, 1, "cpu")
+    together.add(rows(2, 3, start=1000), valid)
+    alone = Buffer(1, 10, 2, 1, "cpu")
+    alone.add(rows(1, 3, start=1000), valid[seed : seed + 1])
+    both = Mixer(rows(100), together, 0.5, 8, "real_only").batch(Streams((0, 1)))
+    one = Mixer(rows(100), alone, 0.5, 8, "real_only").batch(Streams((seed,)))
+    assert both.behaviour == one.behaviour == slice(4)
+    assert torch.equal(both.reward[seed], one.reward[0])
+
+
 def test_every_row_is_real_while_there_is_no_synthetic_one() -> None:
     for regularise in ("all", "real_only"):
         batch = Mixer(rows(100), Buffer(2, 10, 2, 1, "cpu"), 0.5, 64, regularise).batch(Streams((0, 1)))

@@ -136,6 +136,18 @@ def test_whatever_a_kill_interrupts_the_one_before_is_whole(
     assert tree["x"].tolist() == [step] * 3
 
 
+def test_without_a_folder_no_snapshot_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUTBENCH_CHECKPOINT_SECONDS", "0")
+    built = []
+    for step in range(3):
+        Checkpoint().offer(step, lambda: built.append(1))
+    assert not built
+    monkeypatch.setattr(module, "pending_signal", lambda: signal.SIGTERM)
+    with pytest.raises(Stopped):
+        Checkpoint().offer(3, lambda: built.append(1))
+    assert not built
+
+
 def test_a_snapshot_of_something_else_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Checkpoint(tmp_path, "code of yesterday").save(1, {})
     assert Checkpoint(tmp_path, "code of today").load() is None

@@ -105,6 +105,67 @@ def test_a_filter_masks_whole_rollouts() -> None:
     assert torch.equal(Filter().apply(made, Streams((0,))).valid, valid)
 
 
+def wander(seeds: tuple[int, ...] = (0, 1), rollouts: int = 100, length: int = 8) -> tuple[torch.Tensor, ...]:
+    """Rewards, and where a rule that ends a tenth of the steps cuts the rollouts."""
+    reward = Streams(seeds, "reward").normal(rollouts, length) - 2
+    return reward, Streams(seeds, "ended").uniform(rollouts, length) < 0.1
+
+
+def cut(reward: torch.Tensor, ended: torch.Tensor) -> Trajectories:
+    seeds, rollouts, length = reward.shape
+    return Trajectories.until_terminated(
+        torch.zeros(seeds, rollouts, length, 1), torch.zeros(seeds, rollouts, length + 1, 1), reward, ended
+    )
+
+
+def test_rewards_behind_the_end_count_for_an_unmasked_filter() -> None:
+    """DyDiff's code sums over all steps (methods.md, D5)."""
+    reward, ended = wander()
+    made = cut(reward, ended)
+    best = reward.sum(-1).argsort(descending=True)[:, :60]
+    careless = Filter(mode="hardmax", discount=1.0, masked=False).apply(made, Streams((0, 1)))
+    expected = torch.zeros(2, 100, dtype=torch.bool).scatter_(1, best, True)
+    assert torch.equal(careless.valid, made.valid & expected[..., None])
+    masked = Filter(mode="hardmax", discount=1.0).apply(made, Streams((0, 1)))
+    assert not torch.equal(careless.valid, masked.valid)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("mode", CHOOSING)
+def test_one_reward_that_is_not_finite_moves_no_other_rollout(mode: Mode, masked: bool) -> None:
+    """The bad rollout ranks last; the others are chosen as if it had been the worst of all from the start."""
+    reward, ended = wander()
+    wild = reward.clone()
+    wild[0, 57, 3] = torch.nan
+    ended[0, 57] = False
+    score = rollout_score(*(cut(wild, ended).finite().reward, cut(wild, ended).finite().valid), masked=masked)
+    kept = keep_best(score, 0.6, mode, Streams((0, 1)))
+    rank = reward[0].where(cut(reward, ended).valid[0], 0.0).sum(-1).argsort(descending=True).argsort().float()
+    assert kept.sum(-1).tolist() == [60, 60]
+    if mode != "softmax_floor":  # that one is all but uniform
+        assert rank[kept[0]].mean() < 40
+    assert not kept[0, 57] or masked
+    fine = rollout_score(cut(reward, ended).reward, cut(reward, ended).valid, masked=masked)
+    assert torch.equal(kept[1], keep_best(fine, 0.6, mode, Streams((0, 1)))[1])
+
+
+@pytest.mark.parametrize("mode", CHOOSING)
+def test_a_rollout_without_a_valid_step_ranks_last(mode: Mode) -> None:
+    """Its sum is 0, the best where rewards are negative."""
+    reward, ended = wander()
+    made = cut(reward - 5, ended)
+    empty = torch.arange(100) < 40
+    made = Trajectories(made.action, made.obs, made.reward, made.terminated, made.valid & ~empty[:, None])
+    kept = Filter(mode=mode).apply(made, Streams((0, 1)))
+    assert kept.valid[..., 0].sum(-1).tolist() == [60, 60]
+
+
+@pytest.mark.parametrize("mode", CHOOSING)
+def test_nothing_usable_is_no_error(mode: Mode) -> None:
+    score = torch.full((1, 5), -torch.inf)
+    assert keep_best(score, 0.6, mode, Streams((0,))).sum() == 3
+
+
 def test_more_streams_than_scores_is_an_error_of_shapes() -> None:
     with pytest.raises(RuntimeError):
         keep_best(torch.zeros(2, 5), 0.5, "softmax", Streams((0, 1, 2)))

@@ -72,6 +72,26 @@ def test_a_seed_is_trained_as_if_it_were_alone() -> None:
     assert torch.equal(train(start)[1], train(start[1:2])[0])
 
 
+@pytest.mark.parametrize("updates", [1, 4, 5])
+def test_a_training_too_short_for_an_average_is_kept(updates: int) -> None:
+    """Weights that nothing was averaged into are the untrained ones."""
+    model = Points(torch.zeros(1, 3))
+    train_averaged(
+        model,
+        lambda: -model.at.sum(-1),
+        draws=[],
+        updates=updates,
+        learning_rate=0.1,
+        max_norm=None,
+        average_every=5,
+        checkpoint=Checkpoint(),
+        label="net",
+    )
+    whole = 0.1 * sum(cosine_decay(update, updates) for update in range(updates))
+    kept = whole if updates < 5 else whole * (1 - average_rate(1, 0.995))
+    assert torch.allclose(model.at, torch.full((1, 3), kept), atol=1e-5)
+
+
 def test_a_loss_that_is_not_finite_is_named() -> None:
     model = Points(torch.full((1, 2, 1), torch.nan))
     with pytest.raises(FloatingPointError, match=r"net: loss must be finite, got \[nan\] at update 1"):

@@ -17,7 +17,8 @@ PAIRS = [
 def test_value_and_gradient_equal_torchs(
     ours: Callable[..., torch.Tensor], torchs: Callable[..., torch.Tensor]
 ) -> None:
-    x = torch.cat([torch.linspace(-30, 30, 1001), torch.tensor([-1e4, -100.0, 100.0, 1e4])]).double().requires_grad_()
+    edges = torch.tensor([-1e4, -100.0, -0.0, 0.0, 100.0, 1e4])
+    x = torch.cat([torch.linspace(-30, 30, 1000), edges]).double().requires_grad_()
     assert torch.allclose(ours(x), torchs(x), rtol=1e-9, atol=1e-9)
     (mine,) = torch.autograd.grad(ours(x).sum(), x)
     (theirs,) = torch.autograd.grad(torchs(x).sum(), x)

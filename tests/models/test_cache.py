@@ -1,3 +1,4 @@
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ from core import checkpoint
 from core.data import Dataset
 from core.interrupt import Stopped
 from core.random import Streams
+from models import cache as cache_module
 from models.behaviour import BehaviourConfig
-from models.cache import ModelCache
+from models.cache import FitContext, ModelCache
 from models.diffusion.denoisers import ResidualMLPConfig, UNetConfig
 from models.diffusion.trajectory import TrajectoryDiffusionConfig
 from models.diffusion.transition import TransitionDiffusionConfig
@@ -58,6 +60,38 @@ def test_training_sets_of_two_sizes_share_no_model(tmp_path: Path) -> None:
     for data in sets:
         state(ModelCache(Streams((0,)), tmp_path), data)
     assert len(list(tmp_path.glob("*.safetensors"))) == 3
+
+
+@pytest.mark.parametrize("file", ["core/random.py", "core/buffer.py", "models/nn.py"])
+def test_code_that_determines_weights_is_part_of_the_key(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """A comment more in a copy of the sources: another model."""
+    for folder in ("core", "models"):
+        shutil.copytree(Path(cache_module.__file__).parent.parent / folder, tmp_path / folder)
+    monkeypatch.setattr(cache_module, "__file__", str(tmp_path / "models/cache.py"))
+    keys = []
+    for _ in range(2):
+        cache_module._source.cache_clear()
+        keys.append(cache_module._source())
+        with (tmp_path / file).open("a", encoding="utf-8") as source:
+            source.write("# changed\n")
+    cache_module._source.cache_clear()
+    assert keys[0] != keys[1]
+
+
+def test_fits_of_other_seeds_keep_checkpoints_apart(toy: Dataset, tmp_path: Path) -> None:
+    """They have locks of their own, so they may run at once: one must not clear what the other resumes from."""
+    folders = []
+
+    def stopped(config: DynamicsConfig, model: object, data: Dataset, context: FitContext) -> None:
+        folders.append(context.checkpoint.folder)
+        raise Stopped(signal.SIGTERM)
+
+    for seeds in ((0,), (0, 1), (0,)):
+        with patch.object(DynamicsConfig, "fit", stopped), pytest.raises(Stopped):
+            state(ModelCache(Streams(seeds), tmp_path), toy)
+    assert folders[0] == folders[2] != folders[1]
 
 
 def test_a_shared_model_is_the_first_seeds_for_all(toy: Dataset, tmp_path: Path) -> None:

@@ -97,6 +97,23 @@ def test_every_row_is_drawn_from_one_elite(toy: Dataset) -> None:
     assert sorted(which.bincount().tolist()) == [50, 51]
 
 
+@pytest.mark.parametrize("batch", [1, 4, 7, 9])
+def test_every_row_has_every_elite_equally_often(batch: int) -> None:
+    """Members that predict their own number; 4000 seeds of one model are as many independent draws."""
+    config = replace(TINY, members=4, elites=3, width=4, weight_decay=(0.0, 0.0))
+    seeds = tuple(range(4000))
+    model = config.init(1, 1, Streams(seeds))
+    with torch.no_grad():
+        for parameter in model.net.parameters():
+            parameter.zero_()
+        model.net.linear[-1].bias[..., 0, 0] = torch.arange(4.0)
+    zero = torch.zeros(len(seeds), batch, 1)
+    which = model.draw(zero, zero, Streams(seeds, "draw"), sample=False)[0][..., 0].round().long()
+    shares = torch.nn.functional.one_hot(which, 3).double().mean(0)  # [batch, elite]
+    assert (shares - 1 / 3).abs().max() < 0.035  # five standard errors
+    assert (torch.nn.functional.one_hot(which, 3).sum(1) <= -(-batch // 3)).all()
+
+
 def test_without_sampling_a_row_is_its_elites_mean(toy: Dataset) -> None:
     model = fitted(toy)
     obs = toy.train.obs[None, :101]

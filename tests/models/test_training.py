@@ -13,8 +13,9 @@ from models.training import EarlyStopped, split_rows, train_until_stale
 @configuration
 class Budget(EarlyStopped):
     learning_rate: float = 0.1
+    batch_size: int = 10
     max_updates: int = 100
-    check_every: int = 1
+    check_every: int | None = 1
     patience: int = 3
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> None: ...
@@ -37,6 +38,7 @@ def train(model: Points, error: "torch.Tensor | None" = None) -> torch.Tensor:
         model,
         lambda: -model.at.sum(-1),
         lambda: (model.at.detach() - targets).abs(),
+        rows=100,
         draws=[],
         checkpoint=Checkpoint(),
         label="model",
@@ -73,12 +75,59 @@ def test_no_update_is_wasted_after_all_have_stopped() -> None:
         model,
         loss,
         lambda: (model.at.detach() - target).abs(),
+        rows=100,
         draws=[],
         checkpoint=Checkpoint(),
         label="model",
     )
     assert len(calls) == 6
     assert torch.equal(model.at, torch.zeros(1, 2))
+
+
+def test_patience_counts_epochs_unless_checks_are_given() -> None:
+    """Of 95 rows, ten at a time: an epoch is ten updates, and three without an improvement are 30."""
+    for check_every, expected in ((None, 30), (7, 21)):
+        calls = []
+        model = Points([0.0, 0.0])
+
+        def loss(model: Points = model, calls: list[int] = calls) -> torch.Tensor:
+            calls.append(1)
+            return -model.at.sum(-1)
+
+        train_until_stale(
+            Budget(check_every=check_every),
+            model,
+            loss,
+            lambda model=model: (model.at.detach() + 1).abs(),
+            rows=95,
+            draws=[],
+            checkpoint=Checkpoint(),
+            label="model",
+        )
+        assert len(calls) == expected
+
+
+def test_a_stopped_seed_that_fails_later_ends_no_other() -> None:
+    """The first seed passes its target early and turns into NaN long after it has stopped."""
+    model = Points([0.0], [0.0])
+    targets = torch.tensor([[0.2], [3.0]])
+
+    def validate() -> torch.Tensor:
+        at = model.at.detach()
+        return (at - targets).abs().where((at < 1.0) | (targets > 1), torch.nan)
+
+    errors = train_until_stale(
+        Budget(),
+        model,
+        lambda: -model.at.sum(-1),
+        validate,
+        rows=100,
+        draws=[],
+        checkpoint=Checkpoint(),
+        label="model",
+    )
+    assert torch.allclose(model.at, targets, atol=1e-4)
+    assert torch.allclose(errors, torch.zeros(2, 1), atol=1e-4)
 
 
 def test_an_error_that_is_not_finite_is_named() -> None:

@@ -285,5 +285,7 @@ def test_seeds_do_not_touch_and_randomness_is_an_argument() -> None:
 def test_a_sampler_says_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"churn must be 0 with method 'dpm\+\+'"):
         Sampler(churn=1.0)
+    with pytest.raises(ValueError, match="churn_range must be"):
+        Sampler(method="heun", churn=1.0, churn_range=(50.0, 0.05))
     with pytest.raises(ValueError, match="sigma_min must be below sigma_max"):
         Sampler(sigma_min=2.0, sigma_max=1.0)
