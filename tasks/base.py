@@ -78,7 +78,7 @@ class Task:
     rows: Callable[[], tuple[Rows, str]]  # makes, downloads or reads; returns the rows and their sha256
     options: DataOptions
     behaviour: Behaviour | None = None  # the policy that made the rows, where it is one and known
-    notes: tuple[str, ...] = ()  # known ways in which the file differs from what the simulator would record
+    conventions: tuple[str, ...] = ()  # known ways in which the file differs from what the simulator would record
 
     def dataset(self) -> tuple[Dataset, dict[str, Any]]:
         """Training rows, held-out episodes, and a card: statistics of the split, and what speaks against the data.
@@ -101,7 +101,7 @@ class Task:
         return data, card | {
             "rewards": chosen.rewards,
             "relabelled_rows": changed,
-            "notes": list(self.notes),
+            "conventions": list(self.conventions),
             "contradictions": found,
         }
 

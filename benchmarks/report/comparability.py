@@ -63,7 +63,7 @@ def data_notes(cells: Iterable[Cell | CellView]) -> list[str]:
         task = cell.spec["task"]
         for run in _finished(cell):
             card = run.get("dataset") or {}
-            found |= {f"{task}: {note}.": task for note in card.get("notes", ())}
+            found |= {f"{task}: {x}.": task for x in card.get("conventions", ())}
             found |= {f"{task}: the data contradict the simulator: {x}.": task for x in card.get("contradictions", ())}
     return sorted(found, key=lambda sentence: natural(found[sentence]))
 

@@ -70,7 +70,7 @@ def load(dataset: str, options: DataOptions) -> Task:
         (declared.ref_min, declared.ref_max),
         rows,
         options,
-        notes=_notes(dataset, options),
+        conventions=_conventions(dataset, options),
     )
 
 
@@ -111,7 +111,7 @@ def _user_folders(options: DataOptions) -> list[Path]:
     return [folder for folder in folders if folder is not None]
 
 
-def _notes(dataset: str, options: DataOptions) -> tuple[str, ...]:
+def _conventions(dataset: str, options: DataOptions) -> tuple[str, ...]:
     """What D4RL's files are known to do otherwise than the environment."""
     if not dataset.startswith("maze2d-"):
         return ()

@@ -183,7 +183,7 @@ def test_a_tampered_cell_is_left_out_by_name(
 
 
 def test_what_is_odd_about_data_is_a_footnote_of_the_page(store: ResultStore) -> None:
-    odd = {"notes": ["rewards are late"], "contradictions": ["5 of 100 rows have no step"]}
+    odd = {"conventions": ["rewards are late"], "contradictions": ["5 of 100 rows have no step"]}
     add(store, 0, 1, dataset=odd)
     add(store, 2, dataset=odd)
     sentences = data_notes(collect(store).cells)
