@@ -153,3 +153,10 @@ def test_a_file_of_another_environment_is_refused(hopper: Path, tmp_path: Path) 
     path.write_bytes(hopper.read_bytes())
     with pytest.raises(DataError, match=r"walker2d_medium-v2\.hdf5: .* must have 17 and 6 columns, got \(11, 3\)"):
         load_task("d4rl/walker2d-medium-v2", DataOptions(data_dir=tmp_path)).dataset()
+
+
+def test_what_maze_files_do_otherwise_is_named() -> None:
+    assert [
+        len(load("maze2d-umaze-v1", DataOptions(rewards=rewards)).conventions) for rewards in ("file", "simulator")
+    ] == [2, 1]
+    assert load("hopper-medium-v2", DataOptions()).conventions == ()
