@@ -157,6 +157,7 @@ def test_a_file_of_another_environment_is_refused(hopper: Path, tmp_path: Path) 
 
 def test_what_maze_files_do_otherwise_is_named() -> None:
     assert [
-        len(load("maze2d-umaze-v1", DataOptions(rewards=rewards)).conventions) for rewards in ("file", "simulator")
+        len(load_task("d4rl/maze2d-umaze-v1", DataOptions(rewards=rewards)).conventions)
+        for rewards in ("file", "simulator")
     ] == [2, 1]
-    assert load("hopper-medium-v2", DataOptions()).conventions == ()
+    assert load_task("d4rl/hopper-medium-v2", DataOptions()).conventions == ()
