@@ -23,7 +23,7 @@ from generators.ensemble import Ensemble
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.trajectory import TrajectoryDiffusion, TrajectoryDiffusionConfig
-from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
+from models.dynamics import DynamicsConfig, EnsembleDynamics
 from models.reward import RewardConfig
 from tasks.base import Task
 
@@ -53,6 +53,8 @@ class DyDiff(Generator):
     model: TrajectoryDiffusionConfig = TrajectoryDiffusionConfig()
     dynamics: DynamicsConfig = DynamicsConfig()
     reward: RewardConfig = RewardConfig()
+
+    on_policy = True
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {  # seconds on a CPU, for tests
@@ -139,7 +141,8 @@ class _Fitted(ActionConditioned):
         infos = list[dict[str, Tensor]]()
         for first, steps in self._blocks(length):
             here = rng.fork(f"block/{first}") if first else rng
-            actions, states, info = self._solve(policy, obs[-1][:, :, -1], steps, here)
+            begins = self.complete.clip(obs[-1][:, :, -1]) if first else start
+            actions, states, info = self._solve(policy, begins, steps, here)
             obs.append(states[:, :, 1:])
             action.append(actions)
             infos.append(info)
@@ -157,7 +160,7 @@ class _Fitted(ActionConditioned):
     def _solve(
         self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams
     ) -> tuple[Float[Tensor, "S B L A"], Float[Tensor, "S B L+1 O"], dict[str, Tensor]]:
-        """Actions and states of one block, and how far the actions still moved in each round."""
+        """Actions and unclipped states of one block, and how far the actions still moved in each round."""
         config = self.config
         moved = list[Tensor]()
         action, obs = self._roll_out(start, lambda state, step: _greedy(policy, state), length, rng)
@@ -166,24 +169,23 @@ class _Fitted(ActionConditioned):
             obs = torch.lerp(drawn, obs, config.relax)
             obs[:, :, 0] = start
             before = action
-            action = torch.stack([_greedy(policy, state) for state in obs[:, :, :-1].unbind(2)], 2)
+            stored = self.complete.clipped(obs)
+            action = torch.stack([_greedy(policy, state) for state in stored[:, :, :-1].unbind(2)], 2)
             moved.append(_distance(action, before))
         info = {"residual": torch.stack(moved, 1), "lag": moved[-1]} if moved else {}  # residual: by round
         return action, obs, info
 
     def _roll_out(self, start: Tensor, act: Act, length: int, rng: Streams) -> tuple[Tensor, Tensor]:
-        """The ensemble, past any termination."""
+        """Actions and unclipped states of the ensemble, past any termination; each step is from the clipped state."""
         noise = rng.fork("model")
         elites = self.ensemble.pick()
-
-        def draw(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-            return self.ensemble.draw(obs, action, noise, sample=False, elites=elites)
-
-        def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-            return torch.zeros(obs.shape[:-1], dtype=torch.bool, device=obs.device)
-
-        made = rollout(draw, act, start, length, never)
-        return made.action, made.obs
+        obs = [start]
+        action = list[Tensor]()
+        for step in range(length):
+            state = self.complete.clip(obs[-1]) if step else start
+            action.append(act(state, step))
+            obs.append(self.ensemble.draw(state, action[-1], noise, sample=False, elites=elites)[0])
+        return torch.stack(action, 2), torch.stack(obs, 2)
 
     def _states(
         self,
@@ -192,12 +194,15 @@ class _Fitted(ActionConditioned):
         rng: Streams,
         begin: Float[Tensor, "S B L+1 O"] | None = None,
     ) -> Float[Tensor, "S B L+1 O"]:
-        """States under these actions, by the sequence model."""
+        """Unclipped states under these actions, by the sequence model."""
         if self.model is None:
             return self._roll_out(start, lambda state, step: action[:, :, step], action.shape[2], rng)[1]
         length = action.shape[2]
         sampler = self.config.sampler
-        return self.model.sample(start, action, length, sampler, rng, begin=begin, ensemble=self.corrected)[0]
+        clip = self.complete.clip
+        return self.model.sample(start, action, length, sampler, rng, begin=begin, ensemble=self.corrected, clip=clip)[
+            0
+        ]
 
     def _blocks(self, length: int) -> list[tuple[int, int]]:
         """(first step, steps) of every block."""

@@ -82,7 +82,8 @@ class _Fitted(FittedSequence):
             return guidance(step, config.sampler.steps, config.coefficient) * (wanted - action.clamp(-1, 1))
 
         chosen = guide if config.coefficient else None
-        obs, action = self.model.sample(start, None, own, config.sampler, rng, guide=chosen)
+        clip = self.complete.clip
+        obs, action = self.model.sample(start, None, own, config.sampler, rng, guide=chosen, clip=clip)
         made = self.completed(action, obs, own)
         return replace(_extended(made, length), info=made.info)
 

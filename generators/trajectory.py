@@ -80,5 +80,5 @@ class _Fitted(FittedSequence):
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """`policy` is not used."""
-        obs, action = self.model.sample(start, None, length, self.config.sampler, rng)
+        obs, action = self.model.sample(start, None, length, self.config.sampler, rng, clip=self.complete.clip)
         return self.completed(action, obs, length)

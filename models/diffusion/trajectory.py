@@ -188,8 +188,9 @@ class TrajectoryDiffusion(nn.Module):
         begin: Float[Tensor, "S B L+1 O"] | None = None,
         ensemble: EnsembleDynamics | None = None,
         guide: Callable[[Tensor, Tensor, int], Tensor] | None = None,
+        clip: Callable[[Tensor], Tensor] = lambda obs: obs,
     ) -> tuple[Float[Tensor, "S B T O"], Float[Tensor, "S B L A"]]:
-        """T = L + 1 states, L = `length` actions; beyond H - 1 of them block by block, each from the end of the last.
+        """T = L + 1 states, L = `length` actions; beyond H - 1 of them block by block, each from `clip` of the last.
 
         Given starts and actions come back unchanged, generated actions are clipped to [-1, 1]. With states to `begin`
         from, under given actions, noise is added to those instead of replacing them. `ensemble` is needed by a model
@@ -204,7 +205,8 @@ class TrajectoryDiffusion(nn.Module):
             here = rng.fork(f"block/{first}")
             imposed = None if action is None else action[:, :, first : first + steps]
             old = None if begin is None else begin[:, :, first : first + steps + 1]
-            states, taken = self._block(obs[-1][:, :, -1], imposed, steps, sampler, here, old, ensemble, guide)
+            begins = clip(obs[-1][:, :, -1]) if first else start
+            states, taken = self._block(begins, imposed, steps, sampler, here, old, ensemble, guide)
             obs.append(states[:, :, 1:] if first or self.config.given != "nothing" else states)
             actions.append(taken)
         if self.config.given == "nothing":

@@ -135,16 +135,28 @@ def test_relaxation_averages_states_and_never_the_start(task: Task, models: Mode
     assert torch.allclose(made.action[:, :, 2], Linear().act(made.obs[:, :, 2], None), atol=1e-6)
 
 
-def test_stored_actions_are_the_policys(task: Task, models: ModelCache) -> None:
+@pytest.mark.parametrize("fields", [{"iterations": 0}, {}, {"iterations": 2}, {"warm": True, "test": "after_clip"}])
+def test_stored_actions_are_the_policys(task: Task, models: ModelCache, fields: dict[str, Any]) -> None:
+    """To the bit, over three blocks of which the policy leads out of the data: states are clipped before it acts."""
     data, _ = task.dataset()
-    made = (
-        smoke(iterations=2)
-        .fit(task, data, models, Streams(SEEDS))
-        .generate(Linear(), 0.1 * starts(data), 7, Streams(SEEDS))
-    )
-    wanted = Linear().act(made.obs[:, :, :-1].flatten(1, 2), None).view_as(made.action)
-    assert torch.allclose(made.action, wanted, atol=1e-5)
-    assert (made.info["lag"] > 0).all()
+    outwards = Linear(-0.3)
+    made = smoke(**fields).fit(task, data, models, Streams(SEEDS)).generate(outwards, starts(data), 20, Streams(SEEDS))
+    assert torch.equal(made.action, outwards.act(made.obs[:, :, :-1], None))
+    assert (made.info["clipped"] > 0).all()
+    assert "lag" not in made.info or (made.info["lag"] > 0).all()
+
+
+def test_given_starts_outside_of_the_box_are_kept(task: Task, models: ModelCache) -> None:
+    data, _ = task.dataset()
+    start = 5 * starts(data)
+    fitted = smoke().fit(task, data, models, Streams(SEEDS))
+    for made in (
+        fitted.generate(Linear(), start, 3, Streams(SEEDS)),
+        fitted.imagine(start, torch.zeros(*start.shape[:2], 3, 2), Streams(SEEDS)),
+    ):
+        assert torch.equal(made.obs[:, :, 0], start)
+        assert (made.obs[:, :, 1:] <= torch.cat([data.train.obs, data.train.next_obs]).amax(0)).all()
+        assert (made.info["clipped"] > 0).all()
 
 
 def test_a_warm_start_with_little_noise_keeps_the_states(task: Task, models: ModelCache) -> None:
