@@ -1,6 +1,7 @@
 """What a generator is: a frozen dataclass that learns from a dataset, and what it learned, which makes rollouts."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -165,10 +166,34 @@ class FittedSequence(Fitted):
         reward = models.get(config.reward, data)
         return cls(config, model, RolloutCompleter.of(task, data, reward, config.box, keeps_start=config.keeps_start))
 
+    def drawn(
+        self,
+        start: Float[Tensor, "S B O"],
+        length: int,
+        rng: Streams,
+        guide: Callable[[Tensor, Tensor, int], Tensor] | None = None,
+    ) -> Trajectories:
+        """Rollouts whose actions are generated, too. Without a given start only the first block of them is valid."""
+        own = length if self.config.keeps_start else min(length, self.model.block)
+        sampler = self.config.sampler
+        obs, action = self.model.sample(start, None, own, sampler, rng, guide=guide, clip=self.complete.clip)
+        made = self.completed(action, obs, own)
+        return replace(_extended(made, length), info=made.info)
+
     def completed(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"], length: int) -> Trajectories:
         """Rollouts of unclipped states, with rewards and ends; `info` has a transition's cost, in calls of `length`."""
         made = self.complete(action, obs)
         return replace(made, info=made.info | per_seed(made, **self.model.cost(self.config.sampler, length)))
+
+
+def _extended(made: Trajectories, length: int) -> Trajectories:
+    """Rollouts of the requested length: the last row is repeated, and not valid."""
+    missing = length - made.action.shape[2]
+    return Trajectories(
+        torch.cat([made.action, made.action[:, :, -1:].expand(-1, -1, missing, -1)], 2),
+        torch.cat([made.obs, made.obs[:, :, -1:].expand(-1, -1, missing, -1)], 2),
+        *(pad(x, (0, missing)) for x in (made.reward, made.terminated, made.valid)),
+    )
 
 
 def per_seed(made: Trajectories, **values: int | float) -> dict[str, Float[Tensor, " S"]]:

@@ -109,6 +109,15 @@ class DyDiff(Generator):
             raise ValueError("relax must be below 1, or nothing is ever redrawn, got 1.0")
         if self.model.given != "start_and_actions":
             raise ValueError(f"model.given must be 'start_and_actions', got {self.model.given!r}")
+        if self.model.corrects not in (None, self.dynamics):
+            raise ValueError(
+                f"model.corrects must equal dynamics, whose roll-outs it corrects, got {self.model.corrects}"
+            )
+        if self.model.objective == "regression" and (self.warm or self.sampler != Sampler()):
+            values = f"{self.sampler} and {self.warm}"
+            raise ValueError(
+                f"sampler and warm must be left alone with a regression, which draws nothing, got {values}"
+            )
 
     @property
     def causal(self) -> bool:
@@ -120,10 +129,9 @@ class DyDiff(Generator):
         complete = RolloutCompleter.of(
             task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip"
         )
-        corrected = None if self.model.corrects is None else models.get(self.model.corrects, data)
         ensemble = models.get(self.dynamics, data)
         model = models.get(self.model, data) if self.iterations else None
-        return _Fitted(self, ensemble, model, corrected, complete)
+        return _Fitted(self, ensemble, model, complete)
 
 
 @dataclass(frozen=True)
@@ -131,24 +139,28 @@ class _Fitted(ActionConditioned):
     config: DyDiff
     ensemble: EnsembleDynamics
     model: TrajectoryDiffusion | None  # None without iterations
-    corrected: EnsembleDynamics | None
     complete: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
-        """Block by block, each from the last state of the one before; one block unless `length` asks for more."""
+        """Block by block, each from the last state of the one before; one block unless `length` asks for more.
+
+        The policy acts to the end of every block, and what is not asked for is cut off: the model has seen whole ones.
+        """
         obs = [start.unsqueeze(2)]
         action = list[Tensor]()
         infos = list[dict[str, Tensor]]()
-        for first, steps in self._blocks(length):
+        block = length if self.model is None else self.model.block
+        for first in range(0, length, block):
             here = rng.fork(f"block/{first}") if first else rng
             begins = self.complete.clip(obs[-1][:, :, -1]) if first else start
-            actions, states, info = self._solve(policy, begins, steps, here)
-            obs.append(states[:, :, 1:])
-            action.append(actions)
+            kept = min(block, length - first)
+            actions, states, info = self._solve(policy, begins, block, kept, here)
+            obs.append(states[:, :, 1 : kept + 1])
+            action.append(actions[:, :, :kept])
             infos.append(info)
         made = self.complete(torch.cat(action, 2), torch.cat(obs, 2))
         means = {name: torch.stack([info[name] for info in infos]).mean(0) for name in infos[0]}
-        return replace(made, info=made.info | means | self._cost(made))
+        return replace(made, info=made.info | means | self._cost(made, len(infos) * block))
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
         """What the sequence model draws under given actions; without iterations, the ensemble."""
@@ -158,9 +170,9 @@ class _Fitted(ActionConditioned):
         return self.complete(action, self._states(start, action, rng, begin))
 
     def _solve(
-        self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams
+        self, policy: Policy, start: Float[Tensor, "S B O"], length: int, kept: int, rng: Streams
     ) -> tuple[Float[Tensor, "S B L A"], Float[Tensor, "S B L+1 O"], dict[str, Tensor]]:
-        """Actions and unclipped states of one block, and how far the actions still moved in each round."""
+        """Actions and unclipped states of one block, and how far the `kept` actions still moved in each round."""
         config = self.config
         moved = list[Tensor]()
         action, obs = self._roll_out(start, lambda state, step: _greedy(policy, state), length, rng)
@@ -171,7 +183,7 @@ class _Fitted(ActionConditioned):
             before = action
             stored = self.complete.clipped(obs)
             action = torch.stack([_greedy(policy, state) for state in stored[:, :, :-1].unbind(2)], 2)
-            moved.append(_distance(action, before))
+            moved.append(_distance(action[:, :, :kept], before[:, :, :kept]))
         info = {"residual": torch.stack(moved, 1), "lag": moved[-1]} if moved else {}  # residual: by round
         return action, obs, info
 
@@ -200,20 +212,14 @@ class _Fitted(ActionConditioned):
         length = action.shape[2]
         sampler = self.config.sampler
         clip = self.complete.clip
-        return self.model.sample(start, action, length, sampler, rng, begin=begin, ensemble=self.corrected, clip=clip)[
-            0
-        ]
+        return self.model.sample(start, action, length, sampler, rng, begin=begin, ensemble=self.ensemble, clip=clip)[0]
 
-    def _blocks(self, length: int) -> list[tuple[int, int]]:
-        """(first step, steps) of every block."""
-        block = length if self.model is None else self.config.model.rows - 1
-        return [(first, min(block, length - first)) for first in range(0, length, block)]
-
-    def _cost(self, made: Trajectories) -> dict[str, Float[Tensor, " S"]]:
-        """Per transition: one evaluation of the ensemble, and the sequence model's share."""
+    def _cost(self, made: Trajectories, steps: int) -> dict[str, Float[Tensor, " S"]]:
+        """Per transition: the ensemble's `steps`, those that are cut off included, and the sequence model's share."""
         config = self.config
         length = made.action.shape[2]
-        cost = {"evaluations": 1.0, "flops": config.dynamics.flops(made.obs.shape[-1], made.action.shape[-1])}
+        flops = config.dynamics.flops(made.obs.shape[-1], made.action.shape[-1])
+        cost = {"evaluations": steps / length, "flops": steps / length * flops}
         if self.model:
             redrawn = self.model.cost(config.sampler, length, config.iterations)
             cost = {name: value + redrawn[name] for name, value in cost.items()}

@@ -40,6 +40,8 @@ class Linear:
 class Exact(TrajectoryDiffusion):
     """The simulator in the place of the sequence model."""
 
+    block = 7
+
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
 
@@ -114,7 +116,7 @@ def test_with_exact_dynamics_each_round_makes_one_more_step_true(task: Task, mod
     """Method sheet, test 11: whatever the first roll-out was, a_0 is right, hence s_1, hence a_1, and so on."""
     data, _ = task.dataset()
     config = smoke(iterations=rounds, relax=0.0)
-    fitted = _Fitted(config, Wrong(), Exact(), None, never(task, data, models))
+    fitted = _Fitted(config, Wrong(), Exact(), never(task, data, models))
     made = fitted.generate(Linear(), starts(data), 7, Streams(SEEDS))
     true = simulate(SYSTEM, Linear(), starts(data).double(), 7, Streams(SEEDS), greedy=True)
     error = (made.obs - true.obs).abs().amax((0, 1, 3))
@@ -125,7 +127,7 @@ def test_with_exact_dynamics_each_round_makes_one_more_step_true(task: Task, mod
 
 def test_relaxation_averages_states_and_never_the_start(task: Task, models: ModelCache) -> None:
     data, _ = task.dataset()
-    fitted = _Fitted(smoke(iterations=1, relax=0.25), Wrong(), Exact(), None, never(task, data, models))
+    fitted = _Fitted(smoke(iterations=1, relax=0.25), Wrong(), Exact(), never(task, data, models))
     made = fitted.generate(Linear(), starts(data), 3, Streams(SEEDS))
     start = starts(data)
     action = Linear().act(start, None).unsqueeze(2).expand(-1, -1, 3, -1)

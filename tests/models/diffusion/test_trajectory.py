@@ -152,7 +152,7 @@ def test_little_memory_changes_no_rollout(toy: Dataset, monkeypatch: pytest.Monk
     whole, _ = model.sample(start, action, 5, SAMPLER, Streams((0, 1)))
     one = NET.memory(6)
     rows = []
-    monkeypatch.setattr("models.diffusion.trajectory._MEMORY", 2 * 3 * one)
+    monkeypatch.setattr("models.diffusion.trajectory._MEMORY", 3 * one)
     denoise = TrajectoryDiffusion.denoise
     monkeypatch.setattr(
         TrajectoryDiffusion, "denoise", lambda *given: rows.append(given[1].shape[1]) or denoise(*given)
@@ -168,7 +168,7 @@ def test_states_and_entries_are_each_others_inverse(toy: Dataset) -> None:
     obs = rng.normal(3, 6, 4)
     action = rng.normal(3, 5, 2)
     known = model.known(obs[:, :, 0], action, torch.ones(2, 3, 6, dtype=torch.bool))
-    back = model._decode(model._encode(obs, action, known), known)
+    back = model.units.decode(model.units.encode(obs, action, known.base), known.base)
     assert torch.allclose(back[0], obs, atol=1e-5)
     assert torch.allclose(back[1], action, atol=1e-5)
     assert torch.equal(known.impose(known.entries), known.entries)
