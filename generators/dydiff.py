@@ -36,8 +36,10 @@ Act = Callable[[Float[Tensor, "S B O"], int], Float[Tensor, "S B A"]]
 class DyDiff(Generator):
     """M rounds of: states redrawn under the actions, averaged with the last ones, actions replaced by the policy's.
 
-    The defaults repair what the released code gets wrong and are sized for two CPU cores; preset `faithful` is that
-    code: what it does differently has a field here or in the model's configuration.
+    The defaults repair what the released code gets wrong and are sized for two CPU cores; preset `faithful` has its
+    settings where it does differently by a field. Not reproduced: actions clipped to the data's box, not [-1, 1]; a
+    learning rate that rises linearly, without clipped gradients (here constant, then a cosine; norm 1); an average of
+    the weights by half-life; a 100th reward in the score; patience in epochs; numbers in place of absent rows.
     """
 
     rollouts: PositiveInt = 2_000  # B, start states of every refresh
@@ -81,7 +83,7 @@ class DyDiff(Generator):
             "reward": {"hidden": [64, 64], "learning_rate": 1e-3, "max_updates": 1000, "check_every": 250},
         },
         "corrector": {"model": {"corrects": {}}},  # the model sees the ensemble's roll-out and corrects it
-        "faithful": {  # the released code; its padding of short episodes is not reproduced
+        "faithful": {  # the released code, as far as the docstring says
             "rollouts": 2048,
             "rollout_length": 99,
             "refresh_every": 500,

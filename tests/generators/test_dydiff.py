@@ -1,6 +1,7 @@
 """DyDiff against what must be true of it: no rounds, exact dynamics, common noise, its own bookkeeping."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from core.data import Dataset, Trajectories
+from core.errors import SpecError
 from core.random import Streams
 from core.registry import build_method
 from generators.base import RolloutCompleter
@@ -206,6 +208,32 @@ def test_impossible_settings_are_refused() -> None:
             build_method("generators", name, {"preset": preset})
     assert isinstance(Ensemble(), Ensemble)
     assert build_method("generators", "oneshot", {}).model.objective == "regression"
+
+
+def test_settings_without_effect_are_refused() -> None:
+    for name, fields, words in [
+        ("oneshot", {"sampler": {"steps": 4}}, "sampler and warm must be left alone"),
+        ("oneshot", {"warm": True}, "sampler and warm must be left alone"),
+        ("dydiff", {"preset": "small", "model": {"corrects": {}}}, "model.corrects must equal dynamics"),
+        ("ar_diffusion", {"model": {"given": "start"}}, "model.given"),
+        ("ar_diffusion", {"model": {"corrects": {}}}, "model.corrects"),
+    ]:
+        with pytest.raises(SpecError, match=words):
+            build_method("generators", name, fields)
+    assert build_method("generators", "dydiff", {"preset": "corrector"}).model.corrects is not None
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_a_corrector_has_one_ensemble(task: Task, tmp_path: Path, iterations: int) -> None:
+    """The roll-out's; its evaluations in both places are counted, those of a block's cut end as well."""
+    dynamics = {"members": 3, "elites": 2, "width": 8, "weight_decay": [0.0, 0.0], "max_updates": 5, "check_every": 5}
+    data, _ = task.dataset()
+    cache = ModelCache(Streams(SEEDS), tmp_path)
+    config = smoke(iterations=iterations, dynamics=dynamics, model={"corrects": dynamics, "updates": 3})
+    made = config.fit(task, data, cache, Streams(SEEDS)).generate(Linear(), starts(data), 3, Streams(SEEDS))
+    assert sum(card["model"].endswith("DynamicsConfig") for card in cache.used.values()) == len(SEEDS)
+    expected = (7 + 5 + 2 * 7) / 3 if iterations else 1.0
+    assert made.info["evaluations"].tolist() == pytest.approx([expected] * 2)
 
 
 @dataclass(frozen=True)
