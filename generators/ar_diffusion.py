@@ -47,6 +47,8 @@ class ARDiffusion(Generator):
     model: StepDiffusionConfig = StepDiffusionConfig()
     reward: RewardConfig = RewardConfig()
 
+    on_policy = True
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {
             **{name: DyDiff.presets["smoke"][name] for name in _SHARED},
@@ -79,12 +81,13 @@ class _Fitted(FittedSequence, ActionConditioned):
         obs = [start]
         action = list[Tensor]()
         for step in range(length):
-            action.append(policy.act(obs[-1], explore).clamp(-1, 1))
-            obs.append(self._next(obs[-1], action[-1], rng.fork(f"model/{step}")))
+            state = self.complete.clip(obs[-1]) if step else start
+            action.append(policy.act(state, explore).clamp(-1, 1))
+            obs.append(self._next(state, action[-1], rng.fork(f"model/{step}")))
         return self.completed(torch.stack(action, 2), torch.stack(obs, 2), 1)
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
-        obs, _ = self.model.sample(start, action, action.shape[2], self.config.sampler, rng)
+        obs, _ = self.model.sample(start, action, action.shape[2], self.config.sampler, rng, clip=self.complete.clip)
         return self.completed(action, obs, 1)
 
     def _next(self, obs: Tensor, action: Tensor, rng: Streams) -> Tensor:

@@ -1,12 +1,14 @@
 """What a generator is: a frozen dataclass that learns from a dataset, and what it learned, which makes rollouts."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from core.data import Dataset, Trajectories
 from core.filter import Filter
@@ -70,6 +72,11 @@ class Generator(ABC):
         return True
 
     @property
+    def on_policy(self) -> bool:
+        """Whether every stored action is the learning policy's own in the state that is stored beside it."""
+        return False
+
+    @property
     def models_termination(self) -> bool:
         """Whether ends of episodes are generated, not decided by the task's rule."""
         return False
@@ -97,10 +104,18 @@ class RolloutCompleter:
     low: Float[Tensor, " O"]  # the box that states are clipped to
     high: Float[Tensor, " O"]
     test_clipped: bool  # whether the rule of termination sees clipped states, as in DyDiff's released code
+    keeps_start: bool  # whether rollouts begin in given states, which are never clipped
 
     @classmethod
     def of(
-        cls, task: Task, data: Dataset, reward: RewardModel, box: Box, *, test_clipped: bool = False
+        cls,
+        task: Task,
+        data: Dataset,
+        reward: RewardModel,
+        box: Box,
+        *,
+        test_clipped: bool = False,
+        keeps_start: bool = True,
     ) -> "RolloutCompleter":
         """A box around the training data's observations, with the next ones (terminal states) or without."""
         seen = torch.cat([data.train.obs, data.train.next_obs]) if box == "obs_and_next" else data.train.obs
@@ -109,17 +124,32 @@ class RolloutCompleter:
         if box == "none":
             low = torch.full_like(low, -torch.inf)
             high = torch.full_like(high, torch.inf)
-        return cls(task, reward, low, high, test_clipped)
+        return cls(task, reward, low, high, test_clipped, keeps_start)
+
+    def clip(self, obs: Float[Tensor, "*SB O"]) -> Float[Tensor, "*SB O"]:
+        """Generated states moved into the box: what is stored, and hence what a policy or the next draw must be given.
+
+        A state that is clipped after the policy has acted in it is stored beside the action of another state.
+        """
+        return obs.clamp(self.low, self.high)
+
+    def clipped(self, obs: Float[Tensor, "S B T O"]) -> Float[Tensor, "S B T O"]:
+        """Rollouts' states as they are stored: all of them clipped, but for a given start."""
+        return torch.cat([obs[:, :, :1], self.clip(obs[:, :, 1:])], 2) if self.keeps_start else self.clip(obs)
 
     def __call__(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"]) -> Trajectories:
-        """Rollouts cut where the task's rule says so, with rewards; `info` has the share of clipped state entries."""
-        clipped = torch.cat([obs[:, :, :1], obs[:, :, 1:].clamp(self.low, self.high)], 2)
-        tested = clipped if self.test_clipped else obs
-        ended = self.task.simulator.terminated(tested[:, :, :-1], action, tested[:, :, 1:])
-        steps = clipped[:, :, :-1].flatten(1, 2), action.flatten(1, 2), clipped[:, :, 1:].flatten(1, 2)
-        made = Trajectories.until_terminated(action, clipped, self.reward(*steps).view_as(ended), ended)
-        outside = (clipped != obs)[:, :, 1:].float().mean(-1).where(made.valid, 0.0).flatten(1).sum(1)
-        return replace(made, info={"clipped": outside / made.valid.flatten(1).sum(1)})
+        """Rollouts cut where the task's rule says so, with rewards; `info` has the share of clipped state entries.
+
+        `obs` are the states before clipping: the rule sees the state that a step led to as it was drawn.
+        """
+        kept = self.clipped(obs)
+        reached = kept if self.test_clipped else obs
+        ended = self.task.simulator.terminated(kept[:, :, :-1], action, reached[:, :, 1:])
+        steps = kept[:, :, :-1].flatten(1, 2), action.flatten(1, 2), kept[:, :, 1:].flatten(1, 2)
+        made = Trajectories.until_terminated(action, kept, self.reward(*steps).view_as(ended), ended)
+        counted = pad(made.valid, (1, 0), value=not self.keeps_start)  # generated states that are stored
+        outside = (kept != obs).float().mean(-1).where(counted, 0.0)
+        return replace(made, info={"clipped": outside.flatten(1).sum(1) / counted.flatten(1).sum(1)})
 
 
 @dataclass(frozen=True)
@@ -133,12 +163,37 @@ class FittedSequence(Fitted):
     @classmethod
     def fit(cls: type[_T], config: Any, task: Task, data: Dataset, models: ModelCache) -> _T:
         model = models.get(config.model, data)
-        return cls(config, model, RolloutCompleter.of(task, data, models.get(config.reward, data), config.box))
+        reward = models.get(config.reward, data)
+        return cls(config, model, RolloutCompleter.of(task, data, reward, config.box, keeps_start=config.keeps_start))
+
+    def drawn(
+        self,
+        start: Float[Tensor, "S B O"],
+        length: int,
+        rng: Streams,
+        guide: Callable[[Tensor, Tensor, int], Tensor] | None = None,
+    ) -> Trajectories:
+        """Rollouts whose actions are generated, too. Without a given start only the first block of them is valid."""
+        own = length if self.config.keeps_start else min(length, self.model.block)
+        sampler = self.config.sampler
+        obs, action = self.model.sample(start, None, own, sampler, rng, guide=guide, clip=self.complete.clip)
+        made = self.completed(action, obs, own)
+        return replace(_extended(made, length), info=made.info)
 
     def completed(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"], length: int) -> Trajectories:
-        """Rollouts with rewards and ends; `info` has the cost of a transition, for calls of `length` steps."""
+        """Rollouts of unclipped states, with rewards and ends; `info` has a transition's cost, in calls of `length`."""
         made = self.complete(action, obs)
         return replace(made, info=made.info | per_seed(made, **self.model.cost(self.config.sampler, length)))
+
+
+def _extended(made: Trajectories, length: int) -> Trajectories:
+    """Rollouts of the requested length: the last row is repeated, and not valid."""
+    missing = length - made.action.shape[2]
+    return Trajectories(
+        torch.cat([made.action, made.action[:, :, -1:].expand(-1, -1, missing, -1)], 2),
+        torch.cat([made.obs, made.obs[:, :, -1:].expand(-1, -1, missing, -1)], 2),
+        *(pad(x, (0, missing)) for x in (made.reward, made.terminated, made.valid)),
+    )
 
 
 def per_seed(made: Trajectories, **values: int | float) -> dict[str, Float[Tensor, " S"]]:

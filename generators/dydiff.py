@@ -23,7 +23,7 @@ from generators.ensemble import Ensemble
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.trajectory import TrajectoryDiffusion, TrajectoryDiffusionConfig
-from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
+from models.dynamics import DynamicsConfig, EnsembleDynamics
 from models.reward import RewardConfig
 from tasks.base import Task
 
@@ -36,8 +36,10 @@ Act = Callable[[Float[Tensor, "S B O"], int], Float[Tensor, "S B A"]]
 class DyDiff(Generator):
     """M rounds of: states redrawn under the actions, averaged with the last ones, actions replaced by the policy's.
 
-    The defaults repair what the released code gets wrong and are sized for two CPU cores; preset `faithful` is that
-    code: what it does differently has a field here or in the model's configuration.
+    The defaults repair what the released code gets wrong and are sized for two CPU cores; preset `faithful` has its
+    settings where it does differently by a field. Not reproduced: actions clipped to the data's box, not [-1, 1]; a
+    learning rate that rises linearly, without clipped gradients (here constant, then a cosine; norm 1); an average of
+    the weights by half-life; a 100th reward in the score; patience in epochs; numbers in place of absent rows.
     """
 
     rollouts: PositiveInt = 2_000  # B, start states of every refresh
@@ -53,6 +55,8 @@ class DyDiff(Generator):
     model: TrajectoryDiffusionConfig = TrajectoryDiffusionConfig()
     dynamics: DynamicsConfig = DynamicsConfig()
     reward: RewardConfig = RewardConfig()
+
+    on_policy = True
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {  # seconds on a CPU, for tests
@@ -79,7 +83,7 @@ class DyDiff(Generator):
             "reward": {"hidden": [64, 64], "learning_rate": 1e-3, "max_updates": 1000, "check_every": 250},
         },
         "corrector": {"model": {"corrects": {}}},  # the model sees the ensemble's roll-out and corrects it
-        "faithful": {  # the released code; its padding of short episodes is not reproduced
+        "faithful": {  # the released code, as far as the docstring says
             "rollouts": 2048,
             "rollout_length": 99,
             "refresh_every": 500,
@@ -107,6 +111,15 @@ class DyDiff(Generator):
             raise ValueError("relax must be below 1, or nothing is ever redrawn, got 1.0")
         if self.model.given != "start_and_actions":
             raise ValueError(f"model.given must be 'start_and_actions', got {self.model.given!r}")
+        if self.model.corrects not in (None, self.dynamics):
+            raise ValueError(
+                f"model.corrects must equal dynamics, whose roll-outs it corrects, got {self.model.corrects}"
+            )
+        if self.model.objective == "regression" and (self.warm or self.sampler != Sampler()):
+            values = f"{self.sampler} and {self.warm}"
+            raise ValueError(
+                f"sampler and warm must be left alone with a regression, which draws nothing, got {values}"
+            )
 
     @property
     def causal(self) -> bool:
@@ -118,10 +131,9 @@ class DyDiff(Generator):
         complete = RolloutCompleter.of(
             task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip"
         )
-        corrected = None if self.model.corrects is None else models.get(self.model.corrects, data)
         ensemble = models.get(self.dynamics, data)
         model = models.get(self.model, data) if self.iterations else None
-        return _Fitted(self, ensemble, model, corrected, complete)
+        return _Fitted(self, ensemble, model, complete)
 
 
 @dataclass(frozen=True)
@@ -129,23 +141,28 @@ class _Fitted(ActionConditioned):
     config: DyDiff
     ensemble: EnsembleDynamics
     model: TrajectoryDiffusion | None  # None without iterations
-    corrected: EnsembleDynamics | None
     complete: RolloutCompleter
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
-        """Block by block, each from the last state of the one before; one block unless `length` asks for more."""
+        """Block by block, each from the last state of the one before; one block unless `length` asks for more.
+
+        The policy acts to the end of every block, and what is not asked for is cut off: the model has seen whole ones.
+        """
         obs = [start.unsqueeze(2)]
         action = list[Tensor]()
         infos = list[dict[str, Tensor]]()
-        for first, steps in self._blocks(length):
+        block = length if self.model is None else self.model.block
+        for first in range(0, length, block):
             here = rng.fork(f"block/{first}") if first else rng
-            actions, states, info = self._solve(policy, obs[-1][:, :, -1], steps, here)
-            obs.append(states[:, :, 1:])
-            action.append(actions)
+            begins = self.complete.clip(obs[-1][:, :, -1]) if first else start
+            kept = min(block, length - first)
+            actions, states, info = self._solve(policy, begins, block, kept, here)
+            obs.append(states[:, :, 1 : kept + 1])
+            action.append(actions[:, :, :kept])
             infos.append(info)
         made = self.complete(torch.cat(action, 2), torch.cat(obs, 2))
         means = {name: torch.stack([info[name] for info in infos]).mean(0) for name in infos[0]}
-        return replace(made, info=made.info | means | self._cost(made))
+        return replace(made, info=made.info | means | self._cost(made, len(infos) * block))
 
     def imagine(self, start: Float[Tensor, "S B O"], action: Float[Tensor, "S B L A"], rng: Streams) -> Trajectories:
         """What the sequence model draws under given actions; without iterations, the ensemble."""
@@ -155,9 +172,9 @@ class _Fitted(ActionConditioned):
         return self.complete(action, self._states(start, action, rng, begin))
 
     def _solve(
-        self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams
+        self, policy: Policy, start: Float[Tensor, "S B O"], length: int, kept: int, rng: Streams
     ) -> tuple[Float[Tensor, "S B L A"], Float[Tensor, "S B L+1 O"], dict[str, Tensor]]:
-        """Actions and states of one block, and how far the actions still moved in each round."""
+        """Actions and unclipped states of one block, and how far the `kept` actions still moved in each round."""
         config = self.config
         moved = list[Tensor]()
         action, obs = self._roll_out(start, lambda state, step: _greedy(policy, state), length, rng)
@@ -166,24 +183,23 @@ class _Fitted(ActionConditioned):
             obs = torch.lerp(drawn, obs, config.relax)
             obs[:, :, 0] = start
             before = action
-            action = torch.stack([_greedy(policy, state) for state in obs[:, :, :-1].unbind(2)], 2)
-            moved.append(_distance(action, before))
+            stored = self.complete.clipped(obs)
+            action = torch.stack([_greedy(policy, state) for state in stored[:, :, :-1].unbind(2)], 2)
+            moved.append(_distance(action[:, :, :kept], before[:, :, :kept]))
         info = {"residual": torch.stack(moved, 1), "lag": moved[-1]} if moved else {}  # residual: by round
         return action, obs, info
 
     def _roll_out(self, start: Tensor, act: Act, length: int, rng: Streams) -> tuple[Tensor, Tensor]:
-        """The ensemble, past any termination."""
+        """Actions and unclipped states of the ensemble, past any termination; each step is from the clipped state."""
         noise = rng.fork("model")
         elites = self.ensemble.pick()
-
-        def draw(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-            return self.ensemble.draw(obs, action, noise, sample=False, elites=elites)
-
-        def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-            return torch.zeros(obs.shape[:-1], dtype=torch.bool, device=obs.device)
-
-        made = rollout(draw, act, start, length, never)
-        return made.action, made.obs
+        obs = [start]
+        action = list[Tensor]()
+        for step in range(length):
+            state = self.complete.clip(obs[-1]) if step else start
+            action.append(act(state, step))
+            obs.append(self.ensemble.draw(state, action[-1], noise, sample=False, elites=elites)[0])
+        return torch.stack(action, 2), torch.stack(obs, 2)
 
     def _states(
         self,
@@ -192,23 +208,20 @@ class _Fitted(ActionConditioned):
         rng: Streams,
         begin: Float[Tensor, "S B L+1 O"] | None = None,
     ) -> Float[Tensor, "S B L+1 O"]:
-        """States under these actions, by the sequence model."""
+        """Unclipped states under these actions, by the sequence model."""
         if self.model is None:
             return self._roll_out(start, lambda state, step: action[:, :, step], action.shape[2], rng)[1]
         length = action.shape[2]
         sampler = self.config.sampler
-        return self.model.sample(start, action, length, sampler, rng, begin=begin, ensemble=self.corrected)[0]
+        clip = self.complete.clip
+        return self.model.sample(start, action, length, sampler, rng, begin=begin, ensemble=self.ensemble, clip=clip)[0]
 
-    def _blocks(self, length: int) -> list[tuple[int, int]]:
-        """(first step, steps) of every block."""
-        block = length if self.model is None else self.config.model.rows - 1
-        return [(first, min(block, length - first)) for first in range(0, length, block)]
-
-    def _cost(self, made: Trajectories) -> dict[str, Float[Tensor, " S"]]:
-        """Per transition: one evaluation of the ensemble, and the sequence model's share."""
+    def _cost(self, made: Trajectories, steps: int) -> dict[str, Float[Tensor, " S"]]:
+        """Per transition: the ensemble's `steps`, those that are cut off included, and the sequence model's share."""
         config = self.config
         length = made.action.shape[2]
-        cost = {"evaluations": 1.0, "flops": config.dynamics.flops(made.obs.shape[-1], made.action.shape[-1])}
+        flops = config.dynamics.flops(made.obs.shape[-1], made.action.shape[-1])
+        cost = {"evaluations": steps / length, "flops": steps / length * flops}
         if self.model:
             redrawn = self.model.cost(config.sampler, length, config.iterations)
             cost = {name: value + redrawn[name] for name, value in cost.items()}

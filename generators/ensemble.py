@@ -37,6 +37,8 @@ class Ensemble(Generator):
     refresh_every: PositiveInt | None = 1000
     dynamics: DynamicsConfig = DynamicsConfig()
 
+    on_policy = True
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {  # seconds on a CPU, for tests
             "rollouts": 500,

@@ -36,6 +36,8 @@ class MOPO(Generator):
     units: Literal["standard", "environment"] = "standard"
     dynamics: DynamicsConfig = DynamicsConfig()
 
+    on_policy = True
+
     presets: ClassVar[dict[str, dict[str, Any]]] = Ensemble.presets  # shares its models
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":

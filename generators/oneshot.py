@@ -14,10 +14,11 @@ __all__ = ["OneShot"]
 
 @configuration
 class OneShot(DyDiff):
-    """Every field is DyDiff's; `sampler` is without effect."""
+    """Every field is DyDiff's; `sampler` and `warm` have nothing to act on and must be left alone."""
 
     model: TrajectoryRegressionConfig = TrajectoryRegressionConfig()
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        name: DyDiff.presets[name] for name in ("smoke", "small", "corrector")
+        name: {field: value for field, value in DyDiff.presets[name].items() if field != "sampler"}
+        for name in ("smoke", "small", "corrector")
     }

@@ -5,15 +5,13 @@ default, rewards and ends of episodes as in `dydiff`, so that only the way of dr
 is N(pi(s), 1) for every policy, as in PGD's code for deterministic ones.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import pi, sin
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
-from torch.nn.functional import pad
 
 from core.config import configuration
 from core.data import Dataset, Trajectories
@@ -72,19 +70,13 @@ class _Fitted(FittedSequence):
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """Steps beyond what a model without given start can make are not valid."""
         config = self.config
-        own = length
-        if not config.keeps_start:
-            own = min(length, config.model.rows - 1)
 
         def guide(obs: Tensor, action: Tensor, step: int) -> Tensor:
             """grad log N(a; pi(s), 1), with both inside the action box."""
             wanted = policy.act(obs.flatten(1, 2), None).clamp(-1, 1).view_as(action)
             return guidance(step, config.sampler.steps, config.coefficient) * (wanted - action.clamp(-1, 1))
 
-        chosen = guide if config.coefficient else None
-        obs, action = self.model.sample(start, None, own, config.sampler, rng, guide=chosen)
-        made = self.completed(action, obs, own)
-        return replace(_extended(made, length), info=made.info)
+        return self.drawn(start, length, rng, guide if config.coefficient else None)
 
 
 def guidance(step: int, steps: int, coefficient: float) -> float:
@@ -92,13 +84,3 @@ def guidance(step: int, steps: int, coefficient: float) -> float:
     if step == steps - 1:
         return 0.0
     return coefficient * (1 - step / steps + 0.3 * sin(pi * (step + 1) / steps))
-
-
-def _extended(made: Trajectories, length: int) -> Trajectories:
-    """Rollouts of the requested length: the last row is repeated, and not valid."""
-    missing = length - made.action.shape[2]
-    return Trajectories(
-        torch.cat([made.action, made.action[:, :, -1:].expand(-1, -1, missing, -1)], 2),
-        torch.cat([made.obs, made.obs[:, :, -1:].expand(-1, -1, missing, -1)], 2),
-        *(pad(x, (0, missing)) for x in (made.reward, made.terminated, made.valid)),
-    )

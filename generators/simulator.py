@@ -37,6 +37,8 @@ class TrueSimulator(Generator):
     rollout_length: PositiveInt = 5  # L
     refresh_every: PositiveInt | None = 1000
 
+    on_policy = True
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"rollouts": 500, "refresh_every": 200},  # as many as the ensemble's presets generate
         "small": {"rollouts": 1000, "rollout_length": 10, "refresh_every": 500},

@@ -70,6 +70,11 @@ class Trajectory(Generator):
         },
     }
 
+    @property
+    def keeps_start(self) -> bool:
+        """Not where the model does not condition on a start."""
+        return self.model.given == "start"
+
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         return _Fitted.fit(self, task, data, models)
 
@@ -80,5 +85,4 @@ class _Fitted(FittedSequence):
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
         """`policy` is not used."""
-        obs, action = self.model.sample(start, None, length, self.config.sampler, rng)
-        return self.completed(action, obs, length)
+        return self.drawn(start, length, rng)

@@ -173,7 +173,7 @@ class Bench:
             self._references[sampler.evaluations] = obs
         value = median(runs)
         length = self.sizes.window - 1
-        flop = self.released.cost(sampler, ROUNDS, length)["flops"] * length * self.sizes.rollouts
+        flop = self.released.cost(sampler, length, ROUNDS)["flops"] * length * self.sizes.rollouts
         ceiling = self.ceilings.get(precision.split()[0])
         return {
             "value": value,

@@ -11,7 +11,7 @@ changes from the start, in units of their deviation at each step. Each has a fie
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -29,9 +29,9 @@ from models.compiled import call
 from models.diffusion.denoisers import UNetConfig
 from models.diffusion.edm import Sampler, denoising_loss, masked_mean_or_zero, precondition, training_sigma
 from models.diffusion.known import Given, Known
-from models.diffusion.windows import Window, Windows
+from models.diffusion.units import TrajectoryUnits
+from models.diffusion.windows import Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics
-from models.nn import Standardize
 
 __all__ = [
     "BehaviourDiffusionConfig",
@@ -41,7 +41,7 @@ __all__ = [
     "TrajectoryRegressionConfig",
 ]
 
-_MEMORY = 2**30  # bytes that one evaluation of the network may take, about
+_MEMORY = 2**28  # bytes of each seed that one evaluation of the network may take, about
 _SCALE_WINDOWS = 2_000  # from which the deviation at each step is measured
 
 
@@ -57,7 +57,7 @@ class TrajectoryDiffusionConfig(ModelConfig):
     conditions: Literal["channels", "inpaint"] = "channels"  # inpaint: only as entries of x, scaled with the noise
     scored: Literal["free", "all"] = "free"  # entries that count in the loss; all: given ones as well
     windows: Literal["any", "inside"] = "any"  # inside: whole windows of one episode only
-    cut: ClosedUnit = 0.1  # of the windows, which end at a random row: shorter lengths are then in distribution
+    cut: ClosedUnit = 0.1  # of the windows, which end at a random row: so may given actions, then (`knows_absent`)
     units: Literal["standard", "limits"] = "standard"  # limits: the data's range becomes [-1, 1]
     denoiser: UNetConfig = UNetConfig()
     sigma_data: PositiveFloat = 1.0
@@ -98,10 +98,23 @@ class TrajectoryDiffusionConfig(ModelConfig):
             raise ValueError("conditions must be 'channels' where states are relative to something, got 'inpaint'")
         if self.given == "nothing" and self.base == "start":
             raise ValueError("base must be 'zero' where no start is given, got 'start'")
+        if self.cut and (self.conditions == "inpaint" or self.given != "start_and_actions" or self.rows == 2):
+            where = f"conditions {self.conditions!r}, given {self.given!r}, {self.rows} rows"
+            raise ValueError(f"cut must be 0 where whole windows are drawn anyway ({where}), got {self.cut}")
+
+    @property
+    def knows_absent(self) -> bool:
+        """Whether the network is told, and has learned, that a trajectory may end before its last row."""
+        return self.conditions == "channels" and self.cut > 0
 
     @property
     def needs(self) -> tuple[ModelConfig, ...]:
         return () if self.corrects is None else (self.corrects,)
+
+    def channels(self, obs_dim: int, action_dim: int) -> int:
+        """Condition channels: known entries, mask, first row, ramp, presence, and the path that is corrected."""
+        extra = 2 + (0 if self.corrects is None else obs_dim)
+        return 0 if self.conditions == "inpaint" else 3 * (obs_dim + action_dim) + extra
 
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "TrajectoryDiffusion":
         return TrajectoryDiffusion(self, obs_dim, action_dim, rng)
@@ -111,12 +124,15 @@ class TrajectoryDiffusionConfig(ModelConfig):
     ) -> None:
         """Learn from windows of the training episodes; the average of the weights is kept."""
         windows = Windows(data, self.rows, inside=self.windows == "inside")
-        model.fit_units(data, windows, context.rng.fork("units"), ensemble)
+        model.units.fit(data.train, windows.longest, limits=self.units == "limits")
+        if self.base == "start" or self.corrects is not None:
+            window = windows.draw(_SCALE_WINDOWS, context.rng.fork("units"))
+            model.units.fit_steps(window, model.base(window.obs[:, :, 0], window.action, ensemble))
 
         def loss(draw: Streams, cut: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
             window = windows.draw(self.batch_size, draw).shortened(self.cut, cut)
             known = model.known(window.obs[:, :, 0], window.action, window.present, ensemble)
-            clean = model.clean(window, known)
+            clean = model.units.encode(window.obs, window.action, known.base)
             counted = known.scored(window, self.scored)
             if self.objective == "regression":
                 return masked_mean_or_zero((model.regress(known) - clean).square(), counted)
@@ -151,6 +167,7 @@ class BehaviourDiffusionConfig(TrajectoryDiffusionConfig):
     """States and actions after a given start (or none at all), distributed as in the data."""
 
     given: Literal["start", "nothing"] = "start"
+    cut: ClosedUnit = 0.0
 
 
 @configuration
@@ -158,23 +175,27 @@ class StepDiffusionConfig(TrajectoryDiffusionConfig):
     """The next state only: trajectories of two rows, for use step by step."""
 
     rows: Literal[2] = 2
+    given: Literal["start_and_actions"] = "start_and_actions"
+    objective: Literal["diffusion"] = "diffusion"
+    corrects: None = None
     cut: ClosedUnit = 0.0
 
 
 class TrajectoryDiffusion(nn.Module):
     """One network per seed. Inputs and outputs in environment units; noise is added in the network's own units."""
 
-    step_scale: Tensor
-
     def __init__(self, config: TrajectoryDiffusionConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
         super().__init__()
         self.config = config
         self.obs_dim = obs_dim
         self.features = obs_dim + action_dim
-        self.net = config.denoiser.init(self.features, _channels(config, obs_dim, action_dim), rng)
-        self.obs_units = Standardize(obs_dim, rng)
-        self.action_units = Standardize(action_dim, rng)
-        self.register_buffer("step_scale", torch.ones(len(rng.seeds), 1, config.rows, self.features, device=rng.device))
+        self.net = config.denoiser.init(self.features, config.channels(obs_dim, action_dim), rng)
+        self.units = TrajectoryUnits(obs_dim, action_dim, config.rows, rng)
+
+    @cached_property
+    def block(self) -> int:
+        """Steps that are drawn at once: H - 1, or the longest episode's, for longer ones were never seen."""
+        return int(self.units.longest.min())
 
     @torch.no_grad()
     def sample(
@@ -188,37 +209,51 @@ class TrajectoryDiffusion(nn.Module):
         begin: Float[Tensor, "S B L+1 O"] | None = None,
         ensemble: EnsembleDynamics | None = None,
         guide: Callable[[Tensor, Tensor, int], Tensor] | None = None,
+        clip: Callable[[Tensor], Tensor] = lambda obs: obs,
     ) -> tuple[Float[Tensor, "S B T O"], Float[Tensor, "S B L A"]]:
-        """T = L + 1 states, L = `length` actions; beyond H - 1 of them block by block, each from the end of the last.
+        """T = L + 1 states, L = `length` actions, block by block, each from `clip` of the last state of the one before.
 
-        Given starts and actions come back unchanged, generated actions are clipped to [-1, 1]. With states to `begin`
-        from, under given actions, noise is added to those instead of replacing them. `ensemble` is needed by a model
-        that corrects one. `guide(obs, action, step)` returns what is to be added to the noisy actions before a
-        step of the sampler, all in environment units.
+        Whole blocks are drawn, then cut, for the network has learned from whole windows. Given actions that end within
+        a block are followed by absent rows if the network knows those (`knows_absent`), else by the middle of the
+        data's actions, which of six fillings we measured disturb the states before least. Given starts and actions come
+        back unchanged, generated actions are clipped to [-1, 1]. With states to `begin` from, noise is added to those
+        instead of replacing them. `ensemble` is needed by a model that corrects one. `guide(obs, action, step)` is
+        added to the noisy actions before a step of the sampler, all in environment units.
+
+        Raises:
+            ValueError: no start is given, and `length` is more than one block.
         """
-        obs = [start.unsqueeze(2)]
+        block = self.block
+        if self.config.given == "nothing" and length > block:
+            raise ValueError(f"length must be at most {block} where no start is given to go on from, got {length}")
+        obs = list[Tensor]()
         actions = list[Tensor]()
-        block = self.config.rows - 1
         for first in range(0, length, block):
             steps = min(block, length - first)
+            drawn = steps if action is not None and self.config.knows_absent else block
             here = rng.fork(f"block/{first}")
             imposed = None if action is None else action[:, :, first : first + steps]
             old = None if begin is None else begin[:, :, first : first + steps + 1]
-            states, taken = self._block(obs[-1][:, :, -1], imposed, steps, sampler, here, old, ensemble, guide)
-            obs.append(states[:, :, 1:] if first or self.config.given != "nothing" else states)
-            actions.append(taken)
-        if self.config.given == "nothing":
-            obs = obs[1:]
+            begins = clip(obs[-1][:, :, -1]) if first else start
+            states, taken = self._block(begins, imposed, drawn, sampler, here, old, ensemble, guide)
+            obs.append(states[:, :, min(first, 1) : steps + 1])
+            actions.append(taken[:, :, :steps])
         return torch.cat(obs, 2), torch.cat(actions, 2) if action is None else action
 
     def cost(self, sampler: Sampler, length: int, rounds: int = 1) -> dict[str, float]:
-        """Network evaluations and FLOP per transition of `rounds` calls of `sample`."""
+        """Network evaluations and FLOP per transition of `rounds` calls of `sample`, corrected roll-outs included."""
         config = self.config
-        passes = rounds * -(-length // (config.rows - 1))
-        evaluations = passes * (1 if config.objective == "regression" else sampler.evaluations) / length
-        channels = _channels(config, self.obs_dim, self.features - self.obs_dim)
-        flops = config.denoiser.flops(self.features, channels, config.rows)
-        return {"evaluations": evaluations, "flops": evaluations * flops}
+        action_dim = self.features - self.obs_dim
+        passes = rounds * -(-length // self.block) / length
+        evaluations = passes * (1 if config.objective == "regression" else sampler.evaluations)
+        flops = evaluations * config.denoiser.flops(
+            self.features, config.channels(self.obs_dim, action_dim), config.rows
+        )
+        if config.corrects is not None:
+            steps = passes * config.corrects.elites * (config.rows - 1)
+            evaluations += steps
+            flops += steps * config.corrects.flops(self.obs_dim, action_dim)
+        return {"evaluations": evaluations, "flops": flops}
 
     def _block(
         self,
@@ -232,36 +267,39 @@ class TrajectoryDiffusion(nn.Module):
         guide: Callable[[Tensor, Tensor, int], Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
         rows = self.config.rows
-        filled = start.new_zeros(*start.shape[:2], rows - 1, self.features - self.obs_dim)
+        filled = self.units.action.mean.unsqueeze(2).repeat(1, start.shape[1], rows - 1, 1)
         if action is not None:
-            filled[:, :, :length] = action
+            filled[:, :, : action.shape[2]] = action
         present = (torch.arange(rows, device=start.device) <= length).expand(*start.shape[:2], -1)
         known = self.known(start, filled, present, ensemble)
 
         def guided(noisy: Tensor, step: int) -> Tensor:
             if guide is None:
                 return noisy
-            obs, actions = self._decode(noisy, known)
-            return self._encode(obs, actions + guide(obs[:, :, :-1], actions, step), known)
+            obs, actions = self.units.decode(noisy, known.base)
+            return self.units.encode(obs, actions + guide(obs[:, :, :-1], actions, step), known.base)
 
         if self.config.objective == "regression":
             x = known.impose(self.regress(known))
         else:
             latent = rng.fork("latent").normal(start.shape[1], rows, self.features)
-            begin = 0.0 if old is None else self._encode(pad(old, (0, 0, 0, rows - 1 - length)), filled, known)
+            begin: Tensor | float = 0.0
+            if old is not None:
+                held = old[:, :, -1:].expand(-1, -1, rows - old.shape[2], -1)
+                begin = self.units.encode(torch.cat([old, held], 2), filled, known.base)
             evaluate = partial(self._evaluate, known=known)
             x = sampler.sample(evaluate, latent, rng.fork("sampler"), known.impose, guided, begin)
-        obs, actions = self._decode(x, known)
+        obs, actions = self.units.decode(x, known.base)
         if self.config.given != "nothing":
             obs[:, :, 0] = start
-        return obs[:, :, : length + 1], actions.clamp(-1, 1)[:, :, :length]
+        return obs, actions.clamp(-1, 1)
 
     def _evaluate(self, x: Tensor, sigma: Tensor, known: Known) -> Tensor:
-        """`denoise`, so many trajectories at a time that memory is enough."""
-        most = max(_MEMORY // (len(x) * self.config.denoiser.memory(self.config.rows)), 1)
+        """`denoise`, so many trajectories at a time that memory is enough; their number is that of a seed alone."""
+        most = max(_MEMORY // self.config.denoiser.memory(self.config.rows), 1)
         if x.shape[1] <= most:
             return call(self.denoise, x, sigma, known)
-        parts = [slice(first, first + most) for first in range(0, x.shape[1], most)]
+        parts = (slice(first, first + most) for first in range(0, x.shape[1], most))
         return torch.cat([call(self.denoise, x[:, some], sigma[:, some], known.some(some)) for some in parts], 1)
 
     def denoise(
@@ -289,59 +327,22 @@ class TrajectoryDiffusion(nn.Module):
         config = self.config
         return Known.of(
             config.given,
-            self.obs_units(start),
-            pad(self.action_units(action), (0, 0, 1, 0)),
+            self.units.obs(start),
+            pad(self.units.action(action), (0, 0, 1, 0)),
             present,
-            self._base(start, action, ensemble),
-            self.step_scale,
+            self.base(start, action, ensemble),
+            self.units.step_scale,
             as_channels=config.conditions == "channels",
             with_base=config.corrects is not None,
         )
 
-    def clean(self, window: Window, known: Known) -> Float[Tensor, "S B H D"]:
-        return self._encode(window.obs, window.action, known)
-
-    def fit_units(self, data: Dataset, windows: Windows, rng: Streams, ensemble: EnsembleDynamics | None) -> None:
-        """Constants of the data: units of states and actions, and the deviation of the modelled states at each step."""
-        for units, values in ((self.obs_units, data.train.obs), (self.action_units, data.train.action)):
-            middle = values.double().mean(0)
-            spread = values.double().std(0)
-            if self.config.units == "limits":
-                low = values.double().amin(0)
-                high = values.double().amax(0)
-                middle = (low + high) / 2
-                spread = (high - low) / 2
-            units.set(middle[None].float(), torch.where(spread < 1e-6, 1.0, spread)[None].float())
-        if self.config.base == "zero" and self.config.corrects is None:
-            return
-        window = windows.draw(_SCALE_WINDOWS, rng)
-        moved = self.obs_units(window.obs) - self._base(window.obs[:, :, 0], window.action, ensemble)
-        counted = window.present[..., None]
-        power = moved.double().square().where(counted, 0.0).sum(1, keepdim=True) / counted.sum(1, keepdim=True)
-        self.step_scale[..., : self.obs_dim] = torch.where(power < 1e-12, 1.0, power.sqrt())
-
     @torch.no_grad()
-    def _base(self, start: Tensor, action: Tensor, ensemble: EnsembleDynamics | None) -> Float[Tensor, "S B H O"]:
+    def base(self, start: Tensor, action: Tensor, ensemble: EnsembleDynamics | None) -> Float[Tensor, "S B H O"]:
+        """What states are relative to, in the network's units: the start, the corrected ensemble's path, or 0."""
         if self.config.corrects is None:
-            base: Tensor = self.obs_units(start.unsqueeze(2).repeat(1, 1, action.shape[2] + 1, 1))
+            base: Tensor = self.units.obs(start.unsqueeze(2).repeat(1, 1, action.shape[2] + 1, 1))
             return base if self.config.base == "start" else torch.zeros_like(base)
         if ensemble is None:
             raise ValueError("ensemble must be given to a model that corrects one, got None")
-        path: Tensor = self.obs_units(ensemble.mean_rollout(start, action))
+        path: Tensor = self.units.obs(ensemble.mean_rollout(start, action))
         return path
-
-    def _encode(self, obs: Tensor, action: Tensor, known: Known) -> Float[Tensor, "S B H D"]:
-        states = self.obs_units(obs) - known.base
-        actions = pad(self.action_units(action), (0, 0, 1, 0))
-        return torch.cat([states, actions], -1) / self.step_scale
-
-    def _decode(self, x: Float[Tensor, "S B H D"], known: Known) -> tuple[Tensor, Tensor]:
-        states, actions = torch.split(x * self.step_scale, [self.obs_dim, self.features - self.obs_dim], -1)
-        return self.obs_units.inverse(known.base + states), self.action_units.inverse(actions[..., 1:, :])
-
-
-def _channels(config: TrajectoryDiffusionConfig, obs_dim: int, action_dim: int) -> int:
-    """Condition channels: known entries, mask, first row, ramp, presence, and the path that is corrected."""
-    if config.conditions == "inpaint":
-        return 0
-    return 3 * (obs_dim + action_dim) + 2 + (0 if config.corrects is None else obs_dim)

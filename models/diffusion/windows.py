@@ -36,10 +36,15 @@ class Window:
 
 
 class Windows:
-    """Windows of H rows of a dataset's training episodes. `inside`: only those that lie in one episode as a whole."""
+    """Windows of H rows of a dataset's training episodes.
+
+    `inside`: only those that lie in one episode as a whole, and episodes that are too short for that from their first
+    row on, with the rest absent. That is the selection of DyDiff's released code, which fills the rest with numbers.
+    """
 
     def __init__(self, data: Dataset, rows: int, *, inside: bool = False) -> None:
         self._train = data.train
+        self._inside = inside
         self.rows = rows
         total = len(data.episode)
         last = torch.ones_like(data.episode, dtype=torch.bool)
@@ -47,10 +52,10 @@ class Windows:
         ends = last.nonzero()[:, 0]
         index = torch.arange(total, device=last.device)
         self._end = ends[torch.searchsorted(ends, index)]  # the last row of every row's episode
-        self.starts = index if not inside else index[self._end - index >= rows - 2]
-        if not len(self.starts):
-            longest = int((self._end - index).max()) + 1
-            raise ValueError(f"rows must be at most {longest + 1}, the states of the longest episode, got {rows}")
+        self.longest = int(torch.diff(ends, prepend=ends.new_full((1,), -1)).max())  # steps of the longest episode
+        whole = self._end - index >= rows - 2
+        short = last.roll(1) & ~whole  # first rows of episodes
+        self.starts = index if not inside else index[whole | short]
 
     def draw(self, batch: int, rng: Streams) -> Window:
         """Windows that begin at rows drawn uniformly, different ones for every seed."""
@@ -66,5 +71,7 @@ class Windows:
         in_episode = ~past[..., :-1]
         other = (rng.uniform64(*row.shape[1:-1], self.rows - 1) * len(self._end)).long()
         action = self._train.action[torch.where(in_episode, row[..., :-1], other)]
-        present = (row <= end + 1) | self._train.terminated[end]
+        present = row <= end + 1
+        if not self._inside:
+            present = present | self._train.terminated[end]
         return Window(obs, action, present, in_episode)

@@ -63,6 +63,13 @@ class Pushing:
         return (mean + noise).clamp(-1, 1)
 
 
+class Outwards:
+    """Drives the second cart out of the data, the first one away from the end; with rng or without."""
+
+    def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
+        return torch.stack([-obs[..., 0] - obs[..., 2], 0.8 + 0.2 * (9 * obs[..., 1]).sin()], -1).clamp(-1, 1)
+
+
 @dataclass(frozen=True)
 class Case:
     """A generator with what it learned of three seeds together, and of one of them alone."""
@@ -173,6 +180,19 @@ def test_termination_follows_the_tasks_rule(fitted: Case, task: Task) -> None:
     rule = task.simulator.terminated(rows.obs, rows.action, rows.next_obs)
     if not models_termination(fitted):
         assert torch.equal(rows.terminated[valid], rule[valid])
+
+
+def test_actions_are_the_policys_in_the_stored_states(fitted: Case) -> None:
+    """To the bit, over several blocks of a sequence model, also where states are clipped to the data's box."""
+    rng = Streams(SEEDS)
+    made = fitted.fitted.generate(Outwards(), fitted.starts(rng), 16, rng.fork("generate"))
+    rows, valid = made.transitions()
+    same = (rows.action == Outwards().act(rows.obs, None)).all(-1)
+    if fitted.generator.on_policy:
+        assert same[valid].all()
+        assert "clipped" not in made.info or (made.info["clipped"] > 0).any()
+    elif fitted.rollouts:
+        assert not same[valid].all()
 
 
 def test_numbers_are_a_function_of_the_rng(fitted: Case) -> None:

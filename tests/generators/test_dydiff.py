@@ -1,6 +1,7 @@
 """DyDiff against what must be true of it: no rounds, exact dynamics, common noise, its own bookkeeping."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from core.data import Dataset, Trajectories
+from core.errors import SpecError
 from core.random import Streams
 from core.registry import build_method
 from generators.base import RolloutCompleter
@@ -39,6 +41,8 @@ class Linear:
 
 class Exact(TrajectoryDiffusion):
     """The simulator in the place of the sequence model."""
+
+    block = 7
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
@@ -114,7 +118,7 @@ def test_with_exact_dynamics_each_round_makes_one_more_step_true(task: Task, mod
     """Method sheet, test 11: whatever the first roll-out was, a_0 is right, hence s_1, hence a_1, and so on."""
     data, _ = task.dataset()
     config = smoke(iterations=rounds, relax=0.0)
-    fitted = _Fitted(config, Wrong(), Exact(), None, never(task, data, models))
+    fitted = _Fitted(config, Wrong(), Exact(), never(task, data, models))
     made = fitted.generate(Linear(), starts(data), 7, Streams(SEEDS))
     true = simulate(SYSTEM, Linear(), starts(data).double(), 7, Streams(SEEDS), greedy=True)
     error = (made.obs - true.obs).abs().amax((0, 1, 3))
@@ -125,7 +129,7 @@ def test_with_exact_dynamics_each_round_makes_one_more_step_true(task: Task, mod
 
 def test_relaxation_averages_states_and_never_the_start(task: Task, models: ModelCache) -> None:
     data, _ = task.dataset()
-    fitted = _Fitted(smoke(iterations=1, relax=0.25), Wrong(), Exact(), None, never(task, data, models))
+    fitted = _Fitted(smoke(iterations=1, relax=0.25), Wrong(), Exact(), never(task, data, models))
     made = fitted.generate(Linear(), starts(data), 3, Streams(SEEDS))
     start = starts(data)
     action = Linear().act(start, None).unsqueeze(2).expand(-1, -1, 3, -1)
@@ -135,16 +139,28 @@ def test_relaxation_averages_states_and_never_the_start(task: Task, models: Mode
     assert torch.allclose(made.action[:, :, 2], Linear().act(made.obs[:, :, 2], None), atol=1e-6)
 
 
-def test_stored_actions_are_the_policys(task: Task, models: ModelCache) -> None:
+@pytest.mark.parametrize("fields", [{"iterations": 0}, {}, {"iterations": 2}, {"warm": True, "test": "after_clip"}])
+def test_stored_actions_are_the_policys(task: Task, models: ModelCache, fields: dict[str, Any]) -> None:
+    """To the bit, over three blocks of which the policy leads out of the data: states are clipped before it acts."""
     data, _ = task.dataset()
-    made = (
-        smoke(iterations=2)
-        .fit(task, data, models, Streams(SEEDS))
-        .generate(Linear(), 0.1 * starts(data), 7, Streams(SEEDS))
-    )
-    wanted = Linear().act(made.obs[:, :, :-1].flatten(1, 2), None).view_as(made.action)
-    assert torch.allclose(made.action, wanted, atol=1e-5)
-    assert (made.info["lag"] > 0).all()
+    outwards = Linear(-0.3)
+    made = smoke(**fields).fit(task, data, models, Streams(SEEDS)).generate(outwards, starts(data), 20, Streams(SEEDS))
+    assert torch.equal(made.action, outwards.act(made.obs[:, :, :-1], None))
+    assert (made.info["clipped"] > 0).all()
+    assert "lag" not in made.info or (made.info["lag"] > 0).all()
+
+
+def test_given_starts_outside_of_the_box_are_kept(task: Task, models: ModelCache) -> None:
+    data, _ = task.dataset()
+    start = 5 * starts(data)
+    fitted = smoke().fit(task, data, models, Streams(SEEDS))
+    for made in (
+        fitted.generate(Linear(), start, 3, Streams(SEEDS)),
+        fitted.imagine(start, torch.zeros(*start.shape[:2], 3, 2), Streams(SEEDS)),
+    ):
+        assert torch.equal(made.obs[:, :, 0], start)
+        assert (made.obs[:, :, 1:] <= torch.cat([data.train.obs, data.train.next_obs]).amax(0)).all()
+        assert (made.info["clipped"] > 0).all()
 
 
 def test_a_warm_start_with_little_noise_keeps_the_states(task: Task, models: ModelCache) -> None:
@@ -192,6 +208,32 @@ def test_impossible_settings_are_refused() -> None:
             build_method("generators", name, {"preset": preset})
     assert isinstance(Ensemble(), Ensemble)
     assert build_method("generators", "oneshot", {}).model.objective == "regression"
+
+
+def test_settings_without_effect_are_refused() -> None:
+    for name, fields, words in [
+        ("oneshot", {"sampler": {"steps": 4}}, "sampler and warm must be left alone"),
+        ("oneshot", {"warm": True}, "sampler and warm must be left alone"),
+        ("dydiff", {"preset": "small", "model": {"corrects": {}}}, "model.corrects must equal dynamics"),
+        ("ar_diffusion", {"model": {"given": "start"}}, "model.given"),
+        ("ar_diffusion", {"model": {"corrects": {}}}, "model.corrects"),
+    ]:
+        with pytest.raises(SpecError, match=words):
+            build_method("generators", name, fields)
+    assert build_method("generators", "dydiff", {"preset": "corrector"}).model.corrects is not None
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_a_corrector_has_one_ensemble(task: Task, tmp_path: Path, iterations: int) -> None:
+    """The roll-out's; its evaluations in both places are counted, those of a block's cut end as well."""
+    dynamics = {"members": 3, "elites": 2, "width": 8, "weight_decay": [0.0, 0.0], "max_updates": 5, "check_every": 5}
+    data, _ = task.dataset()
+    cache = ModelCache(Streams(SEEDS), tmp_path)
+    config = smoke(iterations=iterations, dynamics=dynamics, model={"corrects": dynamics, "updates": 3})
+    made = config.fit(task, data, cache, Streams(SEEDS)).generate(Linear(), starts(data), 3, Streams(SEEDS))
+    assert sum(card["model"].endswith("DynamicsConfig") for card in cache.used.values()) == len(SEEDS)
+    expected = (7 + 5 + 2 * 7) / 3 if iterations else 1.0
+    assert made.info["evaluations"].tolist() == pytest.approx([expected] * 2)
 
 
 @dataclass(frozen=True)

@@ -65,5 +65,15 @@ def test_a_model_without_start_generates_its_own_first_states(task: Task, models
     assert (made.obs[0, :, 0] != data.train.obs[:40]).all()
     assert made.valid[:, :, :5].all()
     assert not made.valid[:, :, 5:].any()
-    assert not build_method("generators", "pgd", {"model": free}).keeps_start
+    low, high = (getattr(torch.cat([data.train.obs, data.train.next_obs]), side)(0) for side in ("amin", "amax"))
+    assert (made.obs == made.obs.clamp(low, high)).all()  # the first states, too: they are generated
+    edges = (made.obs == low) | (made.obs == high)
+    assert edges[:, :, 0].any()
+    assert made.info["clipped"].tolist() == pytest.approx(edges[:, :, :6].flatten(1).float().mean(1).tolist())
+    for name in ("pgd", "trajectory"):
+        assert not build_method("generators", name, {"model": free}).keeps_start
+    plain = generate("trajectory", task, models, length=9, model=model)
+    unguided = generate("pgd", task, models, length=9, model=model, coefficient=0.0)
+    assert torch.equal(plain.obs, unguided.obs)
+    assert torch.equal(plain.valid, unguided.valid)
     assert build_method("generators", "pgd", {}).keeps_start

@@ -152,7 +152,7 @@ def test_little_memory_changes_no_rollout(toy: Dataset, monkeypatch: pytest.Monk
     whole, _ = model.sample(start, action, 5, SAMPLER, Streams((0, 1)))
     one = NET.memory(6)
     rows = []
-    monkeypatch.setattr("models.diffusion.trajectory._MEMORY", 2 * 3 * one)
+    monkeypatch.setattr("models.diffusion.trajectory._MEMORY", 3 * one)
     denoise = TrajectoryDiffusion.denoise
     monkeypatch.setattr(
         TrajectoryDiffusion, "denoise", lambda *given: rows.append(given[1].shape[1]) or denoise(*given)
@@ -162,13 +162,57 @@ def test_little_memory_changes_no_rollout(toy: Dataset, monkeypatch: pytest.Monk
     assert torch.allclose(parts, whole, atol=1e-5)
 
 
+def test_pieces_of_a_batch_do_not_depend_on_other_seeds(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.diffusion.trajectory._MEMORY", 40 * NET.memory(6))
+    start = toy.train.obs[:97].expand(3, -1, -1)
+    action = toy.train.action[: 97 * 5].view(97, 5, 2).expand(3, -1, -1, -1)
+    rows = []
+    denoise = TrajectoryDiffusion.denoise
+    monkeypatch.setattr(
+        TrajectoryDiffusion, "denoise", lambda *given: rows.append(given[1].shape[1]) or denoise(*given)
+    )
+    together, _ = fitted(KINDS["given actions"], toy, (0, 1, 2))[0].sample(
+        start, action, 5, SAMPLER, Streams((0, 1, 2))
+    )
+    alone, _ = fitted(KINDS["given actions"], toy, (1,))[0].sample(start[:1], action[:1], 5, SAMPLER, Streams((1,)))
+    assert rows[-2 * 3 * SAMPLER.evaluations :] == [40, 40, 17] * 2 * SAMPLER.evaluations
+    assert torch.equal(alone[0], together[1])
+
+
+def test_a_corrected_roll_out_is_part_of_the_cost(toy: Dataset) -> None:
+    """Two blocks of five steps, each after a roll-out of one elite."""
+    model, _ = fitted(KINDS["corrector"], toy)
+    cost = model.cost(SAMPLER, 10)
+    assert cost["evaluations"] == pytest.approx(2 * (4 + 5) / 10)
+    own = 2 * 4 * NET.flops(6, 3 * 6 + 2 + 4, 6)
+    assert cost["flops"] == pytest.approx((own + 2 * 5 * ENSEMBLE.flops(4, 2)) / 10)
+
+
+def test_rows_that_no_window_reaches_have_the_last_scale(toy: Dataset) -> None:
+    """Episodes of four steps, windows of nine states: nothing is known of the last four."""
+    short = replace(toy, episode=torch.arange(len(toy.episode), dtype=torch.int32) // 4)
+    model, _ = fitted(replace(KINDS["given actions"], rows=9), short)
+    scale = model.units.step_scale[:, 0, :, :4]
+    assert scale.isfinite().all()
+    assert torch.equal(scale[:, 5:], scale[:, 4:5].expand(-1, 4, -1))
+    assert (scale[:, 4] != scale[:, 3]).all()
+    assert model.block == 4
+    assert model.cost(SAMPLER, 8)["evaluations"] == 1.0
+
+
+def test_a_free_trajectory_is_one_block(toy: Dataset) -> None:
+    model, _ = fitted(KINDS["given nothing"], toy)
+    with pytest.raises(ValueError, match="length must be at most 5 where no start is given to go on from, got 6"):
+        model.sample(toy.train.obs[:3].expand(2, -1, -1), None, 6, SAMPLER, Streams((0, 1)))
+
+
 def test_states_and_entries_are_each_others_inverse(toy: Dataset) -> None:
     model, _ = fitted(KINDS["given actions"], toy)
     rng = Streams((0, 1))
     obs = rng.normal(3, 6, 4)
     action = rng.normal(3, 5, 2)
     known = model.known(obs[:, :, 0], action, torch.ones(2, 3, 6, dtype=torch.bool))
-    back = model._decode(model._encode(obs, action, known), known)
+    back = model.units.decode(model.units.encode(obs, action, known.base), known.base)
     assert torch.allclose(back[0], obs, atol=1e-5)
     assert torch.allclose(back[1], action, atol=1e-5)
     assert torch.equal(known.impose(known.entries), known.entries)
@@ -248,9 +292,15 @@ def test_values_that_make_no_sense_together_are_refused() -> None:
         ({"given": "start", "objective": "regression"}, "start_and_actions"),
         ({"given": "nothing"}, "base must be 'zero'"),
         ({"conditions": "inpaint"}, "conditions must be 'channels'"),
+        ({"conditions": "inpaint", "base": "zero"}, "cut must be 0"),
+        ({"given": "start", "cut": 0.5}, "cut must be 0"),
+        ({"rows": 2}, "cut must be 0"),
     ]:
         with pytest.raises(ValidationError, match=words):
             TrajectoryDiffusionConfig(**values)
+    for values in ({"given": "start"}, {"corrects": ENSEMBLE}, {"objective": "regression"}, {"cut": 0.1}):
+        with pytest.raises(ValidationError):  # of a model of one step
+            StepDiffusionConfig(**values)
 
 
 def test_without_its_ensemble_a_corrector_says_so(toy: Dataset) -> None:

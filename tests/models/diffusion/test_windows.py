@@ -69,21 +69,29 @@ def test_actions_after_the_end_are_those_of_any_row_alike(small: Dataset) -> Non
     assert ((rows[:, 0] == rows[:, 1]).float().mean() - 1 / 8).abs() < 0.03  # anew at every step
 
 
-@pytest.mark.parametrize(("rows", "starts"), [(2, list(range(8))), (3, [0, 1, 2, 4, 5]), (4, [0, 1, 4]), (5, [0])])
-def test_windows_inside_have_no_step_beyond_an_episode(small: Dataset, rows: int, starts: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("rows", "starts", "short"), [(2, list(range(8)), []), (3, [0, 1, 2, 4, 5], [7]), (4, [0, 1, 4], [7])]
+)
+def test_windows_inside_have_no_step_beyond_an_episode(
+    small: Dataset, rows: int, starts: list[int], short: list[int]
+) -> None:
     windows = Windows(small, rows, inside=True)
-    assert windows.starts.tolist() == starts
-    window = windows.draw(100, Streams((0, 1)))
-    assert window.obs.shape == (2, 100, rows, 1)
-    assert window.action.shape == (2, 100, rows - 1, 1)
+    assert windows.starts.tolist() == sorted(starts + short)
+    window = windows.at(torch.tensor([starts]), Streams((0,)))
+    assert window.obs.shape == (1, len(starts), rows, 1)
+    assert window.action.shape == (1, len(starts), rows - 1, 1)
     assert window.in_episode.all()
     assert window.present.all()
 
 
-def test_too_many_rows_are_an_error_only_inside(small: Dataset) -> None:
-    with pytest.raises(ValueError, match="rows must be at most 5, the states of the longest episode, got 6"):
-        Windows(small, 6, inside=True)
-    assert len(Windows(small, 6).starts) == 8
+def test_inside_episodes_that_are_too_short_are_whole(small: Dataset) -> None:
+    """From their first row on, with the rest absent, whatever ended them; longer rows than any episode are no error."""
+    windows = Windows(small, 7, inside=True)
+    assert windows.longest == 4
+    assert windows.starts.tolist() == [0, 4, 7]
+    window = windows.at(windows.starts[None], Streams((0,)))
+    assert window.present[0].sum(-1).tolist() == [5, 4, 2]
+    assert window.in_episode[0].sum(-1).tolist() == [4, 3, 1]
 
 
 def test_every_row_is_drawn_equally_often(small: Dataset) -> None:
