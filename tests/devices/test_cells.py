@@ -72,7 +72,7 @@ def test_data_of_an_unknown_policy(
 
 def test_a_physics_simulator(gpu: Any, models: Path, small: Any, td3bc: Any) -> None:
     """It computes on the CPU: states go there, rows come back."""
-    task = load_task("local/hopper-medium", DataOptions(dataset_rows=600))
+    task = load_task("local/hopper-random", DataOptions(dataset_rows=600))
     metrics = {record.metric for record in run(task, small(build_method("generators", "simulator", {})), td3bc, models)}
     assert {"compounding/logged/median", "behaviour/excess/generated"} <= metrics
 
