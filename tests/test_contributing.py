@@ -50,6 +50,17 @@ def test_the_generator_learns_the_linear_system(least_squares: ModuleType, tmp_p
     assert median < 0.02 * still  # noise-free dynamics are linear: only rounding of W is left
 
 
+@pytest.mark.slow
+def test_the_generator_passes_the_contract(least_squares: ModuleType) -> None:
+    """By the command that the text names, from a module outside of the tree."""
+    contract = ["tests/generators/test_contract.py", "--generator", f"{least_squares.__name__}:LeastSquares"]
+    folder = str(Path(str(least_squares.__file__)).parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((folder, str(ROOT)))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *contract]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_toy_variation_applies() -> None:
     kept = [line[1:] for line in DIFFS["tasks/sources/toy.py"].splitlines() if line.startswith(" ")]
     assert "\n".join(kept[:2]) in (ROOT / "tasks/sources/toy.py").read_text(encoding="utf-8")
