@@ -119,7 +119,7 @@ class Checkpoint:
         card = json.loads(path.read_text(encoding="utf-8"))
         tensors = path.with_suffix(".safetensors")
         if card["identity"] != self._identity:
-            raise ValueError("it belongs to other code, versions, data or settings")
+            raise ValueError("it belongs to other code, versions, data, settings or threads")
         if sha256(tensors) != card["sha256"]:
             raise ValueError(f"sha256 of {tensors.name} must be {card['sha256']}")
         return _restore(card["state"], load_file(tensors))

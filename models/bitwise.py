@@ -76,6 +76,7 @@ def adam_groups(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
     """Parameter groups of Adam on a CPU: fused where no seed's share of a tensor ends inside a block, else not.
 
     The fused kernel rounds the last elements of a block (of 16, per thread) differently; the other rounds all alike.
+    A state of Adam fits groups that were made with equally many threads only.
     """
     blocks = _ROWS * torch.get_num_threads()
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}

@@ -95,7 +95,9 @@ class ModelCache:
             missing = {seed: key for seed, key in zip(rng.seeds, keys, strict=True) if self._load(key) is None}
             if missing:
                 # a folder per lock: another set of seeds has another lock, and may be fitting at the same time
-                checkpoint = Checkpoint(self._folder / f"{lock}.partial", " ".join(missing.values()))
+                threads = torch.get_num_threads() if rng.device.type == "cpu" else None  # Adam groups parameters by it
+                identity = canonical_json([*missing.values(), threads])
+                checkpoint = Checkpoint(self._folder / f"{lock}.partial", identity)
                 self._fit(config, data, dims, rng.only(missing), missing, checkpoint)
         for key in keys:
             card = self._card(key)

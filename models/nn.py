@@ -188,13 +188,25 @@ def adam(
 ) -> torch.optim.Adam:
     """Adam for all seeds at once: it works element by element, so each seed is updated as if it were alone.
 
-    On a GPU rate and counts live on the device, so that a graph of an update can be replayed while they change.
+    On a GPU rate and counts live on the device, after a state was loaded, too, so that a graph of an update can be
+    replayed while they change.
     """
     parameters = list(parameters)
     if parameters[0].is_cuda:
         rate = torch.tensor(learning_rate, device=parameters[0].device)
-        return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True, capturable=True)
+        optimizer = torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True, capturable=True)
+        optimizer.register_load_state_dict_post_hook(partial(_into_rate, rate))
+        return optimizer
     return torch.optim.Adam(adam_groups(parameters), lr=learning_rate, betas=betas)
+
+
+def _into_rate(rate: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Torch moves the moments it loads to the device, but takes a rate, a tensor of the CPU, as it is.
+
+    An optimiser's kernel reads a rate of the CPU once: a graph would repeat it for ever, whatever `set_rate` does.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate.fill_(group["lr"])
 
 
 def descend(

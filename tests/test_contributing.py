@@ -6,12 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
 from benchmarks.execution import matrix
 from benchmarks.store import ResultStore
@@ -24,17 +25,15 @@ DIFFS = {diff.split("+++ b/")[1].split("\n")[0]: diff for diff in TEXT.split("``
 
 @pytest.fixture
 def least_squares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """With its shapes checked, as they are in the contract that the text says to run."""
     diff = DIFFS["generators/least_squares.py"].split("\n```")[0]
     source = [line[1:] for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++")]
-    path = tmp_path / "least_squares_example.py"
-    path.write_text("\n".join(source) + "\n", encoding="utf-8")
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, path.stem, module)
-    spec.loader.exec_module(module)
-    return module
+    name = "least_squares_example"
+    (tmp_path / f"{name}.py").write_text("\n".join(source) + "\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    with install_import_hook([name], "beartype.beartype"):
+        return import_module(name)
 
 
 def test_the_generator_learns_the_linear_system(least_squares: ModuleType, tmp_path: Path) -> None:
@@ -49,6 +48,17 @@ def test_the_generator_learns_the_linear_system(least_squares: ModuleType, tmp_p
     assert median is not None
     assert still is not None
     assert median < 0.02 * still  # noise-free dynamics are linear: only rounding of W is left
+
+
+@pytest.mark.slow
+def test_the_generator_passes_the_contract(least_squares: ModuleType) -> None:
+    """By the command that the text names, from a module outside of the tree."""
+    contract = ["tests/generators/test_contract.py", "--generator", f"{least_squares.__name__}:LeastSquares"]
+    folder = str(Path(str(least_squares.__file__)).parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((folder, str(ROOT)))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *contract]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_toy_variation_applies() -> None:

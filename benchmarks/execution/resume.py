@@ -52,6 +52,10 @@ def resumable(
 
 
 def identity(spec: RunSpec, data: Dataset, origin: Mapping[str, Any], device: torch.device) -> str:
-    """What a checkpoint must have in common with the run that resumes from it: all that determines a number."""
-    code = [origin["commit"], origin["diff_sha256"], origin["versions"], device.type]
+    """What a checkpoint must have in common with the run that resumes from it: all that determines a number.
+
+    On a CPU that includes the number of threads: sums are split among them, and Adam groups parameters by it.
+    """
+    threads = origin["threads"] if device.type == "cpu" else None
+    code = [origin["commit"], origin["diff_sha256"], origin["versions"], device.type, threads]
     return canonical_json([spec.describe(), list(spec.seeds), data.sha256, *code])

@@ -48,7 +48,8 @@ class LinearPolicy:
 
     def centre(self, obs: Float[Tensor, "P B O"]) -> Float[Tensor, "P B A"]:
         """The action before noise and clipping; far outside [-1, 1] where a policy is nearly bang-bang."""
-        return ((obs - self.mean.unsqueeze(1)) / self.std.unsqueeze(1)) @ self.weight.mT
+        mean, std, weight = (x.to(obs.device) for x in (self.mean, self.std, self.weight))
+        return ((obs - mean.unsqueeze(1)) / std.unsqueeze(1)) @ weight.mT
 
     def _log_density(self, residual: Float[Tensor, "P B A"]) -> Float[Tensor, "P B"]:
         if self.sigma <= 0:

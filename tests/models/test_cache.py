@@ -178,6 +178,25 @@ def test_a_fit_stopped_repeatedly_equals_an_undisturbed_one(
     assert not list((tmp_path / "b").glob("*.partial"))
 
 
+def test_a_fit_that_had_other_threads_starts_again(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Adam groups parameters by the number of threads, so the state of its groups would not fit."""
+    config = FITS["reward"]
+    with pytest.raises(Stopped), monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "pending_signal", lambda: signal.SIGTERM)
+        ModelCache(Streams((0,)), tmp_path / "a").get(config, toy)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        torn = ModelCache(Streams((0,)), tmp_path / "a").get(config, toy).state_dict()
+        whole = ModelCache(Streams((0,)), tmp_path / "b").get(config, toy).state_dict()
+    finally:
+        torch.set_num_threads(threads)
+    assert "is not used: it belongs to other code, versions" in capsys.readouterr().err
+    assert all(torch.equal(value, torn[key]) for key, value in whole.items())
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "json"])
 def test_one_changed_byte_is_said_and_fitted_again(
     toy: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str

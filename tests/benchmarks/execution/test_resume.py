@@ -114,15 +114,16 @@ def test_a_trained_cell_is_only_evaluated_again(
     assert numbers(run(wanted, tmp_path)) == whole
 
 
-def test_a_checkpoint_of_other_data_or_code_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("other", [{"commit": "another"}, {"threads": 99}], ids=str)
+def test_a_checkpoint_of_other_code_or_threads_is_not_used(
+    other: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = spec("none", "bc")
     with pytest.raises(Stopped), monkeypatch.context() as patch:
         stop_at(30, patch)
         run(wanted, tmp_path)
     real = provenance
-    monkeypatch.setattr("benchmarks.execution.cell.provenance", lambda device: real(device) | {"commit": "another"})
+    monkeypatch.setattr("benchmarks.execution.cell.provenance", lambda device: real(device) | other)
     run(wanted, tmp_path)
     assert "belongs to other code" in capsys.readouterr().err
 

@@ -9,11 +9,6 @@ import torch
 from core.data import Trajectories
 from metrics import bound, compounding, consistency, distribution, returns, statistics
 
-CPU = torch.device("cpu")
-GPU = pytest.param(
-    torch.device("cuda"), marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"), id="cuda"
-)
-
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -69,7 +64,14 @@ METRICS: dict[str, Callable[[Callable[[Any], Any]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("device", [CPU, GPU])
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """A GPU if there is one, else an emulated one."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        request.getfixturevalue("gpu")
+    return torch.device(request.param)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_equal_on_every_device(name: str, device: torch.device) -> None:
     """On the CPU itself it shows that no input is changed in place."""
