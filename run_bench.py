@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
@@ -237,6 +238,10 @@ def main(arguments: list[str]) -> int:
     try:
         with listening():
             code: int = app.cli(prog="run_bench.py", description=__doc__, args=arguments)
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head`: whoever read has gone
+        _drop_output()
+        code = 141  # what a shell reports of a tool that SIGPIPE has ended
     except SpecError as error:
         say(f"error: {error}")
         code = 2
@@ -247,6 +252,14 @@ def main(arguments: list[str]) -> int:
         say(f"stopped by {stopped}: finished cells and checkpoints are kept; the same command resumes")
         code = stopped.exit_code
     return code
+
+
+def _drop_output() -> None:
+    """Send what is left to be printed nowhere; else Python complains when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
 
 
 def _matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:
