@@ -42,7 +42,7 @@ def inputs(
     """Inputs of a finished run: seeds, physics, data, what its scores and episodes are, and pretrained models."""
     return {
         "seeds": list(seeds),
-        "physics": task.simulator.physics,
+        "physics": task.physics,
         "dataset_sha256": data.sha256,
         "dataset": card,
         "score_range": task.score_range,
