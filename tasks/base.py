@@ -26,6 +26,7 @@ __all__ = [
     "Source",
     "Task",
     "episode_length",
+    "fetch",
     "find_source",
     "load_source",
     "load_task",
@@ -133,6 +134,7 @@ class Source:
     names: Callable[[], list[str]]  # datasets known on this machine without a network
     load: Callable[[str, DataOptions], Task]  # by dataset; SpecError for a name that cannot be one
     find: Callable[[str, DataOptions], Path | None] | None = None  # where a dataset lies, if here; None: only in memory
+    fetch: Callable[[str, DataOptions], Any] | None = None  # brings a dataset here; DataError; None: `load` makes it
     origin: Literal["make", "fetch"] = "make"  # the `run_bench.py data` command that brings a dataset here
     remote: bool = False  # there may be more datasets than `names` tells, and only their data tell the horizon
     card: Callable[[Path], dict[str, Any]] | None = None  # of files made here: the `sha256` and `size` they must have
@@ -170,6 +172,18 @@ def find_source(name: str, options: DataOptions) -> tuple[Source, str]:
         rule = f"must be left at {DataOptions.dataset_rows} for {name}, which has the rows of its file (see train_rows)"
         raise SpecError(f"dataset_rows {rule}, got {options.dataset_rows}")
     return source, dataset
+
+
+def fetch(name: str, options: DataOptions) -> None:
+    """Bring a task's dataset to this machine, if it has to be fetched and is not here.
+
+    Raises:
+        SpecError: as `find_source`.
+        DataError: it cannot be had.
+    """
+    source, dataset = find_source(name, options)
+    if source.fetch and source.find and source.find(dataset, options) is None:
+        source.fetch(dataset, options)
 
 
 def episode_length(name: str, options: DataOptions) -> int | None:

@@ -53,5 +53,5 @@ def resumable(
 
 def identity(spec: RunSpec, data: Dataset, origin: Mapping[str, Any], device: torch.device) -> str:
     """What a checkpoint must have in common with the run that resumes from it: all that determines a number."""
-    code = [origin["commit"], origin["diff_sha256"], origin["versions"], device.type]
+    code = [origin["commit"], origin["diff_sha256"], origin["versions"], origin.get("imports", {}), device.type]
     return canonical_json([spec.describe(), list(spec.seeds), data.sha256, *code])

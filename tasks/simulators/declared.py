@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 
-from core.errors import DataError
+from core.errors import DataError, SpecError, in_one_line
 from core.registry import environment_modules
 from tasks.simulators.base import Simulator
 from tasks.simulators.gym import GymSimulator
@@ -31,8 +31,10 @@ def simulator(spec: EnvSpec, action_space: Box, terminates: bool, where: str) ->
         return ENVIRONMENTS[spec.id]
     try:
         found = GymSimulator(spec, terminates)
-    except (gymnasium.error.Error, ImportError, AttributeError, TypeError) as error:
-        raise DataError(f"{where}: its environment {spec.id} cannot be made: {error}") from error
+    except SpecError:
+        raise
+    except Exception as error:  # an environment can fail in any way
+        raise DataError(f"{where}: its environment {spec.id} cannot be made: {in_one_line(error)}") from error
     own = found.action_space
     if own.shape != action_space.shape or not np.allclose([own.low, own.high], [action_space.low, action_space.high]):
         raise DataError(f"{where}: actions must be those of its environment {spec.id}, {own}, got {action_space}")

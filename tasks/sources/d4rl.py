@@ -148,4 +148,4 @@ def _references() -> dict[str, Reference]:
         }
 
 
-SOURCE = Source(names, load, find, origin="fetch")
+SOURCE = Source(names, load, find, fetch, origin="fetch")

@@ -6,6 +6,7 @@ environment's Box to [-1, 1]. Needs the extra `minari`.
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -37,7 +38,7 @@ from tasks.simulators import declared
 from tasks.simulators.base import Simulator
 from tasks.simulators.declared import require_known_code
 
-__all__ = ["SOURCE", "find", "load", "names"]
+__all__ = ["SOURCE", "fetch", "find", "load", "names"]
 
 _MALFORMED = (KeyError, ValueError, TypeError, AttributeError, IndexError, AssertionError)  # of data with other parts
 _NAME = re.compile(r"([-\w]+/)*[-\w]+-v\d+")
@@ -58,6 +59,54 @@ def find(dataset: str, options: DataOptions) -> Path | None:
     return path if path.is_dir() else None
 
 
+def fetch(dataset: str, options: DataOptions) -> Path:
+    """The dataset's folder, downloaded by Minari if it is not on this machine; one process does while others wait.
+
+    Raises:
+        SpecError: no such name, or the extra is missing.
+        DataError: it cannot be had; says where it was looked for and how to bring it by hand.
+    """
+    if not _NAME.fullmatch(dataset):
+        raise unknown("minari dataset", dataset, names())
+    if find_spec("minari") is None:
+        raise SpecError(f"minari/{dataset} needs the package minari: pip install rolloutbench[minari]")
+    import minari
+    from minari.storage.remotes import DEFAULT_REMOTE
+
+    folder = _folder() / dataset
+    with FileLock(cache_dir("locks") / f"minari-{dataset.replace('/', '-')}.lock"):
+        if (folder / "data").is_dir():
+            return folder
+        new = not folder.exists()
+        remote = os.environ.get("MINARI_REMOTE") or DEFAULT_REMOTE
+        say(f"minari/{dataset}: is fetched from {remote}")
+        try:
+            with _quiet():
+                minari.download_dataset(dataset)
+        except Exception as error:  # the client of a remote storage, or of its network, raises errors of its own
+            if new:
+                shutil.rmtree(folder, ignore_errors=True)  # half of it
+            raise DataError(
+                f"minari/{dataset} is neither in {folder} nor to be had from {remote} ({in_one_line(error)}); "
+                f"where there is a network, `minari download {dataset}` makes the folder {dataset} to be copied to "
+                f"{_folder()} ($MINARI_DATASETS_PATH)"
+            ) from error
+    return folder
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Minari prints what it does where results are printed; the client of its storage logs every attempt."""
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        hub.setLevel(level)
+
+
 def load(dataset: str, options: DataOptions) -> Task:
     """The task `minari/<dataset>`; scores only where the dataset declares reference returns.
 
@@ -65,15 +114,10 @@ def load(dataset: str, options: DataOptions) -> Task:
         SpecError: no such name, the extra is missing, or the actions are not a bounded Box.
         DataError: it cannot be downloaded or read.
     """
-    if not _NAME.fullmatch(dataset):
-        raise unknown("minari dataset", dataset, names())
-    if find_spec("minari") is None:
-        raise SpecError(f"minari/{dataset} needs the package minari: pip install rolloutbench[minari]")
+    folder = fetch(dataset, options) / "data"
     import minari
 
-    folder = _folder() / dataset / "data"
     where = f"minari/{dataset} ({folder.parent})"
-    _require_here(dataset, folder)
     with _readable(where):
         _require_harmless(folder, options.imports, where)
         data = minari.load_dataset(dataset)
@@ -114,33 +158,6 @@ def load(dataset: str, options: DataOptions) -> Task:
 
 def _folder() -> Path:
     return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
-
-
-def _require_here(dataset: str, folder: Path) -> None:
-    """Download the dataset if it is not on this machine; one process does while others wait.
-
-    Raises:
-        DataError: it cannot be had; says where it was looked for and how to bring it by hand.
-    """
-    import minari
-    from minari.storage.remotes import DEFAULT_REMOTE
-
-    with FileLock(cache_dir("locks") / f"minari-{dataset.replace('/', '-')}.lock"):
-        if folder.is_dir():
-            return
-        new = not folder.parent.exists()
-        try:
-            with redirect_stdout(sys.stderr):  # Minari prints what it does
-                minari.download_dataset(dataset)
-        except Exception as error:  # the client of a remote storage, or of its network, raises errors of its own
-            if new:
-                shutil.rmtree(folder.parent, ignore_errors=True)  # half of it
-            remote = os.environ.get("MINARI_REMOTE") or DEFAULT_REMOTE
-            raise DataError(
-                f"minari/{dataset} is neither in {folder.parent} nor to be had from {remote} ({in_one_line(error)}); "
-                f"where there is a network, `minari download {dataset}` makes the folder {dataset} to be copied to "
-                f"{_folder()} ($MINARI_DATASETS_PATH)"
-            ) from error
 
 
 @contextmanager
@@ -218,11 +235,11 @@ def _rows(data: Any, simulator: Simulator, where: str, skip_broken: bool) -> tup
     with _readable(where):
         for number, episode in _each(data):
             try:
-                part = _episode(data, episode, f"{where}, episode {number}")
+                part = _episode(data, episode, f"episode {number}")
                 if part is None:
                     empty.append(number)
                 else:
-                    parts.append(require_dims(part, simulator.obs_dim, simulator.action_dim, where))
+                    parts.append(require_dims(part, simulator.obs_dim, simulator.action_dim, f"episode {number}"))
             except DataError as error:
                 broken[number] = error
     if empty:
@@ -231,8 +248,8 @@ def _rows(data: Any, simulator: Simulator, where: str, skip_broken: bool) -> tup
         first = next(iter(broken.values()))
         total = f"{len(broken)} of {len(data.episode_indices)} episodes"
         if not skip_broken:
-            raise DataError(f"{first}; {total} break a rule: {listed(list(broken))}; {SKIPPING}")
-        say(f"{where}: {total} are left out: {listed(list(broken))}; {first}")
+            raise DataError(f"{where}, {first}; {total} break a rule ({listed(list(broken))}); {SKIPPING}")
+        say(f"{where}: {total} are left out ({listed(list(broken))}): {first}")
     if not parts:
         raise DataError(f"{where}: must have at least one episode to use, got 0")
     rows = joined(parts)
@@ -295,4 +312,4 @@ def _digest(rows: Rows) -> str:
     return digest.hexdigest()
 
 
-SOURCE = Source(names, load, find, origin="fetch", remote=True)
+SOURCE = Source(names, load, find, fetch, origin="fetch", remote=True)
