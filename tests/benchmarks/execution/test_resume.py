@@ -114,15 +114,16 @@ def test_a_trained_cell_is_only_evaluated_again(
     assert numbers(run(wanted, tmp_path)) == whole
 
 
+@pytest.mark.parametrize("changed", [{"commit": "another"}, {"imports": {"field_envs": "another digest"}}])
 def test_a_checkpoint_of_other_data_or_code_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changed: dict[str, Any]
 ) -> None:
     wanted = spec("none", "bc")
     with pytest.raises(Stopped), monkeypatch.context() as patch:
         stop_at(30, patch)
         run(wanted, tmp_path)
     real = provenance
-    monkeypatch.setattr("benchmarks.execution.cell.provenance", lambda device: real(device) | {"commit": "another"})
+    monkeypatch.setattr("benchmarks.execution.cell.provenance", lambda *arguments: real(*arguments) | changed)
     run(wanted, tmp_path)
     assert "belongs to other code" in capsys.readouterr().err
 
