@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
@@ -42,6 +43,14 @@ Overrides = Annotated[
     ),
 ]
 Seeds = Annotated[int | None, arg(metavar="N", help="seeds 0 .. N-1 instead of the suite's")]
+Imports = Annotated[
+    UseAppendAction[tuple[tuple[str, ...], ...]],
+    arg(
+        name="import",
+        metavar="MODULE",
+        help="modules of your own whose environments data sets may use; also `imports` of a suite",
+    ),
+]
 DataDir = Annotated[Path | None, arg(metavar="DIR", help="looked into first for dataset files")]
 AllowMixed = Annotated[
     bool, arg(help="draw cells of one task together though their physics or data differ; a footnote says so")
@@ -77,6 +86,7 @@ def run(
         Literal["none", "tensorboard", "wandb"], arg(help="shows numbers as they come in; changes none of them")
     ] = "none",
     data_dir: DataDir = None,
+    imports: Imports = (),
     out: Out = None,
     allow_mixed: AllowMixed = False,
 ) -> int:
@@ -89,7 +99,7 @@ def run(
     chosen = None if tracker == "none" else tracker
     if chosen is not None:
         require_tracker(chosen)
-    specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds), data_dir)
+    specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds, chain.from_iterable(imports)), data_dir)
     place = _device(device)
     at_a_time = _jobs(jobs, place)
     store = _store(out, suite)
@@ -115,10 +125,15 @@ def run(
 
 @app.command(name="plan")
 def show_plan(
-    suite: Suite, overrides: Overrides = (), seeds: Seeds = None, data_dir: DataDir = None, out: Out = None
+    suite: Suite,
+    overrides: Overrides = (),
+    seeds: Seeds = None,
+    data_dir: DataDir = None,
+    imports: Imports = (),
+    out: Out = None,
 ) -> int:
     """Show the cells of a suite, the pretrained models they share and the estimated cost; start nothing."""
-    specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds), data_dir)
+    specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds, chain.from_iterable(imports)), data_dir)
     print(plan.describe(specs, _store(out, suite)))
     return 0
 
@@ -211,9 +226,14 @@ def data(
     name: Annotated[Positional[str | None], arg(metavar="NAME", help="a task, e.g. local/maze2d-umaze")] = None,
     dataset_rows: Annotated[int, arg(metavar="ROWS", help="rows of a generated set (local/, toy/)")] = 100_000,
     data_dir: DataDir = None,
+    imports: Imports = (),
+    skip_broken_episodes: Annotated[bool, arg(help="use the other episodes of a file, and say how many")] = False,
 ) -> int:
     """Look after datasets: list them, make local/ sets, fetch d4rl/ and minari/ ones, verify what is there."""
-    options = DataOptions(data_dir=data_dir, dataset_rows=dataset_rows)
+    modules = tuple(chain.from_iterable(imports))
+    options = DataOptions(
+        data_dir=data_dir, dataset_rows=dataset_rows, skip_broken_episodes=skip_broken_episodes, imports=modules
+    )
     if action == "list":
         print(listing.describe(options))
     elif name is None:
@@ -237,6 +257,10 @@ def main(arguments: list[str]) -> int:
     try:
         with listening():
             code: int = app.cli(prog="run_bench.py", description=__doc__, args=arguments)
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head`: whoever read has gone
+        _drop_output()
+        code = 141  # what a shell reports of a tool that SIGPIPE has ended
     except SpecError as error:
         say(f"error: {error}")
         code = 2
@@ -247,6 +271,14 @@ def main(arguments: list[str]) -> int:
         say(f"stopped by {stopped}: finished cells and checkpoints are kept; the same command resumes")
         code = stopped.exit_code
     return code
+
+
+def _drop_output() -> None:
+    """Send what is left to be printed nowhere; else Python complains when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
 
 
 def _matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:

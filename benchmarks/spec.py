@@ -55,6 +55,8 @@ class Settings(BaseModel, **STRICT, frozen=True):
     heldout: OpenUnit = 0.1  # share of the episodes that no training sees
     view: View = "episodes"  # how rows become transitions: tasks/split.py
     rewards: Rewards = "file"  # of the data: as recorded, or those that the simulator pays for each row's step
+    skip_broken_episodes: bool = False  # leave out episodes of a file that break a rule; else the file is refused
+    imports: tuple[str, ...] = ()  # the user's own modules with environments of data sets (also: --import)
     compile: Compile = "never"  # torch.compile on a CPU; "auto": where it pays. Seeds then agree to rounding only
 
     @model_validator(mode="after")
@@ -66,7 +68,16 @@ class Settings(BaseModel, **STRICT, frozen=True):
 
     def data_options(self, data_dir: Path | None) -> DataOptions:
         """The part that concerns data."""
-        return DataOptions(data_dir, self.dataset_rows, self.heldout, self.view, self.train_rows, self.rewards)
+        return DataOptions(
+            data_dir=data_dir,
+            dataset_rows=self.dataset_rows,
+            heldout=self.heldout,
+            view=self.view,
+            train_rows=self.train_rows,
+            rewards=self.rewards,
+            skip_broken_episodes=self.skip_broken_episodes,
+            imports=self.imports,
+        )
 
 
 def coupling(choice: Any) -> dict[str, Any]:

@@ -43,10 +43,13 @@ def suite_names() -> list[str]:
     return sorted(str(path.relative_to(SUITES).with_suffix("")) for path in SUITES.rglob("*.toml"))
 
 
-def load_suite(name: str, overrides: Iterable[str] = (), seeds: int | None = None) -> Suite:
+def load_suite(
+    name: str, overrides: Iterable[str] = (), seeds: int | None = None, imports: Iterable[str] = ()
+) -> Suite:
     """A suite of ours, or any `.toml` file, with `key=value` overrides and, if given, seeds 0 .. seeds-1.
 
-    An override of `extends` replaces the suite that this one builds on; the others replace what both say.
+    An override of `extends` replaces the suite that this one builds on; the others replace what both say. `imports` are
+    modules beside the suite's own.
 
     Raises:
         SpecError: the suite, a key or a value is not valid.
@@ -62,6 +65,9 @@ def load_suite(name: str, overrides: Iterable[str] = (), seeds: int | None = Non
         if seeds < 1:
             raise SpecError(f"--seeds must be at least 1, got {seeds}")
         table["seeds"] = list(range(seeds))
+    own = table.get("imports", [])
+    if (modules := list(imports)) and isinstance(own, list):
+        table["imports"] = list(dict.fromkeys([*own, *modules]))
     return _suite(table)
 
 

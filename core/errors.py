@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["DataError", "SpecError", "unknown"]
+__all__ = ["DataError", "SpecError", "in_one_line", "unknown"]
+
+_REASON = 300  # characters of another library's error
 
 
 class SpecError(ValueError):
@@ -12,6 +14,12 @@ class SpecError(ValueError):
 
 class DataError(RuntimeError):
     """A file is missing, damaged or not what it says it is; the message names the file (exit code 1)."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Kind and text of a library's error, however many lines it has."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:_REASON]}{'...' if len(text) > _REASON else ''}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> SpecError:

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, Protocol, runtime_checkable
 
@@ -113,7 +113,8 @@ class _View(logging.Handler):
     def _line(self, text: str) -> None:
         if self.console.is_terminal:
             self.console.print(text, markup=False)
-        else:
+            return
+        with suppress(BrokenPipeError):  # `2>&1 | head`: nobody reads on, and what runs is not to fail for it
             print(text, file=sys.stderr, flush=True)
 
     def _plain(self, bar: TaskID) -> None:

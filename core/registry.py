@@ -1,8 +1,12 @@
 """The folder is the registry: a name is a file, its class the first name in the file's `__all__`.
 
 A plug-in outside the tree is named by `module:Class`, or by an entry point in the group `rolloutbench.<folder>`.
+Modules with environments of the user's own are named, too, or stand in the group `rolloutbench.environments`.
 """
 
+import hashlib
+import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
@@ -15,7 +19,15 @@ from typing import Any
 from core.config import adapter, build_config, merged
 from core.errors import SpecError, unknown
 
-__all__ = ["available", "build_method", "load", "loadable"]
+__all__ = [
+    "available",
+    "build_method",
+    "environment_modules",
+    "import_modules",
+    "load",
+    "loadable",
+    "module_digests",
+]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _NOT_METHODS = {"__init__", "base"}
@@ -73,6 +85,40 @@ def build_method(folder: str, name: str, fields: dict[str, Any]) -> Any:
             raise unknown(f"{name}.preset", str(preset), presets)
         fields = merged(presets[preset], fields)
     return build_config(kind, merged(_tables(kind), fields), name)
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules that the user has named, which may register environments with gymnasium.
+
+    Raises:
+        SpecError: one is no name of a module, or cannot be imported, whatever the reason.
+    """
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise SpecError(f"imports must be names of modules such as 'package.module', got {name!r}")
+        try:
+            import_module(name)
+        except Exception as error:  # a module can fail in any way
+            reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+            rule = "must be a module that can be imported (a folder is added by PYTHONPATH=FOLDER)"
+            raise SpecError(f"imports: {name!r} {rule}: {reason}") from error
+
+
+def environment_modules() -> list[str]:
+    """Modules that installed packages declare as environments of the user's."""
+    return sorted({entry.module for entry in _plugins("environments")})
+
+
+def module_digests(names: Iterable[str]) -> dict[str, str]:
+    """sha256 of the source of imported modules, of a package with all its modules; by name."""
+    found = {}
+    for name in sorted(names):
+        module = sys.modules[name]
+        files = [path for folder in getattr(module, "__path__", ()) for path in sorted(Path(folder).rglob("*.py"))]
+        if not files and getattr(module, "__file__", None):
+            files = [Path(str(module.__file__))]
+        found[name] = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return found
 
 
 def _tables(kind: type[Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ _STORED = {  # on disk, in every file that was made here
 def card(task: Task) -> dict[str, Any]:
     """What a run would read of a task: checksum, physics, and the card of the split. Raises: DataError."""
     data, split = task.dataset()
-    return {"task": task.name, "sha256": data.sha256, "physics": task.simulator.physics, **split}
+    return {"task": task.name, "sha256": data.sha256, "physics": task.physics, **split}
 
 
 def examine(name: str, options: DataOptions) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def examine(name: str, options: DataOptions) -> dict[str, Any]:
     if source.card and path:
         _require_file(path, source.card(path), task.simulator)
     rows, digest = task.rows()
-    broken = broken_rules(rows, task.simulator, task.horizon)
+    broken = broken_rules(rows, task.simulator, task.collected_horizon or task.horizon)
     found = replay(rows, task.simulator)
     if source.card:
         for broken_rule, index in broken.items():

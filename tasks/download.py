@@ -9,7 +9,7 @@ import pooch
 from filelock import FileLock
 
 from core import files
-from core.errors import DataError
+from core.errors import DataError, in_one_line
 from core.progress import progress, say
 from tasks.hdf5 import damage
 
@@ -53,14 +53,16 @@ def _download(url: str, path: Path, sha256: str | None) -> None:
                 if (fault := _fault(part, sha256)) is not None:
                     raise DataError(fault)
             return
-        except (OSError, DataError) as error:  # requests' own errors are OSErrors
-            problem = error
-            say(f"{url}: attempt {attempt + 1} of {ATTEMPTS} failed: {error}")
+        except DataError as error:
+            problem = str(error)
+        except Exception as error:  # of any of the client's layers: requests, urllib3, http, idna, a proxy's
+            problem = in_one_line(error)
+        say(f"{url}: attempt {attempt + 1} of {ATTEMPTS} failed: {problem}")
     expected = f" with sha256 {sha256}" if sha256 else ""
     raise DataError(
         f"{path} is needed{expected} but {url} gave none after {ATTEMPTS} attempts: {problem}; "
         f"a copy fetched by hand can be put at {path}"
-    ) from problem
+    )
 
 
 def _fault(path: Path, expected: str | None) -> str | None:

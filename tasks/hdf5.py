@@ -22,10 +22,10 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}  # those that come with HDF5 and h5py; others are plug-ins: code
 
 
-def read(path: Path, max_steps: int | None = None) -> Rows:
+def read(path: Path, max_steps: int | None = None, *, skip_broken: bool = False) -> Rows:
     """The rows of a file, checked; links, types and declared sizes are checked before any value is read.
 
-    `max_steps` is the length of an episode, for old files that have no timeouts.
+    `max_steps` is the length of an episode, for old files that have no timeouts; `skip_broken` as in `rows.checked`.
 
     Raises:
         DataError: names the file and the rule it breaks.
@@ -39,7 +39,7 @@ def read(path: Path, max_steps: int | None = None) -> Rows:
         raise
     except (OSError, KeyError, RuntimeError, ValueError) as error:  # what h5py raises for truncated or altered bytes
         raise DataError(f"{path}: must be a whole HDF5 file, but it is truncated or damaged ({error})") from error
-    return checked(arrays, str(path), max_steps)
+    return checked(arrays, str(path), max_steps, skip_broken=skip_broken)
 
 
 def write(path: Path, rows: Rows) -> None:

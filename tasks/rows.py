@@ -1,7 +1,7 @@
 """One row per environment step: what every source of data returns, and what is checked of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,23 @@ from jaxtyping import Bool, Float, Float32, Float64, Int
 from core.errors import DataError
 from core.progress import say
 
-__all__ = ["Rows", "checked", "ended_episodes", "episodes", "following", "require_dims"]
+__all__ = [
+    "BrokenRowsError",
+    "Rows",
+    "checked",
+    "ended_episodes",
+    "episodes",
+    "following",
+    "joined",
+    "listed",
+    "require_dims",
+]
 
 ACTION_TOLERANCE = 1e-6  # rounding of what was clipped in float64
+
+
+class BrokenRowsError(DataError):
+    """Some rows break a rule that each row can keep for itself; the episodes without them can be used."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +42,19 @@ class Rows:
     qpos: Float[np.ndarray, "N nq"] | None = None  # simulator state before the step
     qvel: Float[np.ndarray, "N nv"] | None = None
     action_log_prob: Float32[np.ndarray, " N"] | None = None  # of the behaviour policy, at the action that was drawn
+    left_out: int = 0  # episodes of the file that break a rule and were skipped
 
 
-def checked(arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None = None) -> Rows:
+def checked(
+    arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None = None, *, skip_broken: bool = False
+) -> Rows:
     """Arrays under D4RL's keys as rows: cast, squeezed, and every value checked.
+
+    With `skip_broken`, episodes with values that are not finite or actions out of range are left out; a line says so.
 
     Raises:
         DataError: names `where`, the key, the rule and the rows.
+        BrokenRowsError: the like, where `skip_broken` would leave them out.
     """
     reward = _column(arrays, "rewards", where)
     if not len(reward):
@@ -44,6 +64,10 @@ def checked(arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None 
     lengths = {key: len(value) for key, value in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: all keys must have the same number of rows, got {lengths}")
+    left_out = 0
+    if skip_broken:
+        arrays, left_out = _whole(arrays, where, max_steps)
+        reward = arrays["rewards"]
     obs = _matrix(arrays, "observations", where)
     terminal = _flag(arrays, "terminals", where)
     next_obs = _matrix(arrays, "next_observations", where) if "next_observations" in arrays else None
@@ -59,7 +83,17 @@ def checked(arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None 
         qpos=_matrix(arrays, "infos/qpos", where, np.float64) if "infos/qpos" in arrays else None,
         qvel=_matrix(arrays, "infos/qvel", where, np.float64) if "infos/qvel" in arrays else None,
         action_log_prob=_log_prob(arrays, where),
+        left_out=left_out,
     )
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several `Rows` with the same fields, one after the other."""
+    found: dict[str, Any] = {}
+    for field in fields(Rows):
+        values = [getattr(part, field.name) for part in parts]
+        found[field.name] = np.concatenate(values) if isinstance(values[0], np.ndarray) else values[0]
+    return Rows(**{**found, "left_out": sum(part.left_out for part in parts)})
 
 
 def require_dims(rows: Rows, obs_dim: int, action_dim: int, where: str) -> Rows:
@@ -76,6 +110,11 @@ def episodes(rows: Rows) -> tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]:
     if not len(stops) or stops[-1] < len(rows.reward):
         stops = np.append(stops, len(rows.reward))
     return np.append(0, stops[:-1]), stops
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """The first ten, for a message."""
+    return ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
 
 
 def ended_episodes(rows: Rows) -> tuple[Int[np.ndarray, " E"], Float64[np.ndarray, " E"]]:
@@ -97,6 +136,27 @@ def following(rows: Rows, stops: Int[np.ndarray, " E"]) -> tuple[Bool[np.ndarray
         return known, rows.next_obs
     known[stops - 1] = False
     return known, np.roll(rows.obs, -1, 0)
+
+
+def _whole(arrays: Mapping[str, np.ndarray], where: str, max_steps: int | None) -> tuple[dict[str, np.ndarray], int]:
+    """The episodes whose rows are all usable, and how many are not. Raises: DataError."""
+    kept = {**arrays, "rewards": _column(arrays, "rewards", where), "terminals": _flag(arrays, "terminals", where)}
+    kept["timeouts"] = _timeout(arrays, kept["terminals"], where, max_steps)
+    stops = np.flatnonzero(kept["terminals"] | kept["timeouts"]) + 1
+    episode = np.searchsorted(stops, np.arange(len(kept["rewards"])), side="right")
+    with np.errstate(over="ignore"):  # float64 beyond float32's range is not usable either
+        usable = [np.isfinite(value.astype(np.float32)).reshape(len(value), -1).all(1) for value in kept.values()]
+    usable += [(np.abs(kept["actions"]) <= 1 + ACTION_TOLERANCE).reshape(len(episode), -1).all(1)]
+    broken = np.unique(episode[~np.all(usable, 0)])
+    if not len(broken):
+        return kept, 0
+    total = int(episode[-1]) + 1
+    rule = "with values that are not finite or actions beyond [-1, 1]"
+    if len(broken) == total:
+        raise DataError(f"{where}: must have an episode to use, got {total} {rule}")
+    say(f"{where}: {len(broken)} of {total} episodes are left out, {rule}: {listed(broken.tolist())}")
+    keep = ~np.isin(episode, broken)
+    return {key: value[keep] for key, value in kept.items()}, len(broken)
 
 
 def _column(arrays: Mapping[str, np.ndarray], key: str, where: str) -> np.ndarray:
@@ -160,4 +220,4 @@ def _refuse(bad: np.ndarray, complaint: str) -> None:
     rows = np.flatnonzero(bad.any(1) if bad.ndim == 2 else bad)
     if len(rows) > 0:
         share = f"{len(rows)} of {len(bad)} rows, {len(rows) / len(bad):.2%}"
-        raise DataError(f"{complaint} in rows {rows[0]}..{rows[-1]} ({share})")
+        raise BrokenRowsError(f"{complaint} in rows {rows[0]}..{rows[-1]} ({share})")

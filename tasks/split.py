@@ -118,6 +118,7 @@ def _file_card(rows: Rows) -> dict[str, Any]:
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
         "return_max": float(returns.max()),
+        **({"left_out_episodes": rows.left_out} if rows.left_out else {}),
     }
 
 

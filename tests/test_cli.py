@@ -196,11 +196,12 @@ def test_a_signal_ends_with_its_own_code(
     [
         ([], ["run", "plan", "report", "list", "data"]),
         (["run"], ["SUITE", "--set", "KEY=VALUE", "--seeds", "--device", "--jobs", "--data-dir", "--out", "Exit code"]),
-        (["plan"], ["SUITE", "--set", "--seeds", "--data-dir", "--out", "start nothing"]),
+        (["plan"], ["SUITE", "--set", "--seeds", "--data-dir", "--import", "MODULE", "--out", "start nothing"]),
         (["report"], ["DIR", "--allow-mixed"]),
         (["verify"], ["DIR", "Exit code"]),
         (["list"], ["tasks", "generators", "algorithms", "suites"]),
-        (["data"], ["list", "make", "fetch", "verify", "NAME", "--dataset-rows", "ROWS", "--data-dir"]),
+        (["data"], ["list", "make", "fetch", "verify", "NAME", "--dataset-rows", "ROWS", "--data-dir", "--import"]),
+        (["data"], ["--skip-broken-episodes"]),
     ],
 )
 def test_help_mentions_every_argument(capsys: pytest.CaptureFixture[str], command: list[str], words: list[str]) -> None:

@@ -150,6 +150,7 @@ CHANGES = st.fixed_dictionaries(
         "heldout": st.floats(0, 1, exclude_min=True, exclude_max=True),
         "view": st.sampled_from(["episodes", "qlearning"]),
         "shared_models": st.booleans(),
+        "skip_broken_episodes": st.booleans(),
     },
 )
 

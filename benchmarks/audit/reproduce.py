@@ -14,7 +14,7 @@ from tasks.base import load_task
 __all__ = ["reproduce"]
 
 _SHOWN = 10
-_ORIGIN = ("commit", "physics", "dataset_sha256", "device", "threads", "versions")
+_ORIGIN = ("commit", "physics", "dataset_sha256", "device", "threads", "versions", "imports")
 
 
 def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tuple[str, bool]:
@@ -37,7 +37,8 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     if more := len(new.keys() - old.keys()):
         lines.append(f"{more} more numbers are measured now and were not kept")
     last = cell.runs[-1]
-    lines += [f"{name}: was {last.get(name)}, is {origin[name]}" for name in _ORIGIN if last.get(name) != origin[name]]
+    then_and_now = [(name, last.get(name), origin.get(name)) for name in _ORIGIN]
+    lines += [f"{name}: was {then}, is {now}" for name, then, now in then_and_now if then != now]
     if rows:
         lines += ["", tabulate(rows[:_SHOWN], ["seed", "step", "metric", "horizon", "was", "is"])]
         lines += [f"... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []

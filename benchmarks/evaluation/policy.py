@@ -18,8 +18,8 @@ Values = Iterator[tuple[str, Float[Tensor, " S"]]]
 
 def evaluate_policy(task: Task, policy: Policy, episodes: int, rng: Streams) -> Values:
     """Mean return of the greedy policy; the same start states at every evaluation of a seed."""
-    start = task.simulator.reset(episodes, rng.fork("reset"))
-    episode = simulate(task.simulator, policy, start, task.horizon, rng, greedy=True)
+    start = task.scored_in.reset(episodes, rng.fork("reset"))
+    episode = simulate(task.scored_in, policy, start, task.horizon, rng, greedy=True)
     returns = episode_return(episode.reward, episode.valid).mean(-1)
     yield "return", returns
     if task.score_range:

@@ -44,7 +44,7 @@ def run_cell(
     is given records as they come in. Raises: DataError, Stopped.
     """
     clock = Clock(device)
-    origin = provenance(device)
+    origin = provenance(device, task.options.imports)
     rng = Streams(spec.seeds, device=device)
     generator = spec.generator.config
     algorithm = spec.algorithm.config

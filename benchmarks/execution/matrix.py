@@ -28,10 +28,10 @@ from benchmarks.execution.provenance import available_memory_mib, provenance
 from benchmarks.execution.trackers import tracking
 from benchmarks.spec import RunSpec
 from benchmarks.store import DIVERGED, ResultStore
-from core.errors import DataError
+from core.errors import DataError, SpecError
 from core.interrupt import SIGNALS, Stopped, listening
 from core.progress import Channel, relay, say, showing
-from tasks.base import load_task
+from tasks.base import fetch, load_task
 
 __all__ = ["Engine", "Job", "Outcome", "local", "run_missing"]
 
@@ -141,8 +141,37 @@ def run_missing(
 
 
 def local(todo: list[Job], store: ResultStore, *, jobs: int = 1) -> int:
-    """Run cells on this machine, at most `jobs` at a time: one at a time in this process, more in their own."""
-    return _side_by_side(todo, store, jobs) if min(jobs, len(todo)) > 1 else _one_by_one(todo)
+    """Run cells on this machine, at most `jobs` at a time: one at a time in this process, more in their own.
+
+    Data are fetched first, once for all cells that read them; where they cannot be had, these cells have failed.
+    """
+    here = _with_data(todo, store)
+    failed = len(todo) - len(here)
+    if not here:
+        return failed
+    return failed + (_side_by_side(here, store, jobs) if min(jobs, len(here)) > 1 else _one_by_one(here))
+
+
+def _with_data(todo: list[Job], store: ResultStore) -> list[Job]:
+    """The jobs whose data are here or can be fetched; of the others the reason is recorded and said once per task."""
+    problems = dict[str, str | None]()
+    for job in todo:
+        if job.spec.task not in problems:
+            problems[job.spec.task] = _fetching_problem(job)
+        if reason := problems[job.spec.task]:
+            job.fail(store, datetime.now(UTC), f"{reason}\n")
+    for task, reason in problems.items():
+        if reason:
+            say(f"{sum(job.spec.task == task for job in todo)} cells of {task} FAILED: {reason}")
+    return [job for job in todo if not problems[job.spec.task]]
+
+
+def _fetching_problem(job: Job) -> str | None:
+    try:
+        fetch(job.spec.task, job.spec.settings.data_options(job.data_dir))
+    except (DataError, SpecError, OSError) as error:
+        return str(error)
+    return None
 
 
 def _one_by_one(todo: list[Job]) -> int:

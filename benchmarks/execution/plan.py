@@ -56,8 +56,8 @@ def needed_models(spec: RunSpec) -> list[ModelConfig]:
 
 def pretrained(spec: RunSpec) -> set[str]:
     """The pretrained models of a cell by name; equal names are equal models."""
-    options = spec.settings.data_options(None)
-    data = {name: getattr(options, name) for name in ("dataset_rows", "heldout", "view", "train_rows", "rewards")}
+    names = ("dataset_rows", "heldout", "view", "train_rows", "rewards", "skip_broken_episodes", "imports")
+    data = {name: getattr(spec.settings, name) for name in names}
     return {canonical_json([spec.task, data, describe_model(model)]) for model in needed_models(spec)}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from core.data import Dataset
+from core.registry import module_digests
 from tasks.base import Task
 
 __all__ = ["available_memory_mib", "inputs", "peak_memory_mib", "provenance"]
@@ -24,8 +25,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "h5py", "safetensors", "pydantic")
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Code, versions and device of this process."""
+def provenance(device: torch.device, imports: Iterable[str] = ()) -> dict[str, Any]:
+    """Code, versions and device of this process; of `imports`, imported modules of the user's, sha256 of the source."""
+    own = module_digests(imports)
     return {
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -33,6 +35,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}",
         "threads": torch.get_num_threads(),
+        **({"imports": own} if own else {}),
     }
 
 
@@ -42,7 +45,7 @@ def inputs(
     """Inputs of a finished run: seeds, physics, data, what its scores and episodes are, and pretrained models."""
     return {
         "seeds": list(seeds),
-        "physics": task.simulator.physics,
+        "physics": task.physics,
         "dataset_sha256": data.sha256,
         "dataset": card,
         "score_range": task.score_range,

@@ -57,5 +57,6 @@ def identity(spec: RunSpec, data: Dataset, origin: Mapping[str, Any], device: to
     On a CPU that includes the number of threads: sums are split among them, and Adam groups parameters by it.
     """
     threads = origin["threads"] if device.type == "cpu" else None
-    code = [origin["commit"], origin["diff_sha256"], origin["versions"], device.type, threads]
+    imports = origin.get("imports", {})
+    code = [origin["commit"], origin["diff_sha256"], origin["versions"], imports, device.type, threads]
     return canonical_json([spec.describe(), list(spec.seeds), data.sha256, *code])

@@ -5,7 +5,7 @@ our own in place of its SAC policies; medium-replay imitates its replay buffer w
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import log
 from typing import Any, Literal, get_args
 
@@ -19,7 +19,7 @@ from core.progress import progress
 from core.random import Streams
 from tasks.base import Behaviour
 from tasks.recipes.policies import ExploringPolicy, Policies, load_policies
-from tasks.rows import Rows
+from tasks.rows import Rows, joined
 from tasks.simulators.base import Simulator
 from tasks.simulators.locomotion import simulator
 
@@ -72,7 +72,7 @@ def collect(env: str, level: Level, size: int, rng: Streams) -> tuple[Rows, dict
     for rows in made[:-1]:
         rows.timeout[-1] |= not rows.terminal[-1]
     used = [_described(shipped, part) for part in parts if part.checkpoint is not None]
-    return _joined(made), {"checkpoints": used} if used else {}
+    return joined(made), {"checkpoints": used} if used else {}
 
 
 def behaviour(env: str, level: Level) -> Behaviour | None:
@@ -133,7 +133,7 @@ def _episodes(
     while done < size:
         made.append(_wave(world, policy, size - done, rng.fork(f"{len(made)}"), advance))
         done += len(made[-1].reward)
-    return _joined(made)
+    return joined(made)
 
 
 def _wave(
@@ -203,7 +203,3 @@ def _rows(
         qvel=state[:, positions:].numpy().copy(),
         action_log_prob=density.numpy(),
     )
-
-
-def _joined(parts: list[Rows]) -> Rows:
-    return Rows(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))

@@ -1,6 +1,9 @@
 """Any other gymnasium environment with a Box of actions, for Minari datasets: it runs, but its state cannot be set."""
 
+import hashlib
+from collections.abc import Mapping
 from itertools import count
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from core.errors import DataError, SpecError
 from core.random import Streams
+from core.registry import module_digests
 
 __all__ = ["GymSimulator"]
 
@@ -38,8 +42,8 @@ class GymSimulator:
         self.action_dim = flatdim(box)
         simulated = isinstance(getattr(env.unwrapped, "model", None), mujoco.MjModel)
         version = f"mujoco {mujoco.__version__}" if simulated else f"gymnasium {gymnasium.__version__}"
-        self.physics = f"{spec.id}, {version}"
-        self._box = box
+        self.action_space = box
+        self.physics = ", ".join([_named(spec), version, *_own_code(spec)])
         self._idle = [env]
         self._live: dict[int, gymnasium.Env] = {}
         self._seen: dict[int, list[np.ndarray]] = {}  # observations of every live episode, from its reset on
@@ -130,8 +134,9 @@ class GymSimulator:
         return self._seen[name]
 
     def _native(self, action: Float[Tensor, "*N A"]) -> np.ndarray:
-        share = (action.detach().double().cpu().clamp(-1, 1).reshape(-1, *self._box.shape).numpy() + 1) / 2
-        return np.asarray(self._box.low + share * (self._box.high - self._box.low), dtype=self._box.dtype)
+        box = self.action_space
+        share = (action.detach().double().cpu().clamp(-1, 1).reshape(-1, *box.shape).numpy() + 1) / 2
+        return np.asarray(box.low + share * (box.high - box.low), dtype=box.dtype)
 
     @staticmethod
     def _pairs(state: Tensor) -> list[tuple[int, int]]:
@@ -140,3 +145,28 @@ class GymSimulator:
     @staticmethod
     def _flat(env: gymnasium.Env, obs: object) -> np.ndarray:
         return np.asarray(flatten(env.observation_space, obs), dtype=np.float64)
+
+
+def _named(spec: EnvSpec) -> str:
+    """The environment with the arguments and wrappers that make it another one than its name says."""
+    wrappers = "".join(f" + {wrapper.name}{_arguments(wrapper.kwargs)}" for wrapper in spec.additional_wrappers)
+    return f"{spec.id}{_arguments(spec.kwargs)}{wrappers}"
+
+
+def _arguments(kwargs: Mapping[str, Any] | None) -> str:
+    texts = {name: repr(value) for name, value in sorted((kwargs or {}).items())}
+    short = {name: text if len(text) <= 40 else f"#{_short_hash(text)}" for name, text in texts.items()}
+    return f"({', '.join(f'{name}={text}' for name, text in short.items())})" if short else ""
+
+
+def _own_code(spec: EnvSpec) -> list[str]:
+    """The module of an environment that is no package's of Farama, with a hash: it has no version that tells."""
+    module = str(spec.entry_point).partition(":")[0]
+    if not isinstance(spec.entry_point, str) or module.partition(".")[0] in ("gymnasium", "gymnasium_robotics"):
+        return []
+    root = module.partition(".")[0]
+    return [f"{root} #{module_digests([root])[root][:8]}"]
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from core.errors import unknown
+from core.errors import DataError, unknown
 from core.files import cache_dir, sha256
 from tasks import download
-from tasks.base import DataOptions, Source, Task
+from tasks.base import SKIPPING, DataOptions, Source, Task
 from tasks.hdf5 import read
-from tasks.rows import Rows, require_dims
+from tasks.rows import BrokenRowsError, Rows, require_dims
 from tasks.simulators.base import Simulator
 
 __all__ = ["BASE_URL", "SOURCE", "Reference", "fetch", "find", "load", "names", "reference"]
@@ -60,7 +60,10 @@ def load(dataset: str, options: DataOptions) -> Task:
 
     def rows() -> tuple[Rows, str]:
         path = fetch(dataset, options)
-        found = read(path, declared.max_episode_steps)
+        try:
+            found = read(path, declared.max_episode_steps, skip_broken=options.skip_broken_episodes)
+        except BrokenRowsError as error:
+            raise DataError(f"{error}; {SKIPPING}") from error
         return require_dims(found, declared.obs_dim, declared.act_dim, str(path)), sha256(path)
 
     return Task(
@@ -145,4 +148,4 @@ def _references() -> dict[str, Reference]:
         }
 
 
-SOURCE = Source(names, load, find, origin="fetch")
+SOURCE = Source(names, load, find, fetch, origin="fetch")

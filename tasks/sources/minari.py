@@ -6,11 +6,16 @@ environment's Box to [-1, 1]. Needs the extra `minari`.
 
 import hashlib
 import json
+import logging
+import math
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+import shutil
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import fields, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,19 +23,24 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from filelock import FileLock
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from jaxtyping import Float64, Num
 
-from core.errors import DataError, SpecError, unknown
-from tasks.base import DataOptions, Source, Task
+from core.errors import DataError, SpecError, in_one_line, unknown
+from core.files import cache_dir
+from core.progress import say
+from tasks.base import SKIPPING, DataOptions, Source, Task
 from tasks.hdf5 import require_own_content
-from tasks.rows import Rows, checked, require_dims
+from tasks.rows import Rows, checked, joined, listed, require_dims
+from tasks.simulators import declared
 from tasks.simulators.base import Simulator
+from tasks.simulators.declared import require_known_code
 
-__all__ = ["SOURCE", "find", "load", "names"]
+__all__ = ["SOURCE", "fetch", "find", "load", "names"]
 
-_TRUSTED = ("gymnasium", "gymnasium_robotics")
+_MALFORMED = (KeyError, ValueError, TypeError, AttributeError, IndexError, AssertionError)  # of data with other parts
 _NAME = re.compile(r"([-\w]+/)*[-\w]+-v\d+")
 
 
@@ -49,6 +59,54 @@ def find(dataset: str, options: DataOptions) -> Path | None:
     return path if path.is_dir() else None
 
 
+def fetch(dataset: str, options: DataOptions) -> Path:
+    """The dataset's folder, downloaded by Minari if it is not on this machine; one process does while others wait.
+
+    Raises:
+        SpecError: no such name, or the extra is missing.
+        DataError: it cannot be had; says where it was looked for and how to bring it by hand.
+    """
+    if not _NAME.fullmatch(dataset):
+        raise unknown("minari dataset", dataset, names())
+    if find_spec("minari") is None:
+        raise SpecError(f"minari/{dataset} needs the package minari: pip install rolloutbench[minari]")
+    import minari
+    from minari.storage.remotes import DEFAULT_REMOTE
+
+    folder = _folder() / dataset
+    with FileLock(cache_dir("locks") / f"minari-{dataset.replace('/', '-')}.lock"):
+        if (folder / "data").is_dir():
+            return folder
+        new = not folder.exists()
+        remote = os.environ.get("MINARI_REMOTE") or DEFAULT_REMOTE
+        say(f"minari/{dataset}: is fetched from {remote}")
+        try:
+            with _quiet():
+                minari.download_dataset(dataset)
+        except Exception as error:  # the client of a remote storage, or of its network, raises errors of its own
+            if new:
+                shutil.rmtree(folder, ignore_errors=True)  # half of it
+            raise DataError(
+                f"minari/{dataset} is neither in {folder} nor to be had from {remote} ({in_one_line(error)}); "
+                f"where there is a network, `minari download {dataset}` makes the folder {dataset} to be copied to "
+                f"{_folder()} ($MINARI_DATASETS_PATH)"
+            ) from error
+    return folder
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Minari prints what it does where results are printed; the client of its storage logs every attempt."""
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        hub.setLevel(level)
+
+
 def load(dataset: str, options: DataOptions) -> Task:
     """The task `minari/<dataset>`; scores only where the dataset declares reference returns.
 
@@ -56,36 +114,45 @@ def load(dataset: str, options: DataOptions) -> Task:
         SpecError: no such name, the extra is missing, or the actions are not a bounded Box.
         DataError: it cannot be downloaded or read.
     """
-    if not _NAME.fullmatch(dataset):
-        raise unknown("minari dataset", dataset, names())
-    if find_spec("minari") is None:
-        raise SpecError(f"minari/{dataset} needs the package minari: pip install rolloutbench[minari]")
+    folder = fetch(dataset, options) / "data"
     import minari
 
-    folder = _folder() / dataset / "data"
     where = f"minari/{dataset} ({folder.parent})"
     with _readable(where):
-        if not folder.is_dir():
-            minari.download_dataset(dataset)
-        _require_harmless(folder, where)
+        _require_harmless(folder, options.imports, where)
         data = minari.load_dataset(dataset)
-    if data.env_spec is None:
+    spec = data.env_spec
+    if spec is None:
         raise DataError(f"{where}: must name its environment, got none")
     box = data.action_space
     if not isinstance(box, spaces.Box) or not box.is_bounded() or not (box.low < box.high).all():
         raise SpecError(f"{where}: actions must be a bounded Box, got {box}")
-    metadata = data.storage.metadata
-    low = metadata.get("ref_min_score")
-    high = metadata.get("ref_max_score")
-    score_range = None if low is None or high is None else (float(low), float(high))
-    simulator = _simulator(data, where)
+    scored = data._eval_env_spec or spec  # as Minari's `recover_environment(eval_env=True)`, which runs foreign code
+    for each in (spec, scored):
+        require_known_code(each, options.imports, where)
+    known = all(declared.ours(each) and each.max_episode_steps for each in (spec, scored))
+    longest, terminates = (0, False) if known else _survey(data, where)
+    simulator = declared.simulator(spec, box, terminates, where)
+    evaluator = None if declared.alike(spec, scored) else declared.simulator(scored, box, terminates, where)
+    if evaluator and (evaluator.obs_dim != simulator.obs_dim):
+        rule = f"observations must be as wide in the evaluation environment, {evaluator.physics}, as in the data's"
+        raise DataError(f"{where}: {rule}, got {evaluator.obs_dim} and {simulator.obs_dim}")
+    score_range, notes = _references(data.storage.metadata, where)
+    horizon = scored.max_episode_steps or longest
+    collected_horizon = spec.max_episode_steps or longest
+    if evaluator or horizon != collected_horizon:
+        notes["collected_in"] = {"physics": simulator.physics, "max_episode_steps": collected_horizon}
+        notes["scored_in"] = {"physics": (evaluator or simulator).physics, "max_episode_steps": horizon}
     return Task(
         name=f"minari/{dataset}",
         simulator=simulator,
-        horizon=data.env_spec.max_episode_steps or _longest(data),
+        horizon=horizon,
         score_range=score_range,
-        rows=partial(_rows, data, simulator, where),
+        rows=partial(_rows, data, simulator, where, options.skip_broken_episodes),
         options=options,
+        evaluator=evaluator,
+        collected_horizon=collected_horizon,
+        notes=notes,
     )
 
 
@@ -100,11 +167,11 @@ def _readable(where: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except (OSError, KeyError, ValueError, ImportError, RuntimeError, AssertionError) as error:
-        raise DataError(f"{where}: must be a readable Minari dataset: {type(error).__name__}: {error}") from error
+    except (OSError, ImportError, RuntimeError, gymnasium.error.Error, *_MALFORMED) as error:
+        raise DataError(f"{where}: must be a readable Minari dataset: {in_one_line(error)}") from error
 
 
-def _require_harmless(folder: Path, where: str) -> None:
+def _require_harmless(folder: Path, imports: Iterable[str], where: str) -> None:
     """Check the files before Minari reads them: it follows links, and makes the environment where a space is missing.
 
     Raises:
@@ -112,70 +179,110 @@ def _require_harmless(folder: Path, where: str) -> None:
     """
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     if not {"observation_space", "action_space"} <= metadata.keys():
-        _require_known_code(EnvSpec.from_json(metadata["env_spec"]), where)
+        require_known_code(EnvSpec.from_json(metadata["env_spec"]), imports, where)
     file = folder / "main_data.hdf5"
     if file.exists():
         require_own_content(file)
 
 
-def _simulator(data: Any, where: str) -> Simulator:
-    from tasks.simulators.gym import GymSimulator
-    from tasks.simulators.locomotion import ENVIRONMENTS, simulator
+def _references(metadata: Mapping[str, Any], where: str) -> tuple[tuple[float, float] | None, dict[str, Any]]:
+    """The returns that count as 0 and 100, if the dataset declares any that can; and what the card says of others."""
+    low = metadata.get("ref_min_score")
+    high = metadata.get("ref_max_score")
+    if low is None or high is None:
+        return None, {}
+    if -math.inf < low < high < math.inf:
+        return (float(low), float(high)), {}
+    refused = f"ref_min_score must be below ref_max_score, both finite, got {low} and {high}"
+    say(f"{where}: has no reference returns, so no scores: {refused}")
+    return None, {"reference_returns": f"none: {refused}"}
 
-    spec = data.env_spec
-    if spec.id in ENVIRONMENTS and not spec.kwargs:
-        return simulator(spec.id)
-    _require_known_code(spec, where)
+
+def _survey(data: Any, where: str) -> tuple[int, bool]:
+    """Steps of the longest episode, and whether any ends with a terminal row; of those that can be read."""
+    longest = 0
+    terminates = False
     with _readable(where):
-        terminates = any(episode.terminations.any() for episode in data.iterate_episodes())
-    try:
-        return GymSimulator(spec, terminates)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise DataError(f"{where}: its environment {spec.id} cannot be made: {error}") from error
+        for _, episode in _each(data):
+            if not isinstance(episode, Exception):
+                longest = max(longest, len(episode.rewards))
+                terminates |= bool(np.any(episode.terminations))
+    return longest, terminates
 
 
-def _require_known_code(spec: EnvSpec, where: str) -> None:
-    """A dataset names the function that makes its environment: only the Farama packages', or what is registered here.
+def _each(data: Any) -> Iterator[tuple[int, Any]]:
+    """Every episode by its number; the error where what it must have is not there."""
+    left = deque(int(index) for index in data.episode_indices)
+    while left:
+        found = data.iterate_episodes(list(left))  # ends with the first one that cannot be read
+        while left:
+            try:
+                episode = next(found)
+            except _MALFORMED as error:
+                yield left.popleft(), error
+                break
+            yield left.popleft(), episode
 
-    Raises:
-        DataError: it names any other code.
+
+def _rows(data: Any, simulator: Simulator, where: str, skip_broken: bool) -> tuple[Rows, str]:
+    """All episodes, one after the other; the last step of each is terminal or a timeout.
+
+    Episodes without a step hold nothing. Broken ones are left out if that was asked for; a line says so.
     """
-    registered = gymnasium.registry.get(spec.id)
-    named = {str(spec.entry_point), *(wrapper.entry_point for wrapper in spec.additional_wrappers)}
-    unknown_code = sorted(point for point in named if point.split(".")[0] not in _TRUSTED)
-    if unknown_code and (registered is None or named != {str(registered.entry_point)}):
-        raise DataError(f"{where}: {spec.id} must be registered with gymnasium before its code is run: {unknown_code}")
-
-
-def _longest(data: Any) -> int:
-    return max(int(episode["total_steps"]) for episode in data.storage.get_episode_metadata(data.episode_indices))
-
-
-def _rows(data: Any, simulator: Simulator, where: str) -> tuple[Rows, str]:
-    """All episodes, one after the other; the last step of each is terminal or a timeout."""
-    parts: dict[str, list[np.ndarray]] = {}
+    parts = list[Rows]()
+    empty = list[int]()
+    broken = dict[int, DataError]()
     with _readable(where):
-        for episode in data.iterate_episodes():
-            for key, value in _episode(data, episode).items():
-                parts.setdefault(key, []).append(value)
+        for number, episode in _each(data):
+            try:
+                part = _episode(data, episode, f"episode {number}")
+                if part is None:
+                    empty.append(number)
+                else:
+                    parts.append(require_dims(part, simulator.obs_dim, simulator.action_dim, f"episode {number}"))
+            except DataError as error:
+                broken[number] = error
+    if empty:
+        say(f"{where}: {len(empty)} episodes have no step: {listed(empty)}")
+    if broken:
+        first = next(iter(broken.values()))
+        total = f"{len(broken)} of {len(data.episode_indices)} episodes"
+        if not skip_broken:
+            raise DataError(f"{where}, {first}; {total} break a rule ({listed(list(broken))}); {SKIPPING}")
+        say(f"{where}: {total} are left out ({listed(list(broken))}): {first}")
     if not parts:
-        raise DataError(f"{where}: must have at least one episode, got 0")
-    rows = checked({key: np.concatenate(values) for key, values in parts.items()}, where)
-    return require_dims(rows, simulator.obs_dim, simulator.action_dim, where), _digest(rows)
+        raise DataError(f"{where}: must have at least one episode to use, got 0")
+    rows = joined(parts)
+    return replace(rows, left_out=len(broken)), _digest(rows)
 
 
-def _episode(data: Any, episode: Any) -> dict[str, np.ndarray]:
-    obs = _flat(data.observation_space, episode.observations)
-    timeout = np.zeros(len(episode.rewards), bool)
-    timeout[-1:] = ~episode.terminations[-1:]
-    return {
+def _episode(data: Any, episode: Any, where: str) -> Rows | None:
+    """The rows of an episode; None if it has no step. Raises: DataError."""
+    if isinstance(episode, Exception):
+        raise DataError(f"{where}: must have all that an episode has, got {in_one_line(episode)}")
+    steps = len(episode.rewards)
+    try:
+        obs = _flat(data.observation_space, episode.observations)
+        found = {name: len(getattr(episode, name)) for name in ("actions", "terminations", "truncations")}
+    except _MALFORMED as error:
+        raise DataError(f"{where}: must hold what its spaces say, got {in_one_line(error)}") from error
+    if len(obs) != steps + 1 or set(found.values()) != {steps}:
+        rule = "must have one observation more than rewards, and as many of all else"
+        lengths = {"observations": len(obs), "rewards": steps, **found}
+        raise DataError(f"{where}: {rule}, got {', '.join(f'{count} {name}' for name, count in lengths.items())}")
+    if not steps:
+        return None
+    timeout = np.zeros(steps, bool)
+    timeout[-1:] = np.asarray(episode.terminations)[-1:] == 0
+    arrays = {
         "observations": obs[:-1],
         "actions": _to_unit(data.action_space, episode.actions),
-        "rewards": episode.rewards,
-        "terminals": episode.terminations,
+        "rewards": np.asarray(episode.rewards),
+        "terminals": np.asarray(episode.terminations),
         "timeouts": timeout,
         "next_observations": obs[1:],
     }
+    return checked(arrays, where)
 
 
 def _flat(space: spaces.Space[Any], values: Any) -> Num[np.ndarray, "T O"]:
@@ -199,10 +306,10 @@ def _digest(rows: Rows) -> str:
     digest = hashlib.sha256()
     for field in fields(rows):
         value = getattr(rows, field.name)
-        if value is not None:
+        if isinstance(value, np.ndarray):
             digest.update(f"{field.name} {value.dtype} {value.shape}".encode())
             digest.update(np.ascontiguousarray(value).data)
     return digest.hexdigest()
 
 
-SOURCE = Source(names, load, find, origin="fetch", remote=True)
+SOURCE = Source(names, load, find, fetch, origin="fetch", remote=True)

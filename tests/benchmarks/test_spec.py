@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.spec import RunSpec
+from benchmarks.spec import RunSpec, restore
 from benchmarks.suite import cells, load_suite
 from core.registry import build_method
 
@@ -96,3 +96,11 @@ def test_who_generates_once_does_so_behind_rollouts_from(expand: Expand) -> None
     (synther,) = expand('generators=["synther"]', "rollouts_from=10")
     assert [step for step in range(1, 41) if synther.refresh_due(step)] == [11]
     assert synther.refreshes == 1
+
+
+def test_settings_of_single_data_sets_are_part_of_a_cell(expand: Expand) -> None:
+    plain = expand()[0]
+    for changes in ({"imports": ("json",)}, {"skip_broken_episodes": True}):
+        other = replace(plain, settings=plain.settings.model_copy(update=changes))
+        assert other.cell_id != plain.cell_id
+        assert restore(other.describe(), other.seeds, other.variant).settings == other.settings

@@ -76,3 +76,10 @@ def test_a_broken_plug_in_is_named_and_harms_no_other(
 def test_what_cannot_be_loaded_is_named(name: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         registry.load("generators", name)
+
+
+def test_packages_declare_modules_with_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("drift", "field_envs.drift", "rolloutbench.environments")
+    monkeypatch.setattr(registry, "_plugins", lambda folder: [entry] if folder == "environments" else [])
+    assert registry.environment_modules() == ["field_envs.drift"]
+    assert "field_envs" not in sys.modules  # their code is run where a data set needs it

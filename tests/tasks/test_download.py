@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
+import urllib3.exceptions
 
 from core.errors import DataError
 from core.files import sha256
@@ -121,6 +123,30 @@ def test_no_server_is_an_error_that_names_the_url(path: Path, monkeypatch: pytes
     monkeypatch.setattr(download, "BACKOFF", 0.0)
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/set\.hdf5 gave none after 3 attempts"):
         fetch("http://127.0.0.1:9/set.hdf5", path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError("read timed out"),
+        requests.exceptions.ProxyError("407 Proxy Authentication Required"),
+        urllib3.exceptions.ProtocolError("Connection broken"),
+        UnicodeError("label too long"),
+        ValueError("invalid literal for int() with base 10: 'many'\nin Content-Length"),
+    ],
+)
+def test_every_layers_error_is_one_sentence(path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def raises(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(download, "BACKOFF", 0.0)
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", raises)
+    with pytest.raises(DataError) as caught:
+        fetch("http://127.0.0.1:9/set.hdf5", path)
+    text = str(caught.value)
+    assert f"gave none after 3 attempts: {type(error).__name__}: " in text
+    assert f"a copy fetched by hand can be put at {path}" in text
+    assert "\n" not in text
 
 
 def test_a_copy_put_there_by_hand_is_taken(server: Server, path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import DataError
-from tasks.rows import Rows, checked, ended_episodes, episodes, following, require_dims
+from tasks.rows import BrokenRowsError, Rows, checked, ended_episodes, episodes, following, require_dims
 
 Arrays = dict[str, np.ndarray]
 
@@ -128,3 +128,35 @@ def test_next_observations_are_stored_or_follow(rows: Rows) -> None:
     known, derived = following(replace(rows, next_obs=None), stops)
     assert np.flatnonzero(~known).tolist() == [4, 8, 11]
     assert np.array_equal(derived[known], stored[known])
+
+
+def test_episodes_with_unusable_rows_are_left_out(arrays: Arrays, capsys: pytest.CaptureFixture[str]) -> None:
+    """Episodes are rows 0..4, 5..8 and 9..11."""
+    arrays["rewards"][6] = np.nan
+    arrays["actions"][10, 0] = 1.5
+    with pytest.raises(BrokenRowsError, match="actions must be in"):
+        checked(arrays, "file")
+    rows = checked(arrays, "file", skip_broken=True)
+    said = capsys.readouterr().err
+    assert "file: 2 of 3 episodes are left out, with values that are not finite or actions beyond [-1, 1]: 1, 2" in said
+    assert rows.left_out == 2
+    assert np.array_equal(rows.obs, arrays["observations"][:5])
+    assert np.array_equal(rows.timeout, arrays["timeouts"][:5])
+    arrays["observations"][0] = np.inf
+    with pytest.raises(DataError, match="must have an episode to use, got 3 with values that are not finite"):
+        checked(arrays, "file", skip_broken=True)
+
+
+def test_derived_time_limits_survive_a_left_out_episode(arrays: Arrays, capsys: pytest.CaptureFixture[str]) -> None:
+    del arrays["timeouts"]
+    arrays["rewards"][1] = np.inf  # in rows 0..2, of episodes that end every three rows and at row 8
+    rows = checked(arrays, "file", 3, skip_broken=True)
+    assert np.flatnonzero(rows.timeout | rows.terminal).tolist() == [2, 5, 8]
+    assert capsys.readouterr().err.count("has no timeouts") == 1
+
+
+def test_flags_that_are_none_cannot_be_left_out(arrays: Arrays) -> None:
+    arrays["terminals"] = arrays["terminals"].astype(float)
+    arrays["terminals"][3] = np.nan
+    with pytest.raises(DataError, match="terminals must be 0 or 1"):
+        checked(arrays, "file", skip_broken=True)

@@ -114,7 +114,9 @@ def test_a_trained_cell_is_only_evaluated_again(
     assert numbers(run(wanted, tmp_path)) == whole
 
 
-@pytest.mark.parametrize("other", [{"commit": "another"}, {"threads": 99}], ids=str)
+@pytest.mark.parametrize(
+    "other", [{"commit": "another"}, {"threads": 99}, {"imports": {"field_envs": "another digest"}}], ids=str
+)
 def test_a_checkpoint_of_other_code_or_threads_is_not_used(
     other: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,7 +125,7 @@ def test_a_checkpoint_of_other_code_or_threads_is_not_used(
         stop_at(30, patch)
         run(wanted, tmp_path)
     real = provenance
-    monkeypatch.setattr("benchmarks.execution.cell.provenance", lambda device: real(device) | other)
+    monkeypatch.setattr("benchmarks.execution.cell.provenance", lambda *arguments: real(*arguments) | other)
     run(wanted, tmp_path)
     assert "belongs to other code" in capsys.readouterr().err
 

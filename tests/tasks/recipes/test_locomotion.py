@@ -22,6 +22,8 @@ from tasks.rows import Rows, checked, ended_episodes, episodes
 from tasks.simulators.base import simulate
 from tasks.simulators.locomotion import simulator
 
+ARRAYS = [field.name for field in fields(Rows) if field.name != "left_out"]
+
 
 @cache
 def made(env: str, level: Level, size: int) -> Rows:
@@ -31,8 +33,8 @@ def made(env: str, level: Level, size: int) -> Rows:
 @pytest.mark.parametrize("level", ["random", "medium-replay"])
 def test_same_seed_gives_the_same_arrays(level: Level) -> None:
     again = collect("hopper", level, 500, Streams((0,), "test"))[0]
-    for field in fields(Rows):
-        np.testing.assert_array_equal(getattr(made("hopper", level, 500), field.name), getattr(again, field.name))
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(made("hopper", level, 500), name), getattr(again, name))
     assert (made("hopper", "random", 500).obs != collect("hopper", "random", 500, Streams((1,)))[0].obs).any()
 
 
@@ -41,8 +43,8 @@ def test_smaller_set_is_a_prefix(level: Level) -> None:
     """Within a wave of episodes and beyond it: random needs several for 6000 rows."""
     small = made("hopper", level, 1500)
     large = made("hopper", level, 6000)
-    for field in fields(Rows):
-        np.testing.assert_array_equal(getattr(small, field.name), getattr(large, field.name)[:1500])
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(small, name), getattr(large, name)[:1500])
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,15 @@ def test_what_maze_files_do_otherwise_is_named() -> None:
         for rewards in ("file", "simulator")
     ] == [2, 1]
     assert load_task("d4rl/hopper-medium-v2", DataOptions()).conventions == ()
+
+
+def test_episodes_with_nan_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = hopper_rows()
+    first = int(np.flatnonzero(rows.terminal)[0]) + 1
+    rows.reward[first + 2] = np.nan  # in the second episode
+    write(tmp_path / "hopper_medium-v2.hdf5", rows)
+    with pytest.raises(DataError, match=r"rewards must be finite, .*; skip_broken_episodes leaves them out \(--set"):
+        load_task("d4rl/hopper-medium-v2", DataOptions(tmp_path)).dataset()
+    _, card = load_task("d4rl/hopper-medium-v2", DataOptions(tmp_path, skip_broken_episodes=True)).dataset()
+    assert (card["episodes"], card["left_out_episodes"]) == (11, 1)
+    assert "1 of 12 episodes are left out" in capsys.readouterr().err
