@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from core.random import Streams
@@ -22,10 +22,14 @@ class Policy(Protocol):
 
 @runtime_checkable
 class GaussianPolicy(Policy, Protocol):
-    """A policy that turns standard normal numbers into actions, each in its own dimension."""
+    """A policy that squashes or clips Gaussian numbers into actions, each in its own dimension."""
 
-    def noise_of(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B A"]:
-        """The standard normal numbers that would have led to these actions; finite for any action in the box."""
+    latent_limit: float  # numbers beyond +-latent_limit cannot be told apart by their actions
+
+    def latent(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]
+    ) -> tuple[Float64[Tensor, "S B A"], Float64[Tensor, "S B A"], Float64[Tensor, "S B A"]]:
+        """(number behind the action, cut to +-latent_limit; mean and deviation of such numbers before the cut)."""
 
 
 @runtime_checkable

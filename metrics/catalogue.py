@@ -52,6 +52,11 @@ CATALOGUE: dict[str, tuple[Metric, ...]] = {  # by heading of METRICS.md
             "start, median; differs from open loop, because a policy corrects",
         ),
         Metric(
+            "compounding/policy/closed_floor", "deviations", "", by="step",
+            meaning="the same between two rollouts of the policy with random numbers of their own: where a perfect "
+            "generator is; 0 if nothing is random",
+        ),
+        Metric(
             "compounding/<actions>/local", "deviations", "lower", by="step",
             meaning="one-step error: s_h against one simulator step from the generated s_(h-1) under a_(h-1), median",
         ),
@@ -70,7 +75,7 @@ CATALOGUE: dict[str, tuple[Metric, ...]] = {  # by heading of METRICS.md
         ),
         Metric(
             "compounding/<actions>/alive", "share", "", by="step",
-            meaning="generated rollouts that have not ended before this step",
+            meaning="generated rollouts that have not ended before this step, of those that are followed until then",
         ),
         Metric(
             "compounding/policy/alive_on_policy", "share", "", by="step",
@@ -79,6 +84,10 @@ CATALOGUE: dict[str, tuple[Metric, ...]] = {  # by heading of METRICS.md
         Metric(
             "compounding/<actions>/capped", "share", "lower", by="step",
             meaning="errors that were cut to the diameter of the data",
+        ),
+        Metric(
+            "compounding/<actions>/not_finite", "share", "lower",
+            meaning="generated steps that were cut off as not finite, as they are before training",
         ),
         Metric(
             "compounding/leakage", "deviations", "lower",
@@ -98,7 +107,7 @@ CATALOGUE: dict[str, tuple[Metric, ...]] = {  # by heading of METRICS.md
         Metric(
             "consistency/kl", "nats", "zero",
             meaning="KL divergence between the two: smoothed for deterministic policies, excess cross-entropy for "
-            "Gaussian ones",
+            "squashed or clipped Gaussian ones",
         ),
         Metric(
             "consistency/energy", "action", "zero", source="Szekely & Rizzo 2013",
@@ -128,6 +137,10 @@ CATALOGUE: dict[str, tuple[Metric, ...]] = {  # by heading of METRICS.md
         ),
         Metric("returns/on_policy", "reward", "", "return of the policy in the simulator", by="step"),
         Metric("returns/gap", "reward", "zero", "generated less on-policy return: the sum of its parts", by="step"),
+        Metric(
+            "returns/gap_error", "reward", "", by="step",
+            meaning="standard error of the gap over the rollouts: a perfect generator is within two of 0",
+        ),
         Metric(
             "returns/reward", "reward", "zero", by="step",
             meaning="generated rewards less those of one simulator step from the same states under the same actions; "
@@ -176,6 +189,7 @@ CATALOGUE: dict[str, tuple[Metric, ...]] = {  # by heading of METRICS.md
     ),
     "Bounds": (
         Metric("bound/gap", "reward", "lower", "size of the return gap without the reward model's part", by="step"),
+        Metric("bound/gap_error", "reward", "", "standard error of it over the rollouts", by="step"),
         Metric(
             "bound/autoregressive", "reward", "", by="step",
             meaning="bound on it from errors of one step that grow by the factor `bound/amplification` per step",
@@ -192,7 +206,10 @@ CATALOGUE: dict[str, tuple[Metric, ...]] = {  # by heading of METRICS.md
             "bound/amplification", "per step", "",
             meaning="mean growth of the distance between two on-policy rollouts from starts 1e-4 apart",
         ),
-        Metric("bound/steepness", "reward per deviation", "", "largest measured slope of the reward in the state"),
+        Metric(
+            "bound/steepness", "reward per deviation", "",
+            meaning="largest measured slope of the reward of a policy step in the state, under the same random numbers",
+        ),
     ),
     "Values": (
         Metric(

@@ -19,8 +19,7 @@ class Curves:
     mean: Float[Tensor, "S L"]
     q10: Float[Tensor, "S L"]
     q90: Float[Tensor, "S L"]
-    alive: Float[Tensor, "S L"]  # share of the rollouts that count
-    capped: Float[Tensor, "S L"]  # share of those whose error was cut to the cap
+    capped: Float[Tensor, "S L"]  # share of the rollouts whose error was cut to the cap
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def over_starts(
     count, ordered = valid.sum(1), masked.sort(1).values  # what does not count is NaN and sorts last
     q10, median, q90 = (_quantile(ordered, count, share) for share in (0.1, 0.5, 0.9))
     capped = over.double().sum(1) / count.double().where(count > 0, torch.nan)
-    return Curves(median, masked.nanmean(dim=1), q10, q90, valid.double().mean(1), capped)
+    return Curves(median, masked.nanmean(dim=1), q10, q90, capped)
 
 
 def growth_law(error: Float[Tensor, "*S L"], saturated: float = SATURATED) -> Growth:

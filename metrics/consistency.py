@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 __all__ = [
+    "RESOLUTION",
     "SMOOTHING",
     "action_distance",
     "excess_cross_entropy",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 SMOOTHING = 0.2  # in action units of [-1, 1]; the target noise of TD3
+RESOLUTION = 1e-3  # of Gaussian numbers: what float32 actions still tell of them
 _CHUNK = 2**22  # distances held at once
 
 
@@ -45,13 +47,36 @@ def smoothed_kl(
     return masked_mean_or_nan((action - own).square().sum(-1) / (2 * SMOOTHING**2), valid)
 
 
-def excess_cross_entropy(noise: Float[Tensor, "S B A"], valid: Bool[Tensor, "S B"]) -> Float[Tensor, " S"]:
-    """E[-log pi(a | s)] - H(pi(. | s)) of a Gaussian policy, from the standard normal numbers z behind the actions.
+def excess_cross_entropy(
+    number: Float[Tensor, "S B A"],
+    mean: Float[Tensor, "S B A"],
+    std: Float[Tensor, "S B A"],
+    limit: float,
+    valid: Bool[Tensor, "S B"],
+) -> Float[Tensor, " S"]:
+    """E[-log pi(a | s)] - H(pi(. | s)) of a policy that makes actions of numbers u ~ N(mean, std^2), cut to +-limit.
 
-    It is (|z|^2 - A) / 2: zero if the policy drew the actions, positive for actions it would hardly draw, down to -A/2
-    for a generator that always takes the mean. A squashed Gaussian is compared before it is squashed.
+    `number` is the u behind the generated action. At a limit, an action has the probability of all u beyond it, in
+    between a density. Zero if the policy drew the actions, however far its mean lies outside; positive for actions it
+    would hardly draw, down to -A/2 for a generator that always takes the mean.
+
+    Deviations below RESOLUTION count as that in -log pi, whose mean over the policy's own draws stands for H.
     """
-    return masked_mean_or_nan((noise.double().square() - 1).sum(-1) / 2, valid)
+    number, mean, std = (x.double() for x in (number, mean, std))
+    seen = std.clamp(min=RESOLUTION)
+    norm = seen.log() + math.log(2 * math.pi) / 2
+    below = -torch.special.log_ndtr((-limit - mean) / seen)
+    above = -torch.special.log_ndtr((mean - limit) / seen)
+    between = ((number - mean) / seen).square() / 2 + norm
+    surprise = torch.where(number <= -limit, below, torch.where(number >= limit, above, between))
+
+    low = (-limit - mean) / std
+    high = (limit - mean) / std
+    inside = torch.special.ndtr(high) - torch.special.ndtr(low)
+    square = inside + low * _density(low) - high * _density(high)  # integral of z^2 from low to high
+    cut = torch.special.ndtr(low) * below + torch.special.ndtr(-high) * above
+    own = cut + inside * norm + (std / seen).square() * square / 2
+    return masked_mean_or_nan((surprise - own).sum(-1), valid)
 
 
 def excess_energy(
@@ -108,3 +133,8 @@ def knn_kl(
         ratio = (outside / inside).log().where((inside > 0) & (outside > 0), torch.nan).nanmean()
         estimates.append(kept.shape[-1] * ratio + math.log(len(reference) / (kept.shape[1] - 1)))
     return torch.stack(estimates)
+
+
+def _density(z: Tensor) -> Tensor:
+    """Of a standard normal number."""
+    return (-z.square() / 2).exp() / math.sqrt(2 * math.pi)

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from core.data import Trajectories
+from metrics.survival import censored_weights
 
 __all__ = ["KeptAndDropped", "ReturnGap", "kept_and_dropped", "rank_correlation", "return_gap"]
 
@@ -14,6 +15,8 @@ __all__ = ["KeptAndDropped", "ReturnGap", "kept_and_dropped", "rank_correlation"
 @dataclass(frozen=True)
 class ReturnGap:
     """Mean returns of the first h = 1..L steps and the parts of their difference, in units of reward; float64.
+
+    NaN from the step on that generated rollouts were cut off before (`metrics.survival`): nobody knows what followed.
 
     `gap` = `reward` + `dynamics` + `termination` + `feedback` + `unsplit`, up to rounding.
     """
@@ -27,6 +30,8 @@ class ReturnGap:
     feedback: Float[Tensor, "S L"]  # actions replayed in open loop, less the policy that sees where it is
     unsplit: Float[Tensor, "S L"]  # reward and dynamics together, where no true step can start from the generated state
     used: Float[Tensor, " S"]  # share of the rollouts; of the others the simulator knows no reward
+    gap_error: Float[Tensor, "S L"]  # standard error of `gap` over the rollouts, which draw noise of their own ...
+    rest_error: Float[Tensor, "S L"]  # ... and of `gap` without `reward`
 
     @property
     def gap(self) -> Float[Tensor, "S L"]:
@@ -64,7 +69,8 @@ def return_gap(
         one_step_valid: where the generated state determines a state of the simulator.
         discount: gamma; 1 for plain returns.
 
-    What a generator writes behind the end of its own rollout is never read. An end is false if the replay has none up
+    What a generator writes behind the end of its own rollout is never read. Where a rollout was cut off, without an
+    end, the others stand for the rest of it on both sides. An end is false if the replay has none up
     to the same step; from there on `termination` is charged with what the policy earns.
     """
     imagined, paid, earned = (x.reward.double() for x in (generated, replayed, on_policy))
@@ -77,24 +83,38 @@ def return_gap(
     steps = alive.sum(-1, keepdim=True).clamp(max=alive.shape[-1] - 1)
     missed = on_policy.valid & ~alive & replayed.valid.gather(-1, steps)  # behind an end that the replay does not have
 
-    weight = discount ** torch.arange(alive.shape[-1], dtype=torch.float64, device=alive.device)
+    weight = censored_weights(alive & counts[..., None], generated.terminated)
+    decay = discount ** torch.arange(alive.shape[-1], dtype=torch.float64, device=alive.device)
 
     def total(value: Tensor, where: Tensor) -> Float[Tensor, "S L"]:
         """Mean over the rollouts that count, summed up to each step."""
-        mean = value.where(where & counts[..., None], 0.0).sum(1) / counts.sum(1, keepdim=True)
-        return (weight * mean).cumsum(-1)
+        return (decay * (weight * value.where(where & counts[..., None], 0.0)).sum(1)).cumsum(-1)
 
+    promised = imagined.where(alive, 0.0) - earned.where(on_policy.valid, 0.0)
+    overpaid = (imagined - one_step_reward.double()).where(alive & known, 0.0)
     return ReturnGap(
         generated=total(imagined, alive),
         replayed=total(paid, confirmed),
         on_policy=total(earned, on_policy.valid),
-        reward=total(imagined - one_step_reward.double(), alive & known),
+        reward=total(overpaid, alive),
         dynamics=total(one_step_reward.double() - paid, alive & known),
         termination=total(paid, alive & ~replayed.valid) - total(earned, missed),
         feedback=total(paid, confirmed) - total(earned, on_policy.valid & ~missed),
         unsplit=total(imagined - paid, alive & ~known),
         used=counts.double().sum(1) / generated.valid[..., 0].sum(1),
+        gap_error=_standard_error(promised, weight, counts, decay),
+        rest_error=_standard_error(promised - overpaid, weight, counts, decay),
     )
+
+
+def _standard_error(
+    value: Float[Tensor, "S B L"], weight: Float[Tensor, "S B L"], counts: Bool[Tensor, "S B"], decay: Tensor
+) -> Float[Tensor, "S L"]:
+    """Of the discounted sum up to each step of weighted means over rollouts; NaN for a single one."""
+    value = value.where(counts[..., None], 0.0)
+    influence = (decay * weight * (value - (weight * value).sum(1, keepdim=True))).cumsum(-1)
+    count = counts.double().sum(1, keepdim=True)
+    return (influence.square().sum(1) * count / (count - 1).where(count > 1, torch.nan)).sqrt()
 
 
 def kept_and_dropped(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 from core.data import Dataset
@@ -56,6 +56,8 @@ class DeterministicActor(_Actor):
 class GaussianActor(_Actor):
     """a ~ N(tanh f(s), std^2), one std for all states, cut to the box; the greedy action is tanh f(s)."""
 
+    latent_limit = 1.0
+
     def __init__(
         self,
         data: Dataset,
@@ -76,10 +78,13 @@ class GaussianActor(_Actor):
         return gaussian_log_prob(action, *self.moments(obs))
 
     @torch.no_grad()
-    def noise_of(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B A"]:
-        """(a - mean) / std; an action that was cut is taken as it is."""
+    def latent(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]
+    ) -> tuple[Float64[Tensor, "S B A"], Float64[Tensor, "S B A"], Float64[Tensor, "S B A"]]:
+        """The action itself, with the mean and deviation that it was drawn with before it was cut."""
         mean, log_std = self.moments(obs)
-        return (action - mean) * (-log_std).exp()
+        limit = self.latent_limit
+        return action.double().clamp(-limit, limit), mean.double(), log_std.double().exp()
 
     def moments(self, obs: Float[Tensor, "S B O"]) -> tuple[Float[Tensor, "S B A"], Float[Tensor, "S B A"]]:
         """(mean, log-deviation) of the Gaussian."""
@@ -99,6 +104,9 @@ class TanhGaussianActor(_Actor):
     """
 
     outputs = 2
+    latent_limit = (
+        4.0  # 1 - tanh(4) is 7e-4: there the last bit of a float32 action is 1e-4 of u, beyond it soon all of u
+    )
 
     def __init__(
         self,
@@ -144,10 +152,14 @@ class TanhGaussianActor(_Actor):
         return gaussian_log_prob(u, *self.moments(obs)) - tanh_log_det(u)
 
     @torch.no_grad()
-    def noise_of(self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]) -> Float[Tensor, "S B A"]:
-        """(atanh a - mean) / std; |a| > 1 - 1e-6 is taken to be 1 - 1e-6."""
+    def latent(
+        self, obs: Float[Tensor, "S B O"], action: Float[Tensor, "S B A"]
+    ) -> tuple[Float64[Tensor, "S B A"], Float64[Tensor, "S B A"], Float64[Tensor, "S B A"]]:
+        """(u, mean, deviation) of a = tanh(u)."""
         mean, log_std = self.moments(obs)
-        return (action.clamp(-_EDGE, _EDGE).atanh() - mean) * (-log_std).exp()
+        limit = self.latent_limit
+        u = action.double().clamp(-_EDGE, _EDGE).atanh()
+        return u.clamp(-limit, limit), mean.double(), log_std.double().exp()
 
     @torch.no_grad()
     def act(self, obs: Float[Tensor, "S B O"], rng: Streams | None) -> Float[Tensor, "S B A"]:

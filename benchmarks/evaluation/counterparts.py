@@ -16,13 +16,17 @@ __all__ = ["SimulatedCounterparts", "gather"]
 
 @dataclass(frozen=True)
 class SimulatedCounterparts:
-    """Generated rollouts and their counterparts in the simulator, [S, B, L] each, all on the device of the run."""
+    """Generated rollouts and their counterparts in the simulator, [S, B, L] each, all on the device of the run.
+
+    Rollouts of which no generated step is valid count nowhere: no step of their on-policy counterparts is valid.
+    """
 
     generated: Trajectories  # not valid where the first state determines no state of the simulator
     replayed: Trajectories  # the same starts and actions in the simulator, open loop, past any end; valid until the end
     one_step: Transitions  # one step of the simulator from every generated state, under the generated action
     one_step_valid: Bool[Tensor, "S B L"]  # of valid steps, those whose state determines one of the simulator
     on_policy: Trajectories | None  # the learning policy from the same starts, closed loop; None for logged actions
+    again: Trajectories | None  # the same with other random numbers: how far a perfect generator would be from it
     state: Float64[Tensor, "S B X"]  # the simulator's at every start; on the CPU
 
 
@@ -48,12 +52,17 @@ def gather(
         simulator.observe(after).to(rng.device, torch.float32),
         ended.to(rng.device),
     )
-    on_policy = None
+    on_policy = again = None
     if policy is not None:
-        on_policy = simulate(simulator, policy, state, generated.action.shape[2], rng.fork("closed"), greedy=False)
+        counts = generated.valid[..., :1]
+        on_policy, again = (
+            simulate(simulator, policy, state, generated.action.shape[2], rng.fork(label), greedy=False)
+            for label in ("closed", "again")
+        )
+        on_policy, again = (replace(x, valid=x.valid & counts) for x in (on_policy, again))
     truth = replayed(simulator, state, generated.action)
     valid = generated.valid & exact.to(rng.device)
-    return SimulatedCounterparts(generated, truth, one_step, valid, on_policy, state)
+    return SimulatedCounterparts(generated, truth, one_step, valid, on_policy, again, state)
 
 
 def _from_own_start(

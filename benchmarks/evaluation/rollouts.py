@@ -7,40 +7,30 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from benchmarks.evaluation.bounds import bound_values
+from benchmarks.evaluation.consistency import COMPARED_ROWS, few_rows, policy_consistency
 from benchmarks.evaluation.counterparts import SimulatedCounterparts, gather
 from benchmarks.spec import Settings
 from core.data import Dataset, Trajectories
 from core.filter import Filter
-from core.policy import GaussianPolicy, ImplicitPolicy, Policy
+from core.policy import Policy
 from core.random import Streams
 from generators.base import ActionConditioned, Fitted
-from metrics.bound import steepness, wasserstein_bounds
 from metrics.compounding import data_diameter, leakage, over_starts, standardized_error
-from metrics.consistency import (
-    SMOOTHING,
-    action_distance,
-    excess_cross_entropy,
-    excess_energy,
-    knn_kl,
-    masked_mean_or_nan,
-    nearest,
-    smoothed_kl,
-)
+from metrics.consistency import SMOOTHING, knn_kl, masked_mean_or_nan, nearest
 from metrics.distribution import energy_distance, halves, sliced_wasserstein
 from metrics.returns import ReturnGap, kept_and_dropped, return_gap
+from metrics.survival import survival
 from models.behaviour import BehaviourConfig
 from models.cache import ModelCache
 from tasks.base import Task
-from tasks.simulators.base import Simulator, replayed, simulate
+from tasks.simulators.base import Simulator, replayed
 
 __all__ = ["Values", "evaluate_rollouts"]
 
 Values = Iterator[tuple[str, Float[Tensor, " S"] | Float[Tensor, "S L"]]]  # curves have one column per step
 
-_NUDGE = 1e-4  # added to every entry of the simulator's state, to see how fast two rollouts of a policy diverge
-_COMPARED_ROWS = 500  # of a seed, compared with the data
 _REFERENCE_ROWS = 10_000  # of the data, at most, that they are compared with
-_SAMPLES = 64  # drawn in every state from policies without a density
 _PAIRED = 256  # rollouts that distances between distributions look at: their cost is quadratic
 Critic = Callable[[Tensor, Tensor], Tensor]  # (obs [S, B, O], action [S, B, A]) -> value [S, B]
 
@@ -69,7 +59,7 @@ def evaluate_rollouts(
     simulator = task.simulator
     start = real.obs[:, :, 0]
     floor = _floor(replayed(simulator, state, real.action), real, data)
-    generated = fitted.generate(policy, start, settings.fidelity_horizon, rng.fork("generate"))
+    generated = fitted.generate(policy, start, settings.fidelity_horizon, rng.fork("generate")).finite()
     pairs = gather(simulator, state, start, generated, policy, rng)
     assert pairs.on_policy is not None
     yield from _compounding("policy", pairs, floor, simulator, data)
@@ -77,16 +67,16 @@ def evaluate_rollouts(
     yield from _returns(gap)
     if keep is not None and keep.mode != "none":
         yield from _filtered(pairs, keep, rng.fork("filter"))
-    yield from _bounds(pairs, pairs.on_policy, gap, policy, simulator, data, rng)
+    yield from bound_values(pairs, pairs.on_policy, gap, policy, simulator, data, rng)
     yield from _distances(pairs.generated, pairs.on_policy, data, rng)
-    yield from _consistency(pairs.generated, policy, rng.fork("consistency"))
+    yield from policy_consistency(pairs.generated, policy, rng.fork("consistency"))
     rows = {"heldout": real, "generated": pairs.generated, "on_policy": pairs.on_policy}
     yield from _distance_to_data(rows, task, data, rng.fork("shift"))
     if critic is not None:
         yield "values/ratio", _value_ratio(critic, generated, real)
     if isinstance(fitted, ActionConditioned):
         imagined = fitted.imagine(start, real.action, rng.fork("imagine"))
-        masked = replace(imagined, valid=imagined.valid & real.valid)
+        masked = replace(imagined, valid=imagined.valid & real.valid).finite()
         pairs = gather(simulator, state, start, masked, None, rng)
         yield from _compounding("logged", pairs, floor, simulator, data)
         if (half := settings.fidelity_horizon // 2) > 0:
@@ -114,16 +104,21 @@ def _compounding(
 
     open_loop = over_starts(error(generated.obs, truth), generated.valid, cap)
     one_step = standardized_error(generated.obs[:, :, 1:], pairs.one_step.next_obs, scale)
-    curves = {name: getattr(open_loop, name) for name in ("median", "mean", "q10", "q90", "alive", "capped")} | {
+    curves = {name: getattr(open_loop, name) for name in ("median", "mean", "q10", "q90", "capped")} | {
+        "alive": survival(generated.valid, generated.terminated),
         "local": median(one_step, pairs.one_step_valid),
         "floor": floor,
         "chaos": median(error(chaotic, truth), generated.valid),
         "still": median(error(truth[:, :, :1].expand_as(truth), truth), generated.valid),
     }
     if pairs.on_policy is not None:
-        both = generated.valid & pairs.on_policy.valid
-        curves["closed"] = median(error(generated.obs, pairs.on_policy.obs), both)
-        curves["alive_on_policy"] = pairs.on_policy.valid.double().mean(1)
+        closed = generated.valid & pairs.on_policy.valid
+        curves["closed"] = median(error(generated.obs, pairs.on_policy.obs), closed)
+        curves["alive_on_policy"] = survival(pairs.on_policy.valid, pairs.on_policy.terminated)
+    if pairs.on_policy is not None and pairs.again is not None:
+        both = pairs.again.valid & pairs.on_policy.valid
+        curves["closed_floor"] = median(error(pairs.again.obs, pairs.on_policy.obs), both)
+    yield f"compounding/{actions}/not_finite", generated.info["not_finite"]
     for quantity, curve in curves.items():
         yield f"compounding/{actions}/{quantity}", curve
 
@@ -131,7 +126,7 @@ def _compounding(
 def _returns(gap: ReturnGap) -> Values:
     """What rollouts promise, what they are worth, and the parts of the difference."""
     parts = ("reward", "dynamics", "termination", "feedback", "unsplit")
-    for name in ("generated", "replayed", "on_policy", "gap", *parts, "used"):
+    for name in ("generated", "replayed", "on_policy", "gap", "gap_error", *parts, "used"):
         yield f"returns/{name}", getattr(gap, name)
 
 
@@ -146,47 +141,6 @@ def _filtered(pairs: SimulatedCounterparts, keep: Filter, rng: Streams) -> Value
     yield from ((f"filter/{field.name}", getattr(sides, field.name)) for field in fields(sides))
 
 
-def _bounds(
-    pairs: SimulatedCounterparts,
-    on_policy: Trajectories,
-    gap: ReturnGap,
-    policy: Policy,
-    simulator: Simulator,
-    data: Dataset,
-    rng: Streams,
-) -> Values:
-    """The gap that is not the reward model's, beside what theory makes of errors of one step and of whole paths."""
-    generated = pairs.generated
-    scale = data.obs_std
-    length = generated.action.shape[2]
-    cap = data_diameter(data.train.obs, scale)
-    nudged = simulate(simulator, policy, pairs.state + _NUDGE, length, rng.fork("closed"), greedy=False)
-
-    def apart(one: Tensor, other: Tensor, valid: Tensor) -> Float[Tensor, "S L"]:
-        return over_starts(standardized_error(one, other, scale), valid, cap).mean
-
-    before = standardized_error(nudged.obs[:, :, 0], on_policy.obs[:, :, 0], scale).double().mean(1)
-    after = apart(nudged.obs[:, :, 1:], on_policy.obs[:, :, 1:], nudged.valid & on_policy.valid)[:, -1]
-    amplification = (after / before) ** (1 / length)
-    distance = standardized_error(pairs.replayed.obs[:, :, :-1], on_policy.obs[:, :, :-1], scale)
-    both = pairs.replayed.valid & on_policy.valid
-    slope = steepness(pairs.replayed.reward - on_policy.reward, distance, both)
-    paid = data.train.reward.double()
-    bounds = wasserstein_bounds(
-        gap.gap - gap.reward,
-        apart(generated.obs[:, :, 1:], pairs.one_step.next_obs, pairs.one_step_valid),
-        apart(generated.obs[:, :, 1:], on_policy.obs[:, :, 1:], generated.valid & on_policy.valid),
-        amplification,
-        slope,
-        1.0,
-        float(paid.max().clamp(min=0) - paid.min().clamp(max=0)) / 2,
-    )
-    for name in ("gap", "autoregressive", "non_autoregressive", "trivial"):
-        yield f"bound/{name}", getattr(bounds, name)
-    yield "bound/amplification", amplification
-    yield "bound/steepness", slope
-
-
 def _distances(generated: Trajectories, on_policy: Trajectories, data: Dataset, rng: Streams) -> Values:
     """Generated states against on-policy ones, as distributions; the floor: two halves of the latter."""
     obs, valid = generated.obs[:, :_PAIRED, 1:], generated.valid[:, :_PAIRED]
@@ -196,26 +150,10 @@ def _distances(generated: Trajectories, on_policy: Trajectories, data: Dataset, 
         yield f"distance/wasserstein{suffix}", sliced_wasserstein(*pair, data.obs_std, rng.fork("axes"))
 
 
-def _consistency(generated: Trajectories, policy: Policy, rng: Streams) -> Values:
-    """Are the generated actions those of the learning policy in the generated states?"""
-    rows, valid = generated.transitions()
-    own = policy.act(rows.obs, None)
-    yield "consistency/distance", action_distance(rows.action, own, valid)
-    match policy:
-        case GaussianPolicy():
-            yield "consistency/kl", excess_cross_entropy(policy.noise_of(rows.obs, rows.action), valid)
-        case ImplicitPolicy():
-            few = slice(None, None, -(-valid.shape[1] // _COMPARED_ROWS))
-            samples = policy.sample(rows.obs[:, few], _SAMPLES, rng)
-            yield "consistency/energy", excess_energy(rows.action[:, few], samples, valid[:, few])
-        case _:
-            yield "consistency/kl", smoothed_kl(rows.action, own, valid)
-
-
 def _distance_to_data(rollouts: dict[str, Trajectories], task: Task, data: Dataset, rng: Streams) -> Values:
     """How far the rows of each kind of rollouts are from the training data; `heldout` comes first."""
     device = data.train.obs.device
-    noise = rng.normal(_COMPARED_ROWS, data.train.action.shape[-1])
+    noise = rng.normal(COMPARED_ROWS, data.train.action.shape[-1])
     behaviour = task.behaviour
     if behaviour is None:
         models = ModelCache(Streams((0,), "behaviour", device))  # one density for all seeds
@@ -225,7 +163,7 @@ def _distance_to_data(rollouts: dict[str, Trajectories], task: Task, data: Datas
     surprise = dict[str, Tensor]()
     for name, kind in rollouts.items():
         rows, valid = kind.transitions()
-        few = torch.linspace(0, valid.shape[1] - 1, min(_COMPARED_ROWS, valid.shape[1]), device=device).long()
+        few = few_rows(valid.shape[1], device)
         obs = rows.obs[:, few]
         action = rows.action[:, few]
         valid = valid[:, few]

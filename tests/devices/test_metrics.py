@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.data import Trajectories
-from metrics import bound, compounding, consistency, distribution, returns, statistics
+from metrics import bound, compounding, consistency, distribution, returns, statistics, survival
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
@@ -52,6 +52,12 @@ METRICS: dict[str, Callable[[Callable[[Any], Any]], Any]] = {
     "nearest": lambda to: consistency.nearest(to(ROWS), to(normal(50, 4, seed=8)), 3),
     "knn_kl": lambda to: consistency.knn_kl(to(ROWS), to(normal(50, 4, seed=8)), to(ALL)),
     "energy of actions": lambda to: consistency.excess_energy(to(ROWS), to(normal(2, 9, 60, 4, seed=9)), to(ALL)),
+    "excess_cross_entropy": lambda to: consistency.excess_cross_entropy(
+        *(to(x) for x in (ROWS.clamp(-1, 1), -ROWS, ROWS.abs())), 1.0, to(ALL)
+    ),
+    "survival": lambda to: [
+        part(to(MADE.valid), to(MADE.terminated)) for part in (survival.survival, survival.censored_weights)
+    ],
     "smoothed_kl": lambda to: consistency.smoothed_kl(to(ROWS), to(-ROWS), to(ALL)),
     "aggregates": lambda to: [
         metric(to(SCORES)) for metric in (statistics.mean, statistics.median, statistics.iqm, statistics.optimality_gap)

@@ -43,9 +43,9 @@ def test_distance_of_a_constant_shift() -> None:
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.5, 1.0), (0.0, 0.0), (0.0, 2.0), (1.0, 0.5)])
 def test_excess_cross_entropy_of_another_gaussian(shift: float, scale: float) -> None:
     """A ((scale^2 + shift^2) - 1) / 2; its standard error is at most .04 with 20 000 rows."""
-    noise = shift + scale * normal(2, ROWS, WIDTH)
     expected = WIDTH * (scale**2 + shift**2 - 1) / 2
-    assert excess_cross_entropy(noise, ALL).tolist() == pytest.approx([expected] * 2, abs=0.12)
+    found = excess(shift + scale * normal(2, ROWS, WIDTH), 0.0, 1.0, 50.0)
+    assert found.tolist() == pytest.approx([expected] * 2, abs=0.12)
 
 
 def test_excess_cross_entropy_is_kl_plus_difference_of_entropies() -> None:
@@ -53,8 +53,48 @@ def test_excess_cross_entropy_is_kl_plus_difference_of_entropies() -> None:
     p = Normal(torch.tensor(0.3), torch.tensor(0.6))
     q = Normal(torch.tensor(0.0), torch.tensor(1.0))
     expected = kl_divergence(p, q) + p.entropy() - q.entropy()
-    noise = 0.3 + 0.6 * normal(1, ROWS, 1)
-    assert excess_cross_entropy(noise, ALL[:1]).item() == pytest.approx(expected.item(), abs=0.02)
+    assert excess(0.3 + 0.6 * normal(1, ROWS, 1), 0.0, 1.0, 50.0).item() == pytest.approx(expected.item(), abs=0.02)
+
+
+@pytest.mark.parametrize("mean", [-30.0, -1.2, -0.9, 0.0, 0.4, 1.0, 8.0])
+@pytest.mark.parametrize("std", [1e-9, 1e-4, 1e-3, 0.02, 0.5, 7.0])
+def test_own_draws_have_no_excess_however_they_are_cut(mean: float, std: float) -> None:
+    drawn = (mean + std * normal(1, ROWS, 1).double()).clamp(-1, 1)
+    assert excess(drawn, mean, std, 1.0).item() == pytest.approx(0, abs=0.04)
+
+
+def test_the_excess_of_a_cut_gaussian_is_a_divergence() -> None:
+    """KL(p || q) + H(p) - H(q) over two bounds and the line between them, by quadrature."""
+    line = torch.linspace(-1, 1, 200_001, dtype=torch.float64)
+
+    def parts(mean: float, std: float) -> tuple[torch.Tensor, torch.Tensor]:
+        gauss = Normal(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
+        edges = torch.stack([gauss.cdf(line[0]), 1 - gauss.cdf(line[-1])])
+        return edges.log(), gauss.log_prob(line)
+
+    def cross(p: tuple[torch.Tensor, torch.Tensor], q: tuple[torch.Tensor, torch.Tensor]) -> float:
+        edges = -(p[0].exp() * q[0]).sum()
+        return float(edges - torch.trapezoid(p[1].exp() * q[1], line))
+
+    p = parts(0.7, 0.6)
+    q = parts(-0.4, 0.9)
+    drawn = (0.7 + 0.6 * normal(1, ROWS, 1).double()).clamp(-1, 1)
+    assert excess(drawn, -0.4, 0.9, 1.0).item() == pytest.approx(cross(p, q) - cross(q, q), abs=0.03)
+
+
+def test_an_action_beyond_a_far_tail_costs_finitely_many_nats() -> None:
+    number = torch.tensor([[[1.0], [-1.0], [0.0]]])
+    for mean in (-30.0, 30.0):
+        for std in (1e-9, 1e-2, 1.0):
+            each = torch.stack([excess(row[None, None], mean, std, 1.0) for row in number[0]])
+            assert each.isfinite().all()
+            assert each.max() > 100
+
+
+def excess(number: torch.Tensor, mean: float, std: float, limit: float) -> torch.Tensor:
+    own = (torch.full_like(number, value, dtype=torch.float64) for value in (mean, std))
+    valid = torch.ones(number.shape[:2], dtype=torch.bool)
+    return excess_cross_entropy(number, *own, limit, valid)
 
 
 def test_excess_energy_of_samples_of_the_policy_itself_is_zero() -> None:

@@ -1,7 +1,7 @@
 """Every part of the return gap on the linear system without noise, where one thing at a time is made wrong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf
 
 import pytest
@@ -227,6 +227,47 @@ def test_rollouts_without_valid_step_or_true_reward_do_not_count() -> None:
     rest = judged(world, generated.map(lambda x: x[:, 25:]), feedback)
     assert torch.allclose(part.feedback, rest.feedback)
     assert part.used.tolist() == [0.5, 0.5]
+
+
+def test_single_transitions_are_compared_over_one_step() -> None:
+    """Some of them end; the others, of which nobody knows how they go on, make no false end."""
+    world = World(limit=0.1)
+    whole = walk(world.step, feedback, starts())
+    single = replace(whole, valid=whole.valid & (torch.arange(STEPS) == 0))
+    assert single.terminated[:, :, 0].any()
+    assert whole.valid[:, :, 1].any()
+    found, all_steps = (judged(world, x, feedback) for x in (single, whole))
+    for entry in fields(found):
+        part, full = (getattr(x, entry.name) for x in (found, all_steps))
+        if part.ndim == 2:
+            assert torch.allclose(part[:, 0], full[:, 0], atol=1e-12), entry.name
+            assert part[:, 1:].isnan().all(), entry.name
+
+
+def test_one_rollout_that_is_cut_off_takes_nothing_from_the_others() -> None:
+    world = World()
+    generated = walk(world.step, idle, starts())
+    cut = replace(generated, valid=generated.valid.clone())
+    cut.valid[:, 3, 4:] = False
+    found = judged(world, cut, feedback)
+    others = judged(world, generated.map(lambda x: x[:, torch.arange(ROWS) != 3]), feedback)
+    assert_only(found, feedback=found.gap)
+    steps = [x.gap.diff(dim=-1)[:, 3:] for x in (found, others)]
+    assert torch.allclose(*steps)
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.9])
+def test_the_error_of_the_gap_is_that_of_a_mean(discount: float) -> None:
+    rng = Streams((0, 1), "any")
+    generated, replayed, on_policy = (rollouts(rng.fork(name)) for name in ("generated", "replayed", "on_policy"))
+    one_step = rng.normal(ROWS, STEPS)
+    known = rng.uniform(ROWS, STEPS) < 0.7
+    found = return_gap(generated, replayed, on_policy, one_step, known, discount)
+    weight = discount ** torch.arange(STEPS).double()
+    gap = generated.reward.where(generated.valid, 0.0) - on_policy.reward.where(on_policy.valid, 0.0)
+    over = (generated.reward - one_step).where(generated.valid & known, 0.0)
+    for error, each in ((found.gap_error, gap), (found.rest_error, gap - over)):
+        assert torch.allclose(error, (weight * each.double()).cumsum(-1).std(1) / ROWS**0.5)
 
 
 def test_no_rollout_is_nan_not_zero() -> None:

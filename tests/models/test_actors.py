@@ -1,4 +1,4 @@
-"""The noise behind an action is the noise it was made of."""
+"""The number behind an action is the one it was made of."""
 
 import torch
 
@@ -10,19 +10,24 @@ from models.actors import DeterministicActor, GaussianActor, TanhGaussianActor
 SEEDS = (0, 1)
 
 
-def test_noise_of_an_action_is_what_it_was_drawn_with(toy: Dataset) -> None:
+def test_the_number_behind_an_action_is_the_one_drawn(toy: Dataset) -> None:
     obs = toy.train.obs[:50].expand(2, 50, 4)
-    squashed = TanhGaussianActor(toy, (8,), Streams(SEEDS)).double()
     noise = Streams(SEEDS, "draw").normal(50, 2)
-    found = squashed.noise_of(obs.double(), squashed.act(obs.double(), Streams(SEEDS, "draw")))
-    torch.testing.assert_close(found, noise.double(), rtol=0, atol=1e-6)
-    plain = GaussianActor(toy, (8,), Streams(SEEDS))
-    action = plain.act(obs, Streams(SEEDS, "draw"))
-    inside = action.abs() < 1
-    assert 0.3 < inside.float().mean() < 1
-    torch.testing.assert_close(plain.noise_of(obs, action)[inside], noise[inside], rtol=0, atol=1e-5)
-    edge = torch.ones(2, 50, 2, dtype=torch.float64)
-    assert squashed.noise_of(obs.double(), edge).isfinite().all()
+    for kind, atol in ((TanhGaussianActor, 1e-5), (GaussianActor, 1e-6)):
+        actor = kind(toy, (8,), Streams(SEEDS))
+        action = actor.act(obs, Streams(SEEDS, "draw"))
+        number, mean, std = actor.latent(obs, action)
+        drawn = (mean + std * noise).clamp(-actor.latent_limit, actor.latent_limit)
+        torch.testing.assert_close(number, drawn, rtol=0, atol=atol)
+
+
+def test_numbers_behind_saturated_actions_are_cut(toy: Dataset) -> None:
+    obs = toy.train.obs[:50].expand(2, 50, 4)
+    for kind in (TanhGaussianActor, GaussianActor):
+        actor = kind(toy, (8,), Streams(SEEDS))
+        for edge in (-1.0, 1.0):
+            number, _, _ = actor.latent(obs, torch.full((2, 50, 2), edge))
+            assert (number == edge * actor.latent_limit).all()
 
 
 def test_policies_are_what_they_can_do(toy: Dataset) -> None:

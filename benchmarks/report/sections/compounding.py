@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -23,7 +23,7 @@ __all__ = ["SECTION", "compounding", "compounding_table", "growth_table"]
 COLUMNS = [  # of compounding.csv
     *("task", "generator", "variant", "algorithm", "seed", "horizon"),
     *("median", "mean", "floor", "alive", "closed", "actions"),
-    *("chaos", "still", "q10", "q90", "local", "capped", "alive_on_policy"),
+    *("chaos", "still", "q10", "q90", "local", "capped", "alive_on_policy", "closed_floor"),
 ]
 HORIZONS = (1, 2, 5, 10, 20)
 KINDS = [  # title, actions, quantity
@@ -87,8 +87,8 @@ def growth_table(results: Results) -> Table:
         "Growth of the median open-loop error before it saturates, as a power h^b and as an exponential exp(lambda h); "
         "the law with the smaller residual is named, a dash means fewer than four steps to fit. One step: error of a "
         "single step from the generated states. Leakage: how far states move when only later actions are replaced. "
-        "Capped: share of errors cut to the diameter of the data. Alive: share of rollouts that have not ended at the "
-        "last step, generated and in the simulator."
+        "Capped: share of errors cut to the diameter of the data. Alive: share of rollouts that have not ended before "
+        "the last step of the generator, generated and in the simulator."
     )
     columns = ["actions", "b", "lambda", "better law", "one step", "leakage", "capped", "alive"]
     return cell_table(results, "growth", "How the error grows", caption, [*columns, "alive in the simulator"], rows)
@@ -102,7 +102,8 @@ def _growth(own: pd.DataFrame) -> list[Entry]:
 
 
 def _beside(own: pd.DataFrame, leak: float) -> list[Entry]:
-    last = own[own["horizon"] == own["horizon"].max()]
+    followed = own.dropna(subset="alive")
+    last = followed[followed["horizon"] == followed["horizon"].max()]
     return [
         as_number(own["local"].dropna().median(), "{:.3g}"),
         as_number(leak, "{:.3g}"),
@@ -143,8 +144,8 @@ def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
                 of_cell = drawn[drawn["cell_id"] == cell.cell_id].groupby("horizon")[quantity]
                 spread = of_cell.agg(["median", "min", "max"]).dropna()
                 below += _curve(ax, styles[cell.generator, cell.variant], spread, lowest / 10)
-            if quantity == "median":
-                references |= _references(ax, drawn, below, bottom=lowest / 10)
+            names = ("closed_floor",) if quantity == "closed" else ("still", "floor", "chaos")
+            references |= _references(ax, drawn, names, below, bottom=lowest / 10)
             ax.set(yscale="log", title=plain(f"{task} · {algorithm}", 46) + f"\n{title}")
             if largest > 30 * lowest:
                 ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
@@ -160,6 +161,7 @@ _EXACT = 1e-5  # share of the largest error below which one is rounding
 _REFERENCES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "still": ("nothing moves", {"color": BASELINE, "linestyle": "--", "linewidth": 1.4}),
     "floor": ("replay floor", {"color": BASELINE, "linestyle": (0, (1, 1)), "linewidth": 1.6}),
+    "closed_floor": ("the policy's other rollouts", {"color": BASELINE, "linestyle": "-.", "linewidth": 1.4}),
     "chaos": ("simulator + 1 ulp", {"color": "#b39c5b", "linestyle": (0, (1, 2.5)), "linewidth": 1.6}),
 }
 
@@ -174,13 +176,14 @@ def _curve(ax: Axes, style: LineStyle, spread: pd.DataFrame, bottom: float) -> l
     return []
 
 
-def _references(ax: Axes, drawn: pd.DataFrame, below: list[str], bottom: float) -> set[str]:
+def _references(ax: Axes, drawn: pd.DataFrame, names: Iterable[str], below: list[str], bottom: float) -> set[str]:
     """Draw what no generator can beat, and what every one should; return the labels drawn.
 
     What is below `bottom` is written into the corner, behind the generators that are `below`, too.
     """
     above = set()
-    for quantity, (label, look) in _REFERENCES.items():
+    for quantity in names:
+        label, look = _REFERENCES[quantity]
         values = drawn.groupby("horizon")[quantity].median().dropna()
         if len(values) and values.max() < bottom:
             below = [*below, f"{label} < {1.1 * values.max():.0e}" if values.max() > 0 else f"{label} = 0"]
@@ -204,7 +207,7 @@ SECTION = Section(
             "compounding",
             "Median error of generated states over rollouts. Line: median over seeds; band: all seeds. Open loop: "
             "against the generated actions replayed in the true simulator; closed loop: against the policy's own "
-            "roll-out. Only rollouts that are still valid count.",
+            "roll-out, whose distance to another of its own is the floor. Only rollouts that are still valid count.",
             rows=_pairs,
             figure=_figure,
         )

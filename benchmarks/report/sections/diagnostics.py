@@ -12,10 +12,11 @@ from benchmarks.report.table import Entry, Table, as_number, cell_table
 
 __all__ = ["SECTION", "SIGNATURES", "Signature", "diagnostics_table", "numbers"]
 
-_CURVES = (  # of which the value at the last horizon counts
-    *("compounding/policy/alive", "compounding/policy/alive_on_policy"),
-    *("distance/wasserstein", "distance/wasserstein_floor", "generate/residual"),
-)
+_COMPARED = {  # curves of the generator, with what they are held against at the same step
+    "compounding/policy/alive": "compounding/policy/alive_on_policy",
+    "distance/wasserstein": "distance/wasserstein_floor",
+}
+_RESIDUAL = "generate/residual"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def _survival(own: pd.Series) -> float:
 
 
 def _settling(own: pd.Series) -> float:
-    return _ratio(own, "generate/residual", "first residual") if own.get("rounds", 0) > 1 else math.nan
+    return _ratio(own, _RESIDUAL, "first residual") if own.get("rounds", 0) > 1 else math.nan
 
 
 SIGNATURES = (
@@ -118,14 +119,20 @@ SIGNATURES = (
 def numbers(results: Results) -> pd.DataFrame:
     """What signatures look at, by cell: means over seeds of the last measurement, of curves at the last horizon.
 
+    That horizon is the generator's: the last at which its own rollouts have a value.
+
     `error` is `error_by_cell`; the error of the predictor that nothing moves is taken at the same step in the same way.
     """
     plain = results.records[results.records["horizon"].isna()]
     last = plain.sort_values("step").groupby(["cell_id", "seed", "metric"])["value"].last()
     table = last.groupby(["cell_id", "metric"]).mean().unstack()
-    moved = results.last("generate/residual")
+    moved = results.last(_RESIDUAL)
     still = at_end(results, "compounding/policy/still")
-    columns = {name: at_end(results, name).groupby("cell_id")["value"].mean() for name in _CURVES}
+    columns = {name: at_end(results, name).groupby("cell_id")["value"].mean() for name in (*_COMPARED, _RESIDUAL)}
+    for name, reference in _COMPARED.items():
+        end = at_end(results, name).groupby("cell_id")["horizon"].first()
+        rows = results.last(reference)
+        columns[reference] = rows[rows["horizon"] == rows["cell_id"].map(end)].groupby("cell_id")["value"].mean()
     columns["error"] = error_by_cell(results)
     columns["error of nothing moving"] = still.groupby("cell_id")["value"].median()
     columns["first residual"] = moved[moved["horizon"] == 1].groupby("cell_id")["value"].mean()

@@ -34,10 +34,11 @@ class Gain:
 
 @dataclass(frozen=True)
 class Exact:
-    """The true system without its noise, plus a constant push per step; forgets everything after `life` steps."""
+    """The true system without its noise, plus a constant push per step."""
 
     push: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
-    life: int = 10**6
+    life: int = 10**6  # steps until it claims an end
+    reach: int = 10**6  # steps that it makes, at most
 
     def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
         return self._walk(start, length, lambda obs, step: policy.act(obs, rng).clamp(-1, 1))
@@ -51,9 +52,9 @@ class Exact:
             after, paid, _ = SYSTEM.step(obs[-1].double(), action[-1], None)
             obs.append((after + torch.tensor(self.push, dtype=torch.float64)).float())
             reward.append(paid.float())
-        alive = (torch.arange(length) < self.life).expand(*start.shape[:2], length)
+        step = torch.arange(length).expand(*start.shape[:2], length)
         generated = (torch.stack(x, 2) for x in (action, obs, reward))
-        return Trajectories(*generated, torch.zeros_like(alive), alive)
+        return Trajectories(*generated, step == self.life - 1, step < min(self.life, self.reach))
 
 
 @dataclass(frozen=True)

@@ -190,9 +190,46 @@ def test_only_generators_that_take_actions_have_logged_errors(measure: Measure, 
     assert any("logged" in name for name in measure(toys.Told()))
 
 
-def test_what_a_generator_masks_is_neither_alive_nor_counted(measure: Measure, toys: SimpleNamespace) -> None:
+def test_what_has_ended_is_neither_alive_nor_counted(measure: Measure, toys: SimpleNamespace) -> None:
     found = measure(toys.Told(life=4))
     for name in ("policy", "logged"):
         assert (found[f"compounding/{name}/alive"] == ([1] * 4 + [0] * 6)).all()
         for quantity in ("mean", "median"):
             assert (np.isnan(found[f"compounding/{name}/{quantity}"]) == ([False] * 4 + [True] * 6)).all()
+
+
+def test_what_was_cut_off_has_not_ended(measure: Measure, toys: SimpleNamespace) -> None:
+    """Whether it would have ended in its fifth step or later, nobody knows."""
+    found = measure(toys.Told(reach=4))
+    for name in ("policy", "logged"):
+        assert (found[f"compounding/{name}/alive"][:, :5] == 1).all()
+        assert np.isnan(found[f"compounding/{name}/alive"][:, 5:]).all()
+        assert (np.isnan(found[f"compounding/{name}/mean"]) == ([False] * 4 + [True] * 6)).all()
+
+
+def test_starts_that_nobody_knows_are_in_no_share(
+    task: Task, data: Dataset, measure: Measure, toys: SimpleNamespace
+) -> None:
+    """Of a generator with starts of its own, every other one of which determines no state of the simulator."""
+
+    class Blind(LinearSystem):
+        def restore(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            state, _ = super().restore(obs)
+            return state, torch.arange(obs.shape[1]).view(1, -1, *[1] * (obs.ndim - 3)).expand(obs.shape[:-1]) % 2 == 0
+
+    @dataclass(frozen=True)
+    class Elsewhere(toys.Exact):
+        far: float = 0.0
+
+        def generate(self, policy: Any, start: torch.Tensor, length: int, rng: Streams) -> Trajectories:
+            lost = torch.arange(start.shape[1])[:, None] % 2 == 1
+            return super().generate(policy, start + 1e-3 + self.far * lost, length, rng)
+
+    settings = Settings(fidelity_starts=40, fidelity_horizon=5)
+    blind = replace(task, simulator=Blind())
+    near, far = (measure(Elsewhere(far=x), task=blind, settings=settings) for x in (0.0, 3.0))
+    assert (near["compounding/policy/alive"] == 1).all()
+    assert (near["compounding/policy/alive_on_policy"] == 1).all()
+    read = ("compounding/", "returns/", "distance/", "bound/")
+    moved = [x for x in near if x.startswith(read) and not np.array_equal(near[x], far[x], equal_nan=True)]
+    assert moved == []

@@ -54,8 +54,10 @@ def test_a_shifted_action_costs_what_the_formulas_say(task: Task, measure: Measu
 def test_every_kind_of_policy_is_compared_in_its_own_way(measure: Measure, toys: SimpleNamespace) -> None:
     @dataclass(frozen=True)
     class Gaussian(toys.Gain):
-        def noise_of(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-            return (action - self.act(obs, None)) / 0.5
+        latent_limit: float = 9.0
+
+        def latent(self, obs: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            return action.double(), self.act(obs, None).double(), torch.full_like(action, 0.5).double()
 
     @dataclass(frozen=True)
     class Implicit(toys.Gain):
@@ -83,3 +85,25 @@ def test_a_fitted_density_says_nearly_the_same_as_the_known_one(
     known, fitted = (measure(toys.Told(), task=which, settings=settings) for which in (task, blind))
     for rows in ("generated", "on_policy"):
         assert np.abs(known[f"behaviour/excess/{rows}"] - fitted[f"behaviour/excess/{rows}"]).max() < 0.1
+
+
+def test_a_sampled_policy_is_asked_for_few_greedy_actions(measure: Measure, toys: SimpleNamespace) -> None:
+    """They may cost 50 samples each, and the rows are spread over all steps of the rollouts."""
+    asked = []
+
+    @dataclass(frozen=True)
+    class Implicit(toys.Gain):
+        def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
+            if rng is None:
+                asked.append(obs)
+            return super().act(obs, rng)
+
+        def sample(self, obs: torch.Tensor, count: int, rng: Streams) -> torch.Tensor:
+            return super().act(obs, None)[:, None].expand(-1, count, -1, -1)
+
+    drift = toys.Told((0.05,) * 4)
+    found = measure(drift, policy=Implicit(), settings=Settings(fidelity_starts=1000, fidelity_horizon=10))
+    assert np.abs(found["consistency/distance"]).max() < 1e-6
+    (obs,) = asked
+    assert obs.shape[1] == 500
+    assert obs.mean(-1).std() > 0.1  # a stride of 20 would see first steps only

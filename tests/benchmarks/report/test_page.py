@@ -61,7 +61,7 @@ def test_csv_columns(reported: Reported) -> None:
         "ablation": "task,generator,algorithm,fields,values,n,mean,low,high,gain_mean,gain_low,gain_high,error,lag,"
         "robust,failure",
         "compounding": "task,generator,variant,algorithm,seed,horizon,median,mean,floor,alive,closed,actions,"
-        "chaos,still,q10,q90,local,capped,alive_on_policy",
+        "chaos,still,q10,q90,local,capped,alive_on_policy,closed_floor",
         "consistency": "task,generator,variant,algorithm,seed,metric,value",
         "returns": "task,generator,variant,algorithm,seed,metric,horizon,value",
         "cost": "task,generator,variant,algorithm,metric,value",

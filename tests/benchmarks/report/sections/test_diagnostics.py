@@ -74,6 +74,20 @@ def test_what_is_not_measured_is_not_seen(signature: Signature, tmp_path: Path, 
     assert not signature.seen(math.nan)
 
 
+def test_single_transitions_are_held_against_one_step(tmp_path: Path, build: Any) -> None:
+    """What the policy does in later steps says nothing of a generator that makes one."""
+    one = {(name, 1): value for (name, step), value in HEALTHY.items() if step == 10} | {
+        (name, None): value for (name, step), value in HEALTHY.items() if step is None
+    }
+    later: dict[Key, float] = {
+        ("compounding/policy/alive", 10): math.nan,
+        ("compounding/policy/alive_on_policy", 10): 0.1,
+        ("distance/wasserstein", 10): math.nan,
+        ("distance/wasserstein_floor", 10): 1e-3,
+    }
+    assert diagnostics_table(results(tmp_path, build, one | later)).rows == []
+
+
 def test_errors_are_medians_over_seeds(tmp_path: Path, build: Any) -> None:
     errors = ({("compounding/policy/median", 10): x} for x in (0.2, 0.3, 9.0))
     (own,) = numbers(results(tmp_path, build, *(HEALTHY | error for error in errors))).iloc

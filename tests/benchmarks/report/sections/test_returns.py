@@ -1,5 +1,6 @@
 """From records to returns.csv and its table."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,13 @@ def test_the_table_shows_the_longest_horizon(results: Results) -> None:
         "energy distance": "1",
         "feedback": "—",
     }
+
+
+def test_the_horizon_is_the_last_that_rollouts_reach(tmp_path: Path, build: Any) -> None:
+    """Single transitions have no value behind their first step."""
+    store = ResultStore(tmp_path)
+    curve = [Record(0, 9, "returns/gap", value, h) for h, value in ((1, -0.5), (2, math.nan))]
+    store.finish(build.spec("toy/linear", "duplicate", 1), {}, [*curve, Record(0, 9, "returns/used", 1.0)])
+    table = return_table(collect(store))
+    (row,) = [dict(zip(table.head, row, strict=True)) for row in table.rows]
+    assert (row["steps"].text, row["gap"].text) == ("1", "-0.5")
