@@ -162,7 +162,7 @@ reproducible = settings(
 )
 
 
-@settings(reproducible, max_examples=15)
+@settings(reproducible, max_examples=10)
 @given(left=rests)
 def test_any_rest_has_tables(left: Rest, build: Any) -> None:
     with TemporaryDirectory() as folder:
