@@ -111,14 +111,22 @@ class Results:
 
     @cached_property
     def scored_tasks(self) -> frozenset[str]:
-        """Tasks with reference returns: those where `normalized_score` is defined at least once."""
-        rows = self.records[(self.records["metric"] == "normalized_score") & self.records["value"].notna()]
-        return frozenset(rows["task"])
+        """Tasks with reference returns: a run says which they are, or has a score; seeds may all have diverged."""
+        ranges = {cell.task for cell in self.cells for run in cell.runs if run.get("score_range") is not None}
+        return frozenset(ranges | self._with("normalized_score"))
 
     @cached_property
     def unscored_tasks(self) -> frozenset[str]:
-        """Tasks with results but without reference returns: their tables show returns."""
-        return frozenset(self.records["task"]) - self.scored_tasks
+        """Tasks without reference returns, whose tables show returns: a run says so, or has returns but no score.
+
+        Of a task none of whose runs tells and none of whose seeds was ever evaluated, nobody knows: it is in neither.
+        """
+        told = {cell.task for cell in self.cells for run in cell.runs if run.get("score_range", ()) is None}
+        return frozenset(told | self._with("return")) - self.scored_tasks
+
+    def _with(self, metric: str) -> set[str]:
+        """Tasks where a metric is defined at least once."""
+        return set(self.records.loc[(self.records["metric"] == metric) & self.records["value"].notna(), "task"])
 
     def unit(self, task: str) -> str:
         """What its scores are."""

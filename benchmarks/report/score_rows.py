@@ -10,7 +10,7 @@ from benchmarks.report.results import CEILING, CellView, Results, generator_orde
 from benchmarks.report.scores import DIVERGENCE, FEW_SEEDS, behaviours
 from benchmarks.report.table import Entry, Table, as_number, digits, labels, values, without_constant
 
-__all__ = ["DAGGER", "INTERVAL", "by_generator", "notes", "roles", "score_entries"]
+__all__ = ["DAGGER", "INTERVAL", "by_generator", "no_score", "notes", "roles", "score_entries"]
 
 DAGGER = f"† fewer than {FEW_SEEDS} seeds: read as an indication only, never bold."
 _LOCAL = (
@@ -70,8 +70,7 @@ def score_entries(
         if cell is None:
             entries.append(Entry("", value=-math.inf))
         elif cell.cell_id not in known.index:
-            why = "—" if cell.state == "finished" else cell.state
-            entries.append(Entry(why, value=-math.inf, cell_id=cell.cell_id))
+            entries.append(no_score(cell))
         else:
             n, mean, low, high = values(known.loc[cell.cell_id, ["n", "mean", "low", "high"]])
             width = 0.0 if math.isnan(low) else (high - low) / 2
@@ -84,6 +83,11 @@ def score_entries(
             text = f"{mean:{sign}.{places}f}{half} (n={int(n)}{of}{lost}{better}){few}"
             entries.append(Entry(text, cell.cell_id in strong, mean, cell.cell_id))
     return entries
+
+
+def no_score(cell: CellView) -> Entry:
+    """Why a cell has none: its state, or a dash where it finished and an evaluation that counts is not defined."""
+    return Entry("—" if cell.state == "finished" else cell.state, value=-math.inf, cell_id=cell.cell_id)
 
 
 def roles(results: Results) -> str:

@@ -101,7 +101,8 @@ def estimates(frame: pd.DataFrame, column: str = "final") -> pd.DataFrame:
         x = torch.tensor(values.dropna().to_numpy(), dtype=torch.float64)
         low, high = t_interval(x)
         rows[cell_id] = (len(x), x.mean().item(), low.item(), high.item())
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["n", "mean", "low", "high"])
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["n", "mean", "low", "high"])
+    return table.astype({"n": "int64", "mean": "float64", "low": "float64", "high": "float64"})  # of no rows, too
 
 
 @once

@@ -4,6 +4,7 @@ import html
 import math
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,7 +31,7 @@ __all__ = [
     "without_constant",
 ]
 
-_LATEX = {
+_LATEX = {  # what the fonts of plain LaTeX (OT1) have; `\textquotedbl` would need the package fontenc
     "\\": r"\textbackslash{}",
     "&": r"\&",
     "%": r"\%",
@@ -44,13 +45,20 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
+    "`": "{`}",  # behind ? and ! it would turn them over
     "±": r"$\pm$",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
-    "—": "---",
+    "§": r"\S{}",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
     "−": "$-$",
     "…": r"\dots{}",
+    "·": r"$\cdot$",
+    "×": r"$\times$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
 }
 
 
@@ -153,7 +161,7 @@ def to_latex(table: Table) -> str:
         return rf"\textbf{{{_latex(entry.text)}}}" if entry.bold else _latex(entry.text)
 
     lines = [[_latex(name) for name in table.head], *_rows(table, cell)]
-    head, *body = [" & ".join(line) + r" \\" for line in lines]
+    head, *body = [_row(line) for line in lines]
     return "\n".join(
         [
             r"\begin{table}[htbp]",
@@ -192,7 +200,14 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(one_line(text), quote=False))
 
 
+def _row(entries: list[str]) -> str:
+    r"""Of a tabular; behind the `\\` or the rule of the row before, a bracket or a star would be an option of it."""
+    line = " & ".join(entries) + r" \\"
+    return "{}" + line if line.startswith(("[", "*")) else line
+
+
 def _latex(text: str) -> str:
-    """Characters that plain pdflatex has no glyph for become question marks."""
-    escaped = "".join(_LATEX.get(char, char) for char in one_line(text))
-    return escaped.encode("ascii", "replace").decode()
+    """Letters lose their accents, and what plain pdflatex has no glyph for becomes a question mark."""
+    escaped = "".join(_LATEX.get(char) or unicodedata.normalize("NFKD", char) for char in one_line(text))
+    bare = "".join(char for char in escaped if not unicodedata.combining(char))
+    return re.sub("-(?=-)", "-{}", bare).encode("ascii", "replace").decode()  # two hyphens are no dash

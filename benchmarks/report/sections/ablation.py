@@ -95,6 +95,16 @@ def ablation(results: Results) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
+def _scored(results: Results, fields: int) -> list[Ablation]:
+    """Groups that vary so many fields and have a score."""
+    scored = ablation(results).dropna(subset="mean").index
+    return [
+        group
+        for group in ablations(results)
+        if len(group.fields) == fields and any(cell.cell_id in scored for cell in group.cells.values())
+    ]
+
+
 def _curves(results: Results, groups: list[Ablation]) -> Figure:
     """Rows: task x generator x algorithm; columns: score, open-loop error, lag."""
     styles = line_styles(results)
@@ -234,13 +244,13 @@ SECTION = Section(
             "ablation",
             "Cells that differ in one field. Marker and bar: mean and 95 % Student-t interval over seeds; hollow below "
             f"{FEW_SEEDS} seeds. Lag: how far actions moved in the last round of the generator's last call.",
-            rows=lambda results: [group for group in ablations(results) if len(group.fields) == 1],
+            rows=lambda results: _scored(results, 1),
             figure=_curves,
         ),
         Plot(
             "heat",
             "Cells that differ in two fields: mean score over seeds, and median error.",
-            rows=lambda results: [group for group in ablations(results) if len(group.fields) == 2],
+            rows=lambda results: _scored(results, 2),
             figure=_heat,
         ),
     ],

@@ -1,12 +1,14 @@
 """Scores over all tasks with reference returns: aggregates, and the share of runs above every score."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.report.aggregates import AGGREGATES, aggregate, bootstrap, compared_algorithms, complete
+from benchmarks.report.aggregates import AGGREGATES, aggregate, bootstrap, compared_algorithms, complete, lacking
 from benchmarks.report.results import Results, generator_order, titled
 from benchmarks.report.score_rows import DAGGER, roles
 from benchmarks.report.scores import FEW_SEEDS, RULE, finals
@@ -18,12 +20,14 @@ from metrics.statistics import performance_profile
 
 __all__ = ["SECTION", "aggregate_table"]
 
+_LACKING = " § lacks tasks that others have, so its numbers are not comparable with theirs; the figures leave it out."
 _TITLES = {"iqm": "IQM", "mean": "mean", "median": "median", "optimality_gap": "optimality gap"}
 
 
 def aggregate_table(results: Results) -> Table:
     """One row per generator x algorithm x variant."""
     frame = aggregate(results)
+    without = lacking(results)
     rows = []
     for (algorithm, variant, generator), group in frame.groupby(["algorithm", "variant", "generator"]):
         by_metric = group.set_index("metric")
@@ -35,15 +39,17 @@ def aggregate_table(results: Results) -> Table:
             interval = "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
             text = "—" if math.isnan(value) else f"{value:.{digits}f}{interval}{few}"
             numbers.append(Entry(text, value=value))
-        counts = [as_number(float(group[column].iloc[0]), "{:.0f}") for column in ("n_seeds", "n_tasks")]
+        seeds, tasks = (as_number(float(group[column].iloc[0]), "{:.0f}") for column in ("n_seeds", "n_tasks"))
+        if absent := without[str(generator), str(algorithm), str(variant)]:
+            tasks = replace(tasks, text=f"{tasks.text}§ without {', '.join(absent)}")
         name = Entry(titled(str(generator)), value=str(generator))
-        rows.append([Entry(str(algorithm)), Entry(str(variant)), name, *numbers, *counts])
+        rows.append([Entry(str(algorithm)), Entry(str(variant)), name, *numbers, seeds, tasks])
     rows.sort(key=lambda row: (row[0].text, natural(row[1].text), generator_order(str(row[2].value))))
     caption = (
         f"Tasks with reference returns only, on the seeds that all of them have. {RULE} Brackets: 95 % interval, "
         "stratified bootstrap over runs within tasks; Student-t where there is one task. Optimality gap: mean "
         f"shortfall from a score of 100, in parts of 100; lower is better. {DAGGER} {roles(results)}"
-    ).strip()
+    ).strip() + _LACKING * any(without.values())
     head = ["algorithm", "variant", "generator", "mean", "median", "IQM", "optimality gap", "seeds", "tasks"]
     return without_constant(Table("aggregate", "Over all tasks", caption, head, rows), "variant")
 
@@ -55,11 +61,10 @@ def _aggregates(results: Results, algorithms: list[str]) -> Figure:
     figure, grid = panels(len(algorithms), len(_TITLES), height=bars_height(styles), sharey="row")
     for line, algorithm in zip(grid, algorithms, strict=True):
         own = table[table["algorithm"] == algorithm]
-        own = own[own["n_tasks"] == own["n_tasks"].max()]
+        whole = complete(finals(results), algorithm, "final")
         for ax, (metric, title) in zip(line, _TITLES.items(), strict=True):
-            shown = own[own["metric"] == metric]
-            keys = zip(shown["generator"], shown["variant"], strict=True)
-            bars(ax, styles, dict(zip(keys, shown[["value", "low", "high"]].to_numpy().tolist(), strict=True)))
+            shown = own[own["metric"] == metric].set_index(["generator", "variant"])[["value", "low", "high"]]
+            bars(ax, styles, {key: values(shown.loc[key]) for key in whole})
             ax.set_title(title if len(algorithms) == 1 else f"{plain(algorithm, 24)}\n{title}")
     return figure
 
@@ -67,10 +72,12 @@ def _aggregates(results: Results, algorithms: list[str]) -> Figure:
 def _profiles(results: Results, algorithms: list[str]) -> Figure:
     """One panel per algorithm: share of the runs of all tasks above each score."""
     styles = line_styles(results)
-    final = finals(results).dropna(subset="final")
+    final = finals(results)
+    drawn = []
     figure, axes = panel_list(len(algorithms), 2, height=3.4)
     for ax, algorithm in zip(axes, algorithms, strict=True):
-        scores = dict(complete(final, algorithm, "final"))
+        scores = complete(final, algorithm, "final")
+        drawn += list(scores)
         all_scores = torch.cat([x.flatten() for x in scores.values()])
         thresholds = torch.linspace(float(all_scores.min()), float(all_scores.max()), 201, dtype=torch.float64)
         for key, style in styles.items():
@@ -81,12 +88,12 @@ def _profiles(results: Results, algorithms: list[str]) -> Figure:
                     ax.fill_between(thresholds, *band, step="post", color=style.colour, alpha=0.1, linewidth=0)
                 ax.step(thresholds, statistic(scores[key]), where="post", color=style.colour, linestyle=style.dash)
         ax.set(title=plain(algorithm, 48), xlabel="score", ylabel="share of runs above", ylim=(-0.02, 1.02))
-    legend(figure, styles, final)
+    legend(figure, styles, pd.DataFrame(drawn, columns=["generator", "variant"]))
     return figure
 
 
 def _compared(results: Results) -> list[str]:
-    return compared_algorithms(finals(results).dropna(subset="final"))
+    return compared_algorithms(finals(results))
 
 
 SECTION = Section(
@@ -98,14 +105,15 @@ SECTION = Section(
         Plot(
             "aggregate",
             "Over all tasks with reference returns. Line: aggregate; bar: 95 % stratified bootstrap interval, runs "
-            "resampled within tasks. Of the optimality gap less is better. What lacks a task is left out.",
+            "resampled within tasks. Of the optimality gap less is better. Who lacks a task of the algorithm, one that "
+            "any generator has scores on, is left out.",
             rows=_compared,
             figure=_aggregates,
         ),
         Plot(
             "profiles",
             "Share of the runs of all tasks that score above a threshold. Band: pointwise 95 % stratified bootstrap, "
-            f"none below {FEW_SEEDS} seeds.",
+            f"none below {FEW_SEEDS} seeds. Who lacks a task of the algorithm is left out.",
             rows=_compared,
             figure=_profiles,
         ),

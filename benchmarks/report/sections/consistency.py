@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 
 import pandas as pd
@@ -17,6 +18,7 @@ __all__ = ["SECTION", "consistency", "consistency_table", "frontier", "shift_tab
 # What collections of offline data call the policies behind them; longer names first.
 _LEVELS = ("medium-replay", "medium-expert", "full-replay", "random", "medium", "expert", "simple", "human", "cloned")
 _LAG = "generate/lag"
+_ANY = ""  # in place of a generator's name
 _COLUMNS = [
     *("distance", "KL", "energy", "lag", "one step", "surprise", "surprise, on-policy"),
     *("nearest", "nearest, on-policy", "kNN KL", "kNN KL, on-policy"),
@@ -58,15 +60,22 @@ def shift_table(results: Results) -> Table:
     """The same by type of dataset: how far do generators and policies leave the data behind?"""
     means = _means(results)
     groups: dict[tuple[str, str], list[list[float]]] = {}
+    where = defaultdict[tuple[str, str], set[tuple[str, str]]](set)
     for cell in results.cells:
         if cell.cell_id in means:
+            for generator in (cell.generator, _ANY):
+                where[_level(cell.task), generator].add((cell.task, cell.algorithm))
             groups.setdefault((_level(cell.task), cell.generator), []).append(_numbers(means[cell.cell_id]))
     rows = []
     for (level, generator), numbers in sorted(groups.items()):
         average = pd.DataFrame(numbers).mean().tolist()
-        cells = as_number(float(len(numbers)), "{:.0f}")
+        lacks = len(where[level, _ANY]) - len(where[level, generator])
+        cells = Entry(f"{len(numbers)}{f'§ lacks {lacks}' if lacks else ''}", value=float(len(numbers)))
         rows.append([Entry(level), Entry(generator), cells, *(as_number(x, "{:.3g}") for x in average)])
-    caption = f"The table above by type of dataset: means over its cells, all algorithms and variants. {_SHIFT}"
+    caption = (
+        "The table above by type of dataset: means over its cells, all algorithms and variants. § lacks so many of the "
+        f"tasks x algorithms that others have: not comparable with theirs. {_SHIFT}"
+    )
     head = ["dataset type", "generator", "cells", *_COLUMNS]
     return without_blank(Table("shift", "Distribution shift by type of dataset", caption, head, rows))
 

@@ -59,10 +59,15 @@ def cost_table(results: Results) -> Table:
 
 @once
 def prices(results: Results) -> pd.DataFrame:
-    """One row per cell with a score: seconds of generation, updates and pretrained models, in whichever cell."""
+    """One row per cell with a score: seconds of generation, updates and pretrained models, in whichever cell.
+
+    What a cell has no record of took no time, but its updates; a record without a value leaves the sum undefined.
+    """
     costs = results.group("cost/")
     parts = costs[costs["metric"].isin(["generate_seconds", "update_seconds", "model_seconds"])]
-    seconds = parts.groupby(["cell_id", "metric"])["value"].mean().groupby("cell_id").sum()
+    updated = parts.loc[parts["metric"] == "update_seconds", "cell_id"].unique()
+    means = parts.groupby(["cell_id", "metric"])["value"].mean()
+    seconds = means.groupby("cell_id").agg(lambda own: own.sum(skipna=False)).reindex(updated)
     return points(results, {"seconds": seconds, "score": estimates(finals(results))["mean"]})
 
 

@@ -43,9 +43,9 @@ def _figure(results: Results, algorithms: list[str]) -> Figure:
     pairs = paired(results)
     figure, axes = panel_list(len(algorithms), 2, height=bars_height(styles))
     for ax, algorithm in zip(axes, algorithms, strict=True):
-        none = dict(complete(pairs, algorithm, "final_none"))
+        none = complete(pairs, algorithm, "final_none")
         rows = {}
-        for key, scores in complete(pairs, algorithm, "final"):
+        for key, scores in complete(pairs, algorithm, "final").items():
             both = torch.cat([scores, none[key]], -1)
             low, high = bootstrap(both, _better)
             rows[key] = [_better(both).item(), low.item(), high.item()]
@@ -74,7 +74,8 @@ SECTION = Section(
         Plot(
             "improvement",
             "Chance that a run beats a run of the same task on real data only, mean over tasks, ties count half. Bar: "
-            "95 % stratified bootstrap interval. It says how often, not by how much.",
+            "95 % stratified bootstrap interval. It says how often, not by how much. Who lacks a task on which any "
+            "generator has a pair is left out.",
             rows=lambda results: compared_algorithms(paired(results)),
             figure=_figure,
         )

@@ -34,7 +34,9 @@ def _figure(results: Results, tasks: list[str]) -> Figure:
             for level in sorted({behaviour[cell.cell_id] for cell in there if cell.cell_id in behaviour}):
                 ax.axhline(level, **_BEHAVIOUR)
             for cell in there:
-                _cell(ax, styles[cell.generator, cell.variant], curves[curves["cell_id"] == cell.cell_id])
+                own = curves[curves["cell_id"] == cell.cell_id]
+                if len(own):  # not all of its evaluations are undefined
+                    _cell(ax, styles[cell.generator, cell.variant], own)
             ax.set_title(f"{plain(task, width)}\n{plain(algorithm, width)}")
             ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
             ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.report.results import Results
+from benchmarks.report.score_rows import no_score
 from benchmarks.report.scores import RULE, estimates, finals
 from benchmarks.report.section import Section
 from benchmarks.report.table import Entry, Table, as_number
@@ -20,7 +21,8 @@ _METHODS = {"mopo": ["MOPO", "COMBO", "MOBILE", "RAMBO"], "trajectory": ["Diffus
 
 def published_table(results: Results) -> Table:
     """One row per cell on a d4rl/ task, and one per published score of its algorithm or generator on the same file."""
-    estimate = estimates(finals(results))
+    final = finals(results)
+    estimate = estimates(final.assign(final=final["final"].where(final["unit"] == "score")))  # returns are no scores
     known = _published()
     rows = []
     for task in dict.fromkeys(cell.task for cell in results.cells if cell.task.startswith("d4rl/")):
@@ -29,7 +31,7 @@ def published_table(results: Results) -> Table:
             n, mean, low, high = (float(estimate[name][cell.cell_id]) for name in ("n", "mean", "low", "high"))
             what = f"{cell.generator} + {cell.algorithm}" + ("" if cell.variant == "default" else f" ({cell.variant})")
             spread = "" if math.isnan(low) else f" ± {(high - low) / 2:.1f}"
-            score = Entry(f"{mean:.1f}{spread}", value=mean, cell_id=cell.cell_id)
+            score = Entry(f"{mean:.1f}{spread}", value=mean, cell_id=cell.cell_id) if n else no_score(cell)
             rows.append([Entry(task), Entry(what), Entry("this run"), score, as_number(n, "{:.0f}"), Entry("ours")])
         wanted = {
             name for cell in cells for name in (*_NAMES.get(cell.algorithm, []), *_METHODS.get(cell.generator, []))
@@ -48,10 +50,11 @@ def published_table(results: Results) -> Table:
                 ]
             )
     caption = (
-        f"Ours: mean and half the 95 % interval. {RULE} Theirs: as published, with the standard deviation over seeds "
-        "where it was stated; rule: which evaluations count (last, best of training, or not stated). The dataset's "
-        "version is part of its name. Budgets, evaluation and physics differ, so differences of several "
-        "points mean little; scores of the best evaluation are not comparable with the last ones."
+        f"Ours: mean and half the 95 % interval, or why there is none (—: not defined). {RULE} Theirs: as published, "
+        "with the standard deviation over seeds where it was stated; rule: which evaluations count (last, best of "
+        "training, or not stated). The dataset's version is part of its name. Budgets, evaluation and physics differ, "
+        "so differences of several points mean little; scores of the best evaluation are not comparable with the last "
+        "ones."
     )
     head = ["task", "method", "source", "score", "seeds", "rule"]
     return Table("published", "Published scores on the same data", caption, head, rows)

@@ -49,7 +49,8 @@ def folder(tmp_path: Path, build: Any) -> Folder:
                     Record(seed, 100, "normalized_score", score if scored else None),
                 )
             ]
-            store.finish(spec, build.provenance(len(scores)) | RUN | {**run, "dataset": card}, records)
+            told = {**run, "dataset": card} | ({} if scored else {"score_range": None})
+            store.finish(spec, build.provenance(len(scores)) | RUN | told, records)
         return store
 
     return make

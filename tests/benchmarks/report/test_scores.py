@@ -11,6 +11,7 @@ from benchmarks.report import report, score_text
 from benchmarks.report.aggregates import aggregate
 from benchmarks.report.results import collect
 from benchmarks.report.scores import comparisons, estimates, finals, resolution
+from benchmarks.report.sections.scores import score_table
 from benchmarks.report.table import values
 from benchmarks.spec import Settings
 from benchmarks.store import Record, ResultStore
@@ -87,6 +88,28 @@ def test_a_folder_of_diverged_seeds_can_be_reported(tmp_path: Path, build: Any) 
     store.finish(build.spec("toy/linear", "mopo", 1), {}, [Record(0, 100, "diverged/critic", None)])
     assert report(store) == ["diverged: toy/linear / mopo / bc, seed 0: critic is not finite at update 100"]
     assert "diverged" in score_text(store)
+
+
+@pytest.mark.parametrize(
+    ("run", "shown"),
+    [
+        ({"score_range": [0.0, 100.0]}, "0 ± 0 (n=2, 2 diverged)†"),  # the task has references: counts as 0
+        ({"score_range": None}, "diverged"),
+        ({}, "diverged"),  # an older run does not say, and no seed was ever evaluated
+    ],
+)
+def test_the_task_decides_whether_it_has_references(
+    tmp_path: Path, build: Any, run: dict[str, Any], shown: str
+) -> None:
+    """Not a score: every seed diverged before its first evaluation."""
+    store = ResultStore(tmp_path)
+    records = [Record(seed, 100, "diverged/critic", None) for seed in (0, 1)]
+    store.finish(build.spec("toy/linear", "mopo", 2), run, records)
+    results = collect(store)
+    (row,) = score_table(results).rows
+    assert row[-1].text == shown
+    assert ("(return)" in row[0].text) == (run == {"score_range": None})
+    assert set(finals(results)["unit"]) <= ({"score"} if run.get("score_range") else {"return"})
 
 
 def test_without_references_a_diverged_seed_has_no_score(tmp_path: Path, build: Any) -> None:

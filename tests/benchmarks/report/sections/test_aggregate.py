@@ -1,5 +1,8 @@
 """Figures over all tasks: aggregates, profiles and the probability of improvement."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,3 +52,46 @@ def test_profiles_are_shares_of_all_runs(drawn: dict[str, Figure]) -> None:
 
 def test_one_task_has_no_figures_over_tasks(store: ResultStore) -> None:
     assert figures(collect(store)) == {}
+
+
+def written(folder: Path, build: Any, seeds: dict[tuple[str, str], Iterable[int]]) -> Results:
+    """The seeds of some generators (first) on some tasks of toy/ (second) that have finished."""
+    store = ResultStore(folder)
+    for (generator, task), done in seeds.items():
+        spec = replace(build.spec(f"toy/{task}", generator, 6), seeds=tuple(done))
+        store.finish(spec, {}, [record for record in build.evaluations(6, 0.0) if record.seed in spec.seeds])
+    return collect(store)
+
+
+def test_without_a_whole_row_of_tasks_nothing_is_drawn(tmp_path: Path, build: Any) -> None:
+    results = written(tmp_path, build, {("none", "a"): [0], ("none", "b"): [1]})
+    assert figures(results) == {}
+    assert [entry.text for entry in aggregate.aggregate_table(results).rows[0]][-2:] == ["0", "2"]
+
+
+def test_pairs_without_a_common_seed_are_not_drawn(tmp_path: Path, build: Any) -> None:
+    done = {("none", "a"): [0, 1], ("none", "b"): [0, 1], ("mopo", "a"): [0], ("mopo", "b"): [1]}
+    assert set(figures(written(tmp_path, build, done))) == {"aggregate", "profiles"}
+
+
+def test_as_many_tasks_are_not_the_same_tasks(tmp_path: Path, build: Any) -> None:
+    """none on a and b, mopo on a and c, dydiff on all three: only dydiff is drawn, the others' lacks are named."""
+    tasks = {"none": "ab", "mopo": "ac", "dydiff": "abc"}
+    results = written(tmp_path, build, {(name, task): range(5) for name, own in tasks.items() for task in own})
+    table = aggregate.aggregate_table(results)
+    assert {row[1].text: row[-1].text for row in table.rows} == {
+        "none": "2§ without toy/c",
+        "mopo": "2§ without toy/b",
+        "dydiff": "3",
+    }
+    assert "§ lacks tasks" in table.caption
+    drawn = figures(results)
+    assert [label.get_text() for label in drawn["aggregate"].axes[0].get_yticklabels()] == ["dydiff"]
+    assert len(drawn["profiles"].axes[0].lines) == 1
+    assert [text.get_text() for text in drawn["profiles"].legends[0].get_texts()] == ["dydiff"]
+
+
+def test_who_has_no_common_seed_pushes_nobody_out(tmp_path: Path, build: Any) -> None:
+    done = {("none", "a"): range(5), ("none", "b"): range(5), ("mopo", "a"): [0, 1], ("mopo", "b"): [2, 3]}
+    bars = figures(written(tmp_path, build, done))["aggregate"].axes[0]
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["none"]

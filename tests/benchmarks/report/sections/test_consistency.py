@@ -100,3 +100,13 @@ def test_the_frontier_has_rollouts_of_any_length(three: Results) -> None:
 def test_the_frontier_is_drawn(three: Results) -> None:
     (plot,) = SECTION.figures
     assert [name for name, _ in plot.pages(three)] == ["frontier"]
+
+
+def test_a_mean_over_fewer_cells_is_marked(tmp_path: Path) -> None:
+    """Of two sets of a type pgd has run on one: its mean is not over what mopo's is."""
+    store = fill(tmp_path)
+    cell = RunSpec("local/hopper-medium-replay", Method("pgd", RealOnly()), Method("bc", RealOnly()), Settings(), (0,))
+    store.finish(cell, {"seeds": [0], "status": "ok"}, [Record(0, 300, name, x) for name, x in VALUES.items()])
+    cells = {(row[0].text, row[1].text): row[2].text for row in shift_table(collect(store)).rows}
+    assert cells["medium-replay", "pgd"] == "1§ lacks 1"
+    assert cells["medium-replay", "mopo"] == "2"

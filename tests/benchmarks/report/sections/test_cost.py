@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.report.results import collect
 from benchmarks.report.sections.cost import SECTION, cost, prices
 from benchmarks.store import Record, ResultStore
@@ -37,3 +39,12 @@ def test_fits_are_divided_among_their_users(tmp_path: Path, build: Any) -> None:
 def test_price_is_drawn(tmp_path: Path, build: Any) -> None:
     (plot,) = SECTION.figures
     assert [name for name, _ in plot.pages(collect(fill(tmp_path, build)))] == ["price"]
+
+
+@pytest.mark.parametrize("lost", [Record(0, 100, "cost/update_seconds", None), None])
+def test_unknown_seconds_are_not_none_at_all(tmp_path: Path, build: Any, lost: Record | None) -> None:
+    """A sum over what is not defined is not defined, and updates take time in every cell."""
+    store = ResultStore(tmp_path)
+    records = [Record(0, 100, "cost/model_seconds", 0.0), Record(0, 100, "return", 5.0), *([lost] if lost else [])]
+    store.finish(build.spec("toy/linear", "none", 1), {}, records)
+    assert prices(collect(store)).empty

@@ -99,7 +99,7 @@ def test_the_table_names_cell_number_and_sentence(tmp_path: Path, build: Any) ->
     table = diagnostics_table(results(tmp_path, build, *seeds))
     assert [[entry.text for entry in row] for row in table.rows] == [
         [
-            "toy/linear (return)",
+            "toy/linear",
             "bc",
             "none",
             "values blow up",

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.report.results import collect
 from benchmarks.report.sections.published import published_table
 from benchmarks.spec import Method, RunSpec, Settings
@@ -22,3 +24,19 @@ def test_rows_of_the_same_file_and_method(tmp_path: Path) -> None:
     assert ["TD3+BC", "corl-team/CORL README.md", "60.4 (std 3.5)", "4", "last"] in v2
     assert {row[0] for row in v2} >= {"TD3+BC", "MOPO", "COMBO"}
     assert "CQL" not in {row[0] for row in v2}
+
+
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        (Record(0, 20_000, "normalized_score", None), "—"),
+        (Record(0, 20_000, "return", 7.0), "—"),  # no score, whatever was earned
+        (Record(0, 100, "diverged/critic", None), "diverged"),
+    ],
+)
+def test_a_cell_without_a_score_says_why(tmp_path: Path, record: Record, shown: str) -> None:
+    store = ResultStore(tmp_path)
+    method = Method("mopo", RealOnly())
+    store.finish(RunSpec("d4rl/hopper-medium-v2", method, Method("bc", RealOnly()), Settings(), (0,)), {}, [record])
+    ours = next(row for row in published_table(collect(store)).rows if row[2].text == "this run")
+    assert [entry.text for entry in ours[3:5]] == [shown, "0"]
