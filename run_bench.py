@@ -189,9 +189,15 @@ def show_status(folder: Folder) -> int:
 
 
 @app.command(name="report")
-def write_report(folder: Folder, allow_mixed: AllowMixed = False) -> int:
+def write_report(
+    folder: Folder,
+    allow_mixed: AllowMixed = False,
+    interval: Annotated[
+        Literal["t", "bootstrap"], arg(help="over tasks; bootstrap is rliable's, too narrow with few seeds")
+    ] = "t",
+) -> int:
     """Redraw tables, plots and the page from a results folder alone."""
-    return _report(_existing(folder), allow_mixed)
+    return _report(_existing(folder), allow_mixed, interval)
 
 
 @app.command(name="verify")
@@ -289,8 +295,8 @@ def _matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:
     return found
 
 
-def _report(store: ResultStore, allow_mixed: bool) -> int:
-    problems = report.report(store, allow_mixed=allow_mixed)
+def _report(store: ResultStore, allow_mixed: bool, interval: str = "t") -> int:
+    problems = report.report(store, allow_mixed=allow_mixed, interval=interval)
     print(report.score_text(store))
     for problem in problems:
         say(f"problem: {problem}")

@@ -90,6 +90,6 @@ def _paid_where_led(
         rng = rng.only(rng.seeds)  # from the start again
         seen.append(obs)
         paid.append(simulator.step(state, action.cpu(), None)[1].to(device))
-    distance = standardized_error(*seen, data.obs_std).double()
+    distance = standardized_error(seen[0], seen[1], data.obs_std).double()
     counts = pairs.generated.valid & pairs.replayed.valid & on_policy.valid & (distance > _RESOLVED)
     return paid[0] - paid[1], distance, counts

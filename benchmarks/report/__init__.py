@@ -22,16 +22,17 @@ from core.files import write_text
 __all__ = ["report", "score_text"]
 
 
-def report(store: ResultStore, *, allow_mixed: bool = False) -> list[str]:
+def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t") -> list[str]:
     """Write DIR/report/ and return what is wrong with the results: diverged, failed, missing and undefined.
 
     Figures of an earlier report that there is nothing to draw for any more are removed. With `allow_mixed`, cells of
-    one task with different physics or data are drawn together, and the score table and the page say so.
+    one task with different physics or data are drawn together, and the score table and the page say so. `interval` is
+    the method of intervals over tasks: t or bootstrap.
 
     Raises:
         DataError: a file of the store is torn or was edited, or a task's cells are mixed; names them.
     """
-    results = collect(store)
+    results = collect(store, interval)
     folder = store.root / "report"
     mixed = mixtures(results.cells)
     if mixed and not allow_mixed:

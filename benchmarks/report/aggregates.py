@@ -1,6 +1,6 @@
 """Statistics over tasks: aggregates with intervals, and the scores [runs, tasks] that they are made of."""
 
-from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import torch
@@ -10,12 +10,10 @@ from torch import Tensor
 from benchmarks.report.results import Results, once
 from benchmarks.report.scores import finals
 from benchmarks.report.text import natural
-from metrics.statistics import iqm, mean, median, optimality_gap, stratified_bootstrap, t_interval, trimmed_t_interval
+from metrics.intervals import AGGREGATES, interval
 
-__all__ = ["AGGREGATES", "aggregate", "bootstrap", "compared_algorithms", "complete", "lacking"]
+__all__ = ["aggregate", "compared_algorithms", "complete", "lacking", "method"]
 
-AGGREGATES = ["mean", "median", "iqm", "optimality_gap"]
-_REPS = 10_000
 Scores = Float[Tensor, "runs tasks"]
 
 
@@ -23,16 +21,17 @@ Scores = Float[Tensor, "runs tasks"]
 def aggregate(results: Results) -> pd.DataFrame:
     """aggregate.csv: over the tasks with reference returns, on the seeds that every one of these tasks has.
 
-    Scores are in percent of the reference, `optimality_gap` in parts of it. One task: t intervals over its seeds;
-    several: stratified bootstrap with a fixed seed. A row stands for the `n_tasks` that it has, which may be fewer or
-    others than another row's: `lacking` names those it has not.
+    Scores are in percent of the reference, `optimality_gap` in parts of it. `interval` is the method of low and high. A
+    row stands for the `n_tasks` that it has, which may be fewer or others than another row's: `lacking` names those it
+    has not.
     """
     rows = []
     for (generator, algorithm, variant), (_, scores) in _matrices(_scored(finals(results)), "final").items():
-        low, high = _intervals(scores)
-        for metric, *numbers in zip(AGGREGATES, _aggregates(scores).tolist(), low.tolist(), high.tolist(), strict=True):
-            rows.append([generator, algorithm, metric, *numbers, *scores.shape, variant])
-    columns = ["generator", "algorithm", "metric", "value", "low", "high", "n_seeds", "n_tasks", "variant"]
+        for metric, statistic in AGGREGATES.items():
+            x = scores / 100 if metric == "optimality_gap" else scores
+            numbers = [number.item() for number in (statistic(x), *interval(x, metric, **method(results)))]
+            rows.append([generator, algorithm, metric, *numbers, *scores.shape, variant, results.interval])
+    columns = ["generator", "algorithm", "metric", "value", "low", "high", "n_seeds", "n_tasks", "variant", "interval"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -64,9 +63,9 @@ def complete(frame: pd.DataFrame, algorithm: str, column: str) -> dict[tuple[str
     }
 
 
-def bootstrap(scores: Scores, statistic: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """95 % interval of a statistic; always the same resamples, so that a report drawn again has equal bytes."""
-    return stratified_bootstrap(scores, statistic, _REPS, torch.Generator().manual_seed(0))
+def method(results: Results) -> dict[str, Any]:
+    """For `metrics.intervals`; a bootstrap has always the same resamples, so a report drawn again has equal bytes."""
+    return {"method": results.interval, "generator": torch.Generator().manual_seed(0)}
 
 
 def _scored(frame: pd.DataFrame) -> pd.DataFrame:
@@ -87,20 +86,3 @@ def _matrices(scored: pd.DataFrame, column: str) -> dict[tuple[str, str, str], t
         scores = torch.tensor(matrix.to_numpy(), dtype=torch.float64)
         found[str(generator), str(algorithm), str(variant)] = list(matrix.columns), scores
     return found
-
-
-def _aggregates(scores: Float[Tensor, "*B runs tasks"]) -> Float[Tensor, "*B 4"]:
-    """In the order of AGGREGATES."""
-    return torch.stack([mean(scores), median(scores), iqm(scores), optimality_gap(scores / 100)], -1)
-
-
-def _intervals(scores: Scores) -> tuple[Tensor, Tensor]:
-    runs, tasks = scores.shape
-    if runs < 2:
-        return torch.full((4,), torch.nan), torch.full((4,), torch.nan)
-    if tasks > 1:
-        return bootstrap(scores, _aggregates)
-    shortfall = (1 - scores[:, 0] / 100).clamp(min=0)
-    both = [t_interval(scores[:, 0]), t_interval(scores[:, 0]), trimmed_t_interval(scores[:, 0]), t_interval(shortfall)]
-    low, high = zip(*both, strict=True)
-    return torch.stack(low), torch.stack(high)

@@ -70,8 +70,9 @@ def page(results: Results, contents: Iterable[Content], problems: list[str]) -> 
 
 
 def _meaning() -> Markup:
-    """The page on metrics, without its title, its headings one level down."""
+    """The page on metrics, without its title, marks and figure, its headings one level down."""
     text = _METRICS.read_text(encoding="utf-8").partition("\n")[2]
+    text = re.sub(r"^(<!--|!\[).*\n", "", text, flags=re.MULTILINE)
     html: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text.replace("\n## ", "\n### "))
     return Markup(html)
 

@@ -82,6 +82,7 @@ class Results:
     suite: str  # empty when the folder has no plan
     cells: tuple[CellView, ...]  # in the order of tables
     records: pd.DataFrame  # cell_id, *LABELS, seed, step, metric, value (NaN: not defined), horizon (NA: not a curve)
+    interval: str = "t"  # method of intervals over tasks: t or bootstrap
     computed: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # by functions that are `once`
 
     def metric(self, *names: str) -> pd.DataFrame:
@@ -187,8 +188,8 @@ def error_by_cell(results: Results, actions: str = "policy") -> pd.Series:
     return error_at_end(results, actions).groupby("cell_id")["value"].median()
 
 
-def collect(store: ResultStore) -> Results:
-    """Read the folder.
+def collect(store: ResultStore, interval: str = "t") -> Results:
+    """Read the folder; `interval` is the method of intervals over tasks, one of METHODS of `metrics.intervals`.
 
     Raises:
         DataError: a file of the store is torn or was edited; names it.
@@ -222,7 +223,7 @@ def collect(store: ResultStore) -> Results:
     suite: str = plan.get("suite", "")
     if suite.endswith(".toml"):  # somebody's file: its name says enough
         suite = re.sub(r".*[/\\]", "", suite)
-    return Results(suite, tuple(views), records)
+    return Results(suite, tuple(views), records, interval)
 
 
 def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, Any] | None) -> CellView:

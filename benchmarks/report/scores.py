@@ -10,8 +10,9 @@ import torch
 from pydantic import AliasPath, BaseModel, Field, PositiveInt, ValidationError
 
 from benchmarks.report.results import CEILING, LABELS, Results, once
+from metrics.intervals import t_interval
 from metrics.score import normalized_score
-from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed, t_interval
+from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed
 
 __all__ = [
     "DIVERGENCE",

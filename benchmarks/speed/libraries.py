@@ -21,7 +21,8 @@ from torch import Tensor
 
 from benchmarks.speed.harness import Figure, Options, Turn, ratio_figures, take_turns, threads
 from core.random import Streams
-from metrics.statistics import iqm, stratified_bootstrap
+from metrics.intervals import stratified_bootstrap
+from metrics.statistics import iqm
 
 __all__ = ["figures", "intervals", "measure", "replay"]
 

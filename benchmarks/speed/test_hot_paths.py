@@ -17,7 +17,8 @@ from core.buffer import Buffer, Mixer
 from core.random import Streams
 from core.registry import build_method
 from generators.base import start_states
-from metrics.statistics import iqm, stratified_bootstrap
+from metrics.intervals import stratified_bootstrap
+from metrics.statistics import iqm
 from models.cache import ModelCache
 from tasks.base import DataOptions, load_task
 from tasks.simulators.locomotion import simulator

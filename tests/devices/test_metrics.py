@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.data import Trajectories
-from metrics import bound, compounding, consistency, distribution, returns, statistics, survival
+from metrics import bound, compounding, consistency, distribution, intervals, returns, statistics, survival
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
@@ -63,8 +63,10 @@ METRICS: dict[str, Callable[[Callable[[Any], Any]], Any]] = {
         metric(to(SCORES)) for metric in (statistics.mean, statistics.median, statistics.iqm, statistics.optimality_gap)
     ],
     "intervals": lambda to: [
-        *statistics.t_interval(to(SCORES.T)),
-        *statistics.trimmed_t_interval(to(SCORES.T)),
+        *intervals.t_interval(to(SCORES.T)),
+        *(end for name in intervals.AGGREGATES for end in intervals.interval(to(SCORES), name)),
+        *intervals.improvement_interval(to(SCORES), to(SCORES.flip(0))),
+        *intervals.profile_interval(to(SCORES), to(SCORES[0])),
         statistics.holm(to(SCORES.abs() / 9)),
     ],
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from metrics import statistics
+from metrics import intervals, statistics
 
 pytestmark = pytest.mark.oracle
 
@@ -64,15 +64,15 @@ def test_intervals_agree_within_three_standard_errors(scores: dict[tuple[int, in
             def all_four(s: torch.Tensor) -> torch.Tensor:
                 return torch.stack([getattr(statistics, name)(s) for name in names], -1)
 
-            return torch.stack(statistics.stratified_bootstrap(x, all_four, REPS, torch.Generator().manual_seed(seed)))
+            return torch.stack(intervals.stratified_bootstrap(x, all_four, REPS, torch.Generator().manual_seed(seed)))
 
         np.random.seed(0)  # noqa: NPY002 - rliable ignores the state it is given
-        _, intervals = library.get_interval_estimates(
+        _, found = library.get_interval_estimates(
             {"x": x.numpy()},
             lambda s: np.array([getattr(metrics, f"aggregate_{name}")(s) for name in names]),
             reps=REPS,
         )
         repeated = torch.stack([ours(seed) for seed in range(20)])
         error = repeated.std(0) * 2**0.5
-        apart = (repeated[0] - torch.from_numpy(intervals["x"])).abs()
+        apart = (repeated[0] - torch.from_numpy(found["x"])).abs()
         assert (apart <= 3 * error + 1e-12).all(), (apart / error).tolist()

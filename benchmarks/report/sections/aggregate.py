@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.report.aggregates import AGGREGATES, aggregate, bootstrap, compared_algorithms, complete, lacking
+from benchmarks.report.aggregates import aggregate, compared_algorithms, complete, lacking, method
 from benchmarks.report.results import Results, generator_order, titled
 from benchmarks.report.score_rows import DAGGER, roles
 from benchmarks.report.scores import FEW_SEEDS, RULE, finals
@@ -16,11 +15,16 @@ from benchmarks.report.section import Plot, Section
 from benchmarks.report.style import bars, bars_height, legend, line_styles, panel_list, panels, plain
 from benchmarks.report.table import Entry, Table, as_number, values, without_constant
 from benchmarks.report.text import natural
+from metrics.intervals import AGGREGATES, profile_interval
 from metrics.statistics import performance_profile
 
 __all__ = ["SECTION", "aggregate_table"]
 
 _LACKING = " § lacks tasks that others have, so its numbers are not comparable with theirs; the figures leave it out."
+_METHODS = {
+    "t": "t with the variance of every task by itself; shares: score intervals",
+    "bootstrap": "percentile bootstrap, runs resampled within tasks: too narrow with few seeds",
+}
 _TITLES = {"iqm": "IQM", "mean": "mean", "median": "median", "optimality_gap": "optimality gap"}
 
 
@@ -46,8 +50,8 @@ def aggregate_table(results: Results) -> Table:
         rows.append([Entry(str(algorithm)), Entry(str(variant)), name, *numbers, seeds, tasks])
     rows.sort(key=lambda row: (row[0].text, natural(row[1].text), generator_order(str(row[2].value))))
     caption = (
-        f"Tasks with reference returns only, on the seeds that all of them have. {RULE} Brackets: 95 % interval, "
-        "stratified bootstrap over runs within tasks; Student-t where there is one task. Optimality gap: mean "
+        f"Tasks with reference returns only, on the seeds that all of them have. {RULE} Brackets: 95 % interval "
+        f"over seeds, tasks fixed ({_METHODS[results.interval]}), as in figures over all tasks. Optimality gap: mean "
         f"shortfall from a score of 100, in parts of 100; lower is better. {DAGGER} {roles(results)}"
     ).strip() + _LACKING * any(without.values())
     head = ["algorithm", "variant", "generator", "mean", "median", "IQM", "optimality gap", "seeds", "tasks"]
@@ -82,11 +86,11 @@ def _profiles(results: Results, algorithms: list[str]) -> Figure:
         thresholds = torch.linspace(float(all_scores.min()), float(all_scores.max()), 201, dtype=torch.float64)
         for key, style in styles.items():
             if key in scores:
-                statistic = partial(performance_profile, thresholds=thresholds)
                 if len(scores[key]) >= FEW_SEEDS:
-                    band = bootstrap(scores[key], statistic)
+                    band = profile_interval(scores[key], thresholds, **method(results))
                     ax.fill_between(thresholds, *band, step="post", color=style.colour, alpha=0.1, linewidth=0)
-                ax.step(thresholds, statistic(scores[key]), where="post", color=style.colour, linestyle=style.dash)
+                shares = performance_profile(scores[key], thresholds)
+                ax.step(thresholds, shares, where="post", color=style.colour, linestyle=style.dash)
         ax.set(title=plain(algorithm, 48), xlabel="score", ylabel="share of runs above", ylim=(-0.02, 1.02))
     legend(figure, styles, pd.DataFrame(drawn, columns=["generator", "variant"]))
     return figure
@@ -104,16 +108,16 @@ SECTION = Section(
     figures=[
         Plot(
             "aggregate",
-            "Over all tasks with reference returns. Line: aggregate; bar: 95 % stratified bootstrap interval, runs "
-            "resampled within tasks. Of the optimality gap less is better. Who lacks a task of the algorithm, one that "
-            "any generator has scores on, is left out.",
+            "Over all tasks with reference returns. Line: aggregate; bar: its 95 % interval, by the method that the "
+            "table names. Of the optimality gap less is better. Who lacks a task of the algorithm, one that any "
+            "generator has scores on, is left out.",
             rows=_compared,
             figure=_aggregates,
         ),
         Plot(
             "profiles",
-            "Share of the runs of all tasks that score above a threshold. Band: pointwise 95 % stratified bootstrap, "
-            f"none below {FEW_SEEDS} seeds. Who lacks a task of the algorithm is left out.",
+            "Share of the runs of all tasks that score above a threshold. Band: pointwise 95 % interval, by the method "
+            f"that the table names; none below {FEW_SEEDS} seeds. Who lacks a task of the algorithm is left out.",
             rows=_compared,
             figure=_profiles,
         ),

@@ -1,12 +1,9 @@
 """Every generator beside real data only: what it adds to the score, seed by seed."""
 
 import pandas as pd
-import torch
-from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from benchmarks.report.aggregates import bootstrap, compared_algorithms, complete
+from benchmarks.report.aggregates import compared_algorithms, complete, method
 from benchmarks.report.regime import void
 from benchmarks.report.results import Results
 from benchmarks.report.score_rows import DAGGER, INTERVAL, by_generator, notes
@@ -14,6 +11,7 @@ from benchmarks.report.scores import FEW_SEEDS, LEVEL, RULE, comparisons, paired
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.style import BASELINE, bars, bars_height, line_styles, panel_list, plain
 from benchmarks.report.table import Table
+from metrics.intervals import improvement_interval
 from metrics.statistics import probability_of_improvement
 
 __all__ = ["SECTION", "improvement_table"]
@@ -46,9 +44,8 @@ def _figure(results: Results, algorithms: list[str]) -> Figure:
         none = complete(pairs, algorithm, "final_none")
         rows = {}
         for key, scores in complete(pairs, algorithm, "final").items():
-            both = torch.cat([scores, none[key]], -1)
-            low, high = bootstrap(both, _better)
-            rows[key] = [_better(both).item(), low.item(), high.item()]
+            low, high = improvement_interval(scores, none[key], **method(results))
+            rows[key] = [probability_of_improvement(scores, none[key]).item(), low.item(), high.item()]
         bars(ax, styles, rows)
         ax.axvline(0.5, color=BASELINE, linestyle="--", linewidth=1.2)
         ax.set(
@@ -60,11 +57,6 @@ def _figure(results: Results, algorithms: list[str]) -> Figure:
     return figure
 
 
-def _better(both: Float[Tensor, "*B runs twice"]) -> Float[Tensor, "*B"]:
-    """Of a generator's columns over those of real data only, which stand behind them."""
-    return probability_of_improvement(*both.chunk(2, -1))
-
-
 SECTION = Section(
     "improvement",
     "Improvement over real data only",
@@ -74,8 +66,8 @@ SECTION = Section(
         Plot(
             "improvement",
             "Chance that a run beats a run of the same task on real data only, mean over tasks, ties count half. Bar: "
-            "95 % stratified bootstrap interval. It says how often, not by how much. Who lacks a task on which any "
-            "generator has a pair is left out.",
+            "95 % interval, by the method that the table over all tasks names. It says how often, not by how much. Who "
+            "lacks a task on which any generator has a pair is left out.",
             rows=lambda results: compared_algorithms(paired(results)),
             figure=_figure,
         )

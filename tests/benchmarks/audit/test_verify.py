@@ -284,6 +284,14 @@ TAMPERINGS: dict[str, tuple[Tamper, str, str]] = {  # what is done: how, the fil
 }  # fmt: skip
 
 
+def test_a_report_by_bootstrap_holds(folder: Path) -> None:
+    """aggregate.csv names the method that its intervals are drawn again with."""
+    assert run_bench.main(["report", str(folder), "--interval", "bootstrap"]) == 0
+    assert verify(folder) == []
+    edit("report/aggregate.csv", ",bootstrap\n", ",t\n")(folder, cell_of(folder))
+    assert any("aggregate.csv" in fault for fault in verify(folder))
+
+
 @pytest.mark.parametrize(("tamper", "file", "rule"), TAMPERINGS.values(), ids=TAMPERINGS.keys())
 def test_tampering_is_found(folder: Path, tamper: Tamper, file: str, rule: str) -> None:
     tamper(folder, cell_of(folder))

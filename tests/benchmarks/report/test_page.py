@@ -56,7 +56,7 @@ def test_csv_columns(reported: Reported) -> None:
         "regime": "task,algorithm,variant,unit,behaviour,none,room,verdict,"
         "learns,learns_n,learns_mean,learns_low,learns_high,control,control_n,control_mean,control_low,control_high,"
         "ceiling,ceiling_n,ceiling_mean,ceiling_low,ceiling_high",
-        "aggregate": "generator,algorithm,metric,value,low,high,n_seeds,n_tasks,variant",
+        "aggregate": "generator,algorithm,metric,value,low,high,n_seeds,n_tasks,variant,interval",
         "improvements": "task,generator,algorithm,variant,unit,n,mean,low,high,std,better,p,p_holm",
         "ablation": "task,generator,algorithm,fields,values,n,mean,low,high,gain_mean,gain_low,gain_high,error,lag,"
         "robust,failure",
@@ -191,3 +191,11 @@ def test_names_of_files_are_unique() -> None:
         *(f"{plot.name}.svg" for section in sections.SECTIONS for plot in section.figures),
     ]
     assert len(set(names)) == len(names)
+
+
+def test_meaning_has_neither_marks_nor_links_to_pictures(reported: Reported) -> None:
+    """METRICS.md holds both, for its table of coverage; the page is one file."""
+    text = (reported[0] / "index.html").read_text(encoding="utf-8")
+    assert "one run in five collapses" in text
+    assert "&lt;!--" not in text
+    assert 'src="coverage.svg"' not in text

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmarks.report import report, score_text
@@ -50,6 +51,21 @@ def test_several_tasks_are_aggregated_on_common_seeds(store: ResultStore, build:
     assert values(total.loc["mean", ["value", "n_seeds", "n_tasks"]]) == [(47 + 67) / 2, 5, 2]
     assert (total["low"] < total["value"]).all()
     assert (total["value"] < total["high"]).all()
+
+
+def test_intervals_over_tasks_are_those_of_the_method(store: ResultStore, build: Any) -> None:
+    """Student's reach further than rliable's, around equal values; aggregate.csv and the table name the method."""
+    store.finish(build.spec("toy/other", "mopo", 5), {}, build.evaluations(5, 40.0))
+    found = {}
+    for method in ("t", "bootstrap"):
+        assert report(store, interval=method)
+        total = pd.read_csv(store.root / "report" / "aggregate.csv").query("n_tasks == 2").set_index("metric")
+        assert set(total["interval"]) == {method}
+        found[method] = total
+    wide, narrow = found["t"], found["bootstrap"]
+    assert (wide["value"] == narrow["value"]).all()
+    assert (wide["high"] - wide["low"] > narrow["high"] - narrow["low"]).all()
+    assert "percentile bootstrap" in (store.root / "report" / "scores.md").read_text(encoding="utf-8")
 
 
 def test_an_undefined_evaluation_leaves_no_score_and_is_named(tmp_path: Path, build: Any) -> None:
