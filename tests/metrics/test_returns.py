@@ -244,7 +244,7 @@ def test_single_transitions_are_compared_over_one_step() -> None:
             assert part[:, 1:].isnan().all(), entry.name
 
 
-def test_one_rollout_that_is_cut_off_takes_nothing_from_the_others() -> None:
+def test_a_rollout_that_is_cut_off_takes_nothing_from_others() -> None:
     world = World()
     generated = walk(world.step, idle, starts())
     cut = replace(generated, valid=generated.valid.clone())
