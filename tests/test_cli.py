@@ -136,6 +136,7 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
         (["run", "smoke", "--seeds", "0"], 2, "--seeds must be at least 1, got 0"),
         (["run", "smoke", "--data-dir", "gone"], 2, "data_dir must be a folder, got .gone."),
         (["run", "smoke", "--jobs", "0"], 2, "--jobs must be at least 1, got 0"),
+        (["run", "smoke", "--stall-minutes", "-1"], 2, "--stall-minutes must be between 0 and a week, got -1"),
         (["run", "smoke", "--out", "file"], 2, "--out must be a folder, got file"),
         (["plan", "gone.toml"], 2, "suite file gone.toml does not exist"),
         (["report", "gone"], 2, "DIR must be a results folder, got gone"),
