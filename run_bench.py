@@ -43,7 +43,9 @@ Seeds = Annotated[int | None, arg(metavar="N", help="seeds 0 .. N-1 instead of t
 DataDir = Annotated[Path | None, arg(metavar="DIR", help="looked into first for dataset files")]
 Cells = Annotated[
     str | None,
-    arg(name="cells", metavar="PATTERN", help="cells whose 'task generator algorithm variant' matches, e.g. '*dydiff*'"),
+    arg(
+        name="cells", metavar="PATTERN", help="cells whose 'task generator algorithm variant' matches, e.g. '*dydiff*'"
+    ),
 ]
 StallMinutes = Annotated[
     float, arg(metavar="MIN", help="a cell that gives no sign of life for so long is ended and has failed; 0: never")

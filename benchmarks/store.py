@@ -5,8 +5,8 @@ DIR/<cell_id>/spec.json            the specification, and the provenance of ever
 DIR/<cell_id>/records.jsonl.gz     one line per number: {"seed", "step", "metric", "horizon" (of curves), "value"}
 DIR/<cell_id>/DONE                 finished seeds with the sha256 of their lines; written last, so it is the truth
 DIR/<cell_id>/error.txt            traceback of the last failure, until a run succeeds
-DIR/<cell_id>/checkpoint/          where a run that was stopped or killed resumes; holds its records until they are done,
-                                   and stack.txt, which a process fills that is ended because it hangs
+DIR/<cell_id>/checkpoint/          where a run that was stopped or killed resumes; holds its records until they are done
+DIR/<cell_id>/checkpoint/stack.txt where the threads were of a process that was ended because it hung, until recorded
 DIR/<cell_id>/LEASE                who is running the cell
 
 A cell may have `records.jsonl`, not compressed, instead; where both are there, the compressed one is read.

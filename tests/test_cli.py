@@ -185,7 +185,8 @@ def test_a_signal_ends_with_its_own_code(
     before = signal.signal(number, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C, and so do we
     monkeypatch.setattr("benchmarks.execution.matrix.run_cell", interrupted)
     try:
-        assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == code
+        here = ["--jobs", "1", "--stall-minutes", "0"]  # in this process, where `run_cell` is another function
+        assert run_bench.main(["run", "smoke", "--out", "out", *here]) == code
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(number, before)
