@@ -52,6 +52,15 @@ Imports = Annotated[
     ),
 ]
 DataDir = Annotated[Path | None, arg(metavar="DIR", help="looked into first for dataset files")]
+Cells = Annotated[
+    str | None,
+    arg(
+        name="cells", metavar="PATTERN", help="cells whose 'task generator algorithm variant' matches, e.g. '*dydiff*'"
+    ),
+]
+StallMinutes = Annotated[
+    float, arg(metavar="MIN", help="a cell that gives no sign of life for so long is ended and has failed; 0: never")
+]
 AllowMixed = Annotated[
     bool, arg(help="draw cells of one task together though their physics or data differ; a footnote says so")
 ]
@@ -73,15 +82,9 @@ def run(
         str | None, arg(metavar="ADDRESS", help="of a running Ray cluster, or auto; one is started here if not given")
     ] = None,
     gpus_per_cell: Annotated[float, arg(metavar="X", help="on Ray: share of a GPU for a cell; 0 is the CPU")] = 0.0,
+    stall_minutes: StallMinutes = 30.0,
     only_failed: Annotated[bool, arg(help="cells whose last run failed, nothing else")] = False,
-    some: Annotated[
-        str | None,
-        arg(
-            name="cells",
-            metavar="PATTERN",
-            help="cells whose 'task generator algorithm variant' matches, e.g. '*dydiff*'",
-        ),
-    ] = None,
+    some: Cells = None,
     tracker: Annotated[
         Literal["none", "tensorboard", "wandb"], arg(help="shows numbers as they come in; changes none of them")
     ] = "none",
@@ -102,6 +105,7 @@ def run(
     specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds, chain.from_iterable(imports)), data_dir)
     place = _device(device)
     at_a_time = _jobs(jobs, place)
+    stall = _stall_seconds(stall_minutes)
     store = _store(out, suite)
     if engine == "ray":
         if gpus_per_cell < 0:
@@ -119,7 +123,7 @@ def run(
         specs = _matching(specs, some)
     if only_failed:
         specs = [spec for spec in specs if store.failed(spec)]
-    failed = matrix.run_missing(specs, store, place, data_dir, runs, chosen)
+    failed = matrix.run_missing(specs, store, place, data_dir, runs, chosen, stall=stall)
     return _report(store, allow_mixed) or int(failed > 0)
 
 
@@ -321,6 +325,12 @@ def _jobs(jobs: int | None, device: torch.device) -> int:
     if jobs is not None and jobs < 1:
         raise SpecError(f"--jobs must be at least 1, got {jobs}")
     return jobs or (len(os.sched_getaffinity(0)) if device.type == "cpu" and hasattr(os, "sched_getaffinity") else 1)
+
+
+def _stall_seconds(minutes: float) -> float:
+    if not 0 <= minutes <= 60 * 24 * 7:
+        raise SpecError(f"--stall-minutes must be between 0 and a week, got {minutes:g}")
+    return 60 * minutes
 
 
 def _device(name: str) -> torch.device:

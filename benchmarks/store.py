@@ -6,6 +6,7 @@ DIR/<cell_id>/records.jsonl.gz     one line per number: {"seed", "step", "metric
 DIR/<cell_id>/DONE                 finished seeds with the sha256 of their lines; written last, so it is the truth
 DIR/<cell_id>/error.txt            traceback of the last failure, until a run succeeds
 DIR/<cell_id>/checkpoint/          where a run that was stopped or killed resumes; holds its records until they are done
+DIR/<cell_id>/checkpoint/stack.txt where the threads were of a process that was ended because it hung, until recorded
 DIR/<cell_id>/LEASE                who is running the cell
 
 A cell may have `records.jsonl`, not compressed, instead; where both are there, the compressed one is read.
@@ -143,9 +144,20 @@ class ResultStore:
         """Where a cell keeps its checkpoints."""
         return self.root / cell_id / "checkpoint"
 
+    def stack(self, cell_id: str) -> Path:
+        """Where the threads of a cell's process were when it was ended for giving no sign of life."""
+        return self.checkpoint(cell_id) / "stack.txt"
+
     def lease(self, cell_id: str) -> Path:
         """The cell's lease: the file that the process running it holds."""
         return self.root / cell_id / "LEASE"
+
+    def take_stack(self, cell_id: str) -> str:
+        """Read and delete what `stack` names; empty where no process was ended so."""
+        path = self.stack(cell_id)
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        path.unlink(missing_ok=True)
+        return text
 
     def fail(self, spec: RunSpec, provenance: Mapping[str, Any], traceback: str) -> None:
         """Record that a run failed; what was finished before stays."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from core.errors import SpecError
 from core.files import atomic, sha256, write_json
 from core.interrupt import Stopped, pending_signal
-from core.progress import say
+from core.progress import say, sign_of_life
 
 __all__ = ["Checkpoint", "Stateful", "load_all", "state_of"]
 
@@ -67,9 +67,12 @@ class Checkpoint:
     def offer(self, step: int, snapshot: Callable[[], Any]) -> None:
         """Save if the last time was long enough ago, or if the process was asked to stop; without a folder nothing.
 
+        Every offer is a sign of life (core/progress.py).
+
         Raises:
             Stopped: a signal asked the process to stop; the snapshot has been written.
         """
+        sign_of_life()
         number = pending_signal()
         due = number is not None or time.monotonic() - self._last >= self._every
         if due and self.folder is not None:  # looked at first: building a snapshot copies and synchronises

@@ -1,17 +1,23 @@
 """Progress bars on a terminal, plain lines elsewhere (logs, continuous integration); always on standard error.
 
 Lines and bars are records of one logger. A worker process can `relay` its records; `showing` displays them here.
+They are also signs of life: a process that is `watched` and gives none for too long is ended.
 """
 
+import faulthandler
 import logging
+import math
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import IO, Any, Protocol, runtime_checkable
 
+from filelock import BaseFileLock, Timeout
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,9 +29,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Channel", "progress", "relay", "say", "showing"]
+__all__ = ["Channel", "progress", "relay", "say", "showing", "sign_of_life", "waiting", "watched"]
 
 _PLAIN_INTERVAL = 15.0  # seconds between plain lines of one bar
+_WAIT = 1.0  # seconds between signs of life of a process that waits for another one
 
 
 @runtime_checkable
@@ -41,6 +48,7 @@ class Channel(Protocol):
 
 def say(text: str) -> None:
     """One line for the reader, above any bar that is being drawn."""
+    sign_of_life()
     _logger.info(text)
 
 
@@ -50,6 +58,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     key = uuid.uuid4().hex
 
     def advance(steps: int | None) -> None:
+        sign_of_life()
         _logger.info(description, extra={"bar": (key, total, steps)})
 
     advance(0)
@@ -57,6 +66,65 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield advance
     finally:
         advance(None)
+
+
+@contextmanager
+def watched(seconds: float, stack: Path) -> Iterator[None]:
+    """End this process, with exit code 1, once it has given no sign of life for so many seconds; 0: never.
+
+    The file then says where every thread was. Only what the thread that enters the block says, counts or does is a sign
+    of life: a heartbeat goes on beside a hang. The timer is faulthandler's, in C: what never returns to Python cannot
+    stop it. A process that is suspended for so long counts as hanging.
+    """
+    if not seconds:
+        yield
+        return
+    global _watch
+    stack.parent.mkdir(parents=True, exist_ok=True)
+    with stack.open("w", encoding="utf-8") as file:
+        _watch = _Watch(seconds, file)
+        try:
+            yield
+        finally:
+            _watch = None
+            faulthandler.cancel_dump_traceback_later()
+    stack.unlink(missing_ok=True)
+
+
+def sign_of_life() -> None:
+    """A sign of life, for whatever repeats between lines and bars; costs no more than a look at the clock."""
+    if _watch is not None:
+        _watch.renew()
+
+
+@contextmanager
+def waiting(lock: BaseFileLock) -> Iterator[None]:
+    """Hold a lock; waiting for it is no hang: whoever holds it is watched by itself."""
+    while not lock.is_locked:
+        sign_of_life()
+        with suppress(Timeout):
+            lock.acquire(timeout=_WAIT)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Watch:
+    """A timer that every sign of life sets anew, at most ten times in its span."""
+
+    def __init__(self, seconds: float, file: IO[str]) -> None:
+        self._seconds = seconds
+        self._file = file
+        self._thread = threading.get_ident()
+        self._renewed = -math.inf
+        self.renew()
+
+    def renew(self) -> None:
+        now = time.monotonic()
+        if threading.get_ident() == self._thread and now - self._renewed >= self._seconds / 10:
+            self._renewed = now
+            faulthandler.dump_traceback_later(1.1 * self._seconds, exit=True, file=self._file)
 
 
 def relay(channel: Channel) -> None:
@@ -125,6 +193,7 @@ class _View(logging.Handler):
             self._line(f"{task.description}: {task.completed}/{task.total} after {task.elapsed:.0f} s")
 
 
+_watch: _Watch | None = None  # of this process
 _view = _View()
 _logger = logging.getLogger("rolloutbench")
 _logger.setLevel(logging.INFO)

@@ -27,7 +27,7 @@ from core.checkpoint import Checkpoint
 from core.config import adapter
 from core.data import Dataset
 from core.files import atomic, cache_dir, canonical_json, sha256, write_json
-from core.progress import say
+from core.progress import say, waiting
 from core.random import Streams
 from models.compiled import compiling
 
@@ -91,7 +91,7 @@ class ModelCache:
         dims = (data.train.obs.shape[-1], data.train.action.shape[-1])
         keys = self._keys(config, data, rng)
         lock = hashlib.sha256("".join(keys).encode()).hexdigest()[:16]
-        with FileLock(self._folder / f"{lock}.lock"):
+        with waiting(FileLock(self._folder / f"{lock}.lock")):
             missing = {seed: key for seed, key in zip(rng.seeds, keys, strict=True) if self._load(key) is None}
             if missing:
                 # a folder per lock: another set of seeds has another lock, and may be fitting at the same time

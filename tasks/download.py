@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from core import files
 from core.errors import DataError, in_one_line
-from core.progress import progress, say
+from core.progress import progress, say, waiting
 from tasks.hdf5 import damage
 
 __all__ = ["ATTEMPTS", "BACKOFF", "fetch"]
@@ -31,7 +31,7 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
         DataError: names the URL, the rule that the download breaks, and where to put a copy by hand.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f"{path.name}.lock")):
+    with waiting(FileLock(path.with_name(f"{path.name}.lock"))):
         expected = sha256 or _recorded(path)
         if path.is_file():
             if (fault := _fault(path, expected)) is None:

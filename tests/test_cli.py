@@ -136,6 +136,7 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
         (["run", "smoke", "--seeds", "0"], 2, "--seeds must be at least 1, got 0"),
         (["run", "smoke", "--data-dir", "gone"], 2, "data_dir must be a folder, got .gone."),
         (["run", "smoke", "--jobs", "0"], 2, "--jobs must be at least 1, got 0"),
+        (["run", "smoke", "--stall-minutes", "-1"], 2, "--stall-minutes must be between 0 and a week, got -1"),
         (["run", "smoke", "--out", "file"], 2, "--out must be a folder, got file"),
         (["plan", "gone.toml"], 2, "suite file gone.toml does not exist"),
         (["report", "gone"], 2, "DIR must be a results folder, got gone"),
@@ -184,7 +185,8 @@ def test_a_signal_ends_with_its_own_code(
     before = signal.signal(number, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C, and so do we
     monkeypatch.setattr("benchmarks.execution.matrix.run_cell", interrupted)
     try:
-        assert run_bench.main(["run", "smoke", "--out", "out", "--jobs", "1"]) == code
+        here = ["--jobs", "1", "--stall-minutes", "0"]  # in this process, where `run_cell` is another function
+        assert run_bench.main(["run", "smoke", "--out", "out", *here]) == code
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(number, before)

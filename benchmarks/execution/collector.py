@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from benchmarks.store import DIVERGED, Record
+from core.progress import sign_of_life
 
 __all__ = ["RecordCollector"]
 
@@ -48,7 +49,8 @@ class RecordCollector:
     ) -> None:
         """Values of all seeds by metric; a second axis is the horizon, counted from 1."""
         new = list[Record]()
-        for metric, per_seed in values:
+        for metric, per_seed in values:  # each may be a long computation
+            sign_of_life()
             curve = per_seed.ndim == 2
             columns = enumerate(per_seed.T.tolist(), 1) if curve else [(None, per_seed.tolist())]
             for horizon, column in columns:

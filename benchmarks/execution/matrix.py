@@ -12,6 +12,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -30,7 +31,7 @@ from benchmarks.spec import RunSpec
 from benchmarks.store import DIVERGED, ResultStore
 from core.errors import DataError, SpecError
 from core.interrupt import SIGNALS, Stopped, listening
-from core.progress import Channel, relay, say, showing
+from core.progress import Channel, relay, say, showing, watched
 from tasks.base import fetch, load_task
 
 __all__ = ["Engine", "Job", "Outcome", "local", "run_missing"]
@@ -60,9 +61,10 @@ class Job:
     data_dir: Path | None
     tracker: str | None = None
     models_folder: Path | None = None
+    stall: float = 0.0  # seconds without a sign of life after which its process ends; 0: never
 
     def run(self) -> Outcome:
-        """Run it here, unless another process does, and record what happened.
+        """Run it here, unless another process does, and record what happened; a hang ends this process with code 1.
 
         Raises:
             Stopped: this process was asked to stop.
@@ -75,7 +77,7 @@ class Job:
                 say(f"{self.label}: is being run by {lease}")
                 time.sleep(RETRY)
                 return Outcome.HELD
-            with lease:
+            with lease, self.watch():
                 spec = replace(self.spec, seeds=store.missing(self.spec))
                 if not spec.seeds:  # another process was quicker
                     return Outcome.DONE
@@ -99,13 +101,25 @@ class Job:
         say(f"{self.label}: done in {origin['seconds']:.0f} s")
         return Outcome.FAILED if diverged else Outcome.DONE
 
-    def fail(self, store: ResultStore, started: datetime, reason: str) -> None:
-        """Record a failure of these seeds, if the disk can be written to."""
+    def fail(self, store: ResultStore, started: datetime, reason: str) -> str:
+        """Record a failure of these seeds, if the disk can be written to; returns it in a line.
+
+        It is a hang if the process has left its stack.
+        """
+        line = reason.splitlines()[0]
+        if stack := store.take_stack(self.spec.cell_id):
+            line = f"no sign of life for {self.stall / 60:.3g} min, so the cell's process was ended"
+            reason = f"{stack}\n{line}\n"
         origin = {"seeds": list(self.spec.seeds), "started": started.isoformat(timespec="seconds")}
         try:
             store.fail(self.spec, provenance(self.device) | origin, reason)
         except OSError as error:
             say(f"{self.label}: the failure cannot be recorded: {error}")
+        return line
+
+    def watch(self) -> AbstractContextManager[None]:
+        """Ends this process if the block hangs."""
+        return watched(self.stall, ResultStore(self.root).stack(self.spec.cell_id))
 
 
 def run_missing(
@@ -116,11 +130,13 @@ def run_missing(
     engine: Engine,
     tracker: str | None = None,
     models_folder: Path | None = None,
+    stall: float = 0.0,
 ) -> int:
     """Run what is missing; returns how many cells failed or have a diverged seed.
 
     Cells that another process runs are waited for, and taken over if it dies. `tracker` is one of `trackers.TRACKERS`;
     it changes no number and cannot make a cell fail. `models_folder` takes the place of the cache of this machine.
+    After `stall` seconds without a sign of life the process of a cell is ended, and the cell has failed; 0: never.
     """
     specs = list(specs)
     todo = []
@@ -134,22 +150,25 @@ def run_missing(
             say(f"{label}: FAILED: {error}")
             continue
         if seeds:
-            todo.append(Job(label, replace(spec, seeds=seeds), store.root, device, data_dir, tracker, models_folder))
+            wanted = replace(spec, seeds=seeds)
+            todo.append(Job(label, wanted, store.root, device, data_dir, tracker, models_folder, stall))
         else:
             say(f"{label}: already there")
     return failed + (engine(todo, store) if todo else 0)
 
 
 def local(todo: list[Job], store: ResultStore, *, jobs: int = 1) -> int:
-    """Run cells on this machine, at most `jobs` at a time: one at a time in this process, more in their own.
+    """Run cells on this machine, at most `jobs` at a time.
 
-    Data are fetched first, once for all cells that read them; where they cannot be had, these cells have failed.
+    Each has a process of its own, except one at a time that is not watched for a hang: this process then runs it. Data
+    are fetched first, once for all cells that read them; where they cannot be had, these cells have failed.
     """
     here = _with_data(todo, store)
     failed = len(todo) - len(here)
     if not here:
         return failed
-    return failed + (_side_by_side(here, store, jobs) if min(jobs, len(here)) > 1 else _one_by_one(here))
+    apart = min(jobs, len(here)) > 1 or here[0].stall
+    return failed + (_side_by_side(here, store, jobs) if apart else _one_by_one(here))
 
 
 def _with_data(todo: list[Job], store: ResultStore) -> list[Job]:
@@ -225,8 +244,8 @@ def _failed(code: int | None, job: Job, store: ResultStore, started: datetime) -
     if code in _STOPPED:  # the signal was sent to the cell alone
         raise Stopped(_STOPPED[code])
     if code != Outcome.FAILED:
-        job.fail(store, started, f"the cell's process ended with exit code {code}\n")
-        say(f"{job.label}: FAILED: its process ended with exit code {code}")
+        line = job.fail(store, started, f"the cell's process ended with exit code {code}\n")
+        say(f"{job.label}: FAILED: {line}")
     return True
 
 

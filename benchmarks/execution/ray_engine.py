@@ -1,7 +1,8 @@
 """The same cells as Ray tasks, from one machine to a cluster: data first, then pretrained models, then cells.
 
 Results folder and cache must be on a disk that all nodes share; nothing else has to survive: a task
-whose worker or node dies is given to another one, which resumes from its checkpoint.
+whose worker or node dies is given to another one, which resumes from its checkpoint. So is one that gives no sign of
+life, for its worker then ends.
 """
 
 import os
@@ -101,22 +102,23 @@ def _ended(ray: Any, task: Any, job: Job, store: ResultStore, started: datetime)
         return bool(ray.get(task) == Outcome.FAILED)
     except ray.exceptions.RayError as error:
         reason = f"{type(error).__name__}: {error}"
-        replace(job, device=torch.device("cpu")).fail(store, started, f"Ray gave the cell up: {reason}\n")
-        say(f"{job.label}: FAILED: {reason.splitlines()[0]}")
+        here = replace(job, device=torch.device("cpu"))
+        line = here.fail(store, started, f"Ray gave the cell up: {reason}\n")
+        say(f"{job.label}: FAILED: {line}")
         return True
 
 
 def _data(job: Job, channel: Channel) -> None:
     """Download or make the data set of a cell."""
     _prepare(job, channel)
-    with suppress(Exception):  # the cell itself reports what is wrong
+    with suppress(Exception), job.watch():  # the cell itself reports what is wrong
         load_task(job.spec.task, job.spec.settings.data_options(job.data_dir)).dataset()
 
 
 def _fit(job: Job, config: ModelConfig, channel: Channel, *before: None) -> None:
     """Fit one of a cell's pretrained models, after those that it builds on."""
     _prepare(job, channel)
-    with suppress(Exception):
+    with suppress(Exception), job.watch():
         task = load_task(job.spec.task, job.spec.settings.data_options(job.data_dir))
         model_cache(job.spec, job.device, job.models_folder).get(config, task.dataset()[0].to(job.device))
 

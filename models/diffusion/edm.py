@@ -19,6 +19,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from core.config import configuration
+from core.progress import sign_of_life
 from core.random import Streams
 
 __all__ = [
@@ -138,6 +139,7 @@ def heun(
     x = impose(begin + latent * levels[0])
     limit = sqrt(2) - 1
     for step, (sigma, after) in enumerate(pairwise(levels)):
+        sign_of_life()
         x = impose(guide(x, step))
         gamma = min(churn / (len(levels) - 1), limit) if churn_range[0] <= sigma <= churn_range[1] else 0.0
         if gamma > 0:
@@ -175,6 +177,7 @@ def dpm_solver(
     previous = None
     last = 0.0
     for step, (sigma, after) in enumerate(pairwise(levels)):
+        sign_of_life()
         x = impose(guide(x, step))
         clean = denoise(x, _levels(sigma, x))
         if after == 0:

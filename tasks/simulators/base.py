@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core.data import Trajectories
 from core.policy import Policy
+from core.progress import sign_of_life
 from core.random import Streams
 
 __all__ = ["Simulator", "replayed", "simulate"]
@@ -80,6 +81,7 @@ def simulate(
     ended = list[Tensor]()
     valid = list[Tensor]()
     for _ in range(length):
+        sign_of_life()
         if alive.any() or not action:
             action.append(policy.act(obs[-1].to(rng.device), act_rng).clamp(-1, 1).cpu())
             state, step_reward, end = _step_alive(simulator, state, action[-1], alive, noise)

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from core.errors import DataError, unknown
 from core.files import cache_dir, sha256, write_json
-from core.progress import say
+from core.progress import say, waiting
 from core.random import Streams
 from tasks import hdf5
 from tasks.base import Behaviour, DataOptions, Source, Task
@@ -144,7 +144,7 @@ def make(dataset: str, options: DataOptions) -> Path:
     A file that does not match its card is renamed to `.bad`, and made again.
     """
     path = location(dataset, options)
-    with FileLock(path.with_name(f"{path.name}.lock")):
+    with waiting(FileLock(path.with_name(f"{path.name}.lock"))):
         if path.exists() and not intact(path):
             bad = path.with_name(f"{path.name}.bad")
             path.replace(bad)

@@ -164,7 +164,7 @@ def test_updates_move_every_seed(algorithm: Algorithm, data: Dataset, together: 
     obs = data.train.obs[:64].expand(3, -1, -1)
     fresh = algorithm.init(data, Streams(SEEDS).fork("init"))
     moved = (together[0].policy.act(obs, None) - fresh.policy.act(obs, None)).abs().amax((1, 2))
-    assert (moved > 1e-3).all()
+    assert (moved > 1e-4).all()  # CQL: rate 3e-5, last layer 0.01
 
 
 def test_a_seed_alone_is_the_same_bit_for_bit(

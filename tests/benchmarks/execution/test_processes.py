@@ -31,6 +31,26 @@ class Dying(RealOnly):
     def fit(self, task, data, models, rng):
         os._exit(9)
 """
+HANGING = """
+import time
+from core.progress import say
+from generators.none import RealOnly
+
+class Hanging(RealOnly):
+    "Waits for what never comes, as for a driver that has lost its GPU."
+
+    def fit(self, task, data, models, rng):
+        time.sleep(600)
+
+class Slow(RealOnly):
+    "Takes longer than a hang may, and says how far it is."
+
+    def fit(self, task, data, models, rng):
+        for part in range(40):
+            time.sleep({seconds} / 20)
+            say(f"part {{part}}")
+        return super().fit(task, data, models, rng)
+"""
 BEATING = """
 import os
 import threading
@@ -133,6 +153,28 @@ def test_a_cell_whose_process_dies_is_recorded(tmp_path: Path, monkeypatch: pyte
     assert dead.error == "the cell's process ended with exit code 9\n"
     assert dead.runs[-1]["status"] == "failed"
     assert alive.done == (0,)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_cell_that_hangs_is_ended_and_the_others_go_on(
+    jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs its seconds: a healthy cell on a busy machine must not be slower than a hang."""
+    stall = 4.0
+    (tmp_path / "hanging_example.py").write_text(HANGING.format(seconds=stall), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    store = ResultStore(tmp_path / "out")
+    names = ["hanging_example:Hanging", "none", "hanging_example:Slow"][: 3 if jobs > 1 else 2]
+    wanted = specs(f"generators={names}", "updates=20", "evaluate_every=20")
+    assert matrix.run_missing(wanted, store, CPU, None, partial(matrix.local, jobs=jobs), stall=stall) == 1
+    hung, *others = sorted(store.cells(), key=lambda cell: bool(cell.done))
+    assert [cell.done for cell in others] == [(0,)] * (len(names) - 1)
+    assert hung.error is not None
+    assert "hanging_example.py" in hung.error
+    assert "in fit" in hung.error
+    assert hung.error.splitlines()[-1] == "no sign of life for 0.0667 min, so the cell's process was ended"
+    assert hung.runs[-1]["status"] == "failed"
+    assert not list(store.root.glob("*/checkpoint/stack.txt"))
 
 
 def test_cells_end_with_the_process_that_wanted_them(tmp_path: Path) -> None:

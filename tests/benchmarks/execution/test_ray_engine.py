@@ -103,3 +103,20 @@ def test_a_cell_that_fails_is_recorded(tmp_path: Path, monkeypatch: pytest.Monke
     assert "fell over" in errors[0]
     assert "Ray gave the cell up" in "".join(errors)
     assert len(list(Path("out").glob("*/DONE"))) == 1
+
+
+def test_a_cell_that_hangs_is_recorded_with_its_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six workers try it, each for a few seconds."""
+    code = (
+        "import time\nfrom generators.none import RealOnly\nclass Hanging(RealOnly):\n    def fit(self, *arguments):\n"
+    )
+    (tmp_path / "hanging_on_ray.py").write_text(f"{code}        time.sleep(900)\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(tmp_path)]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    methods = ["--set", 'generators=["none", "hanging_on_ray:Hanging"]', 'algorithms=["bc"]', "updates=20"]
+    options = ["--out", "out", "--engine", "ray", "--jobs", "2", "--stall-minutes", "0.1"]
+    assert run_bench.main([*SUITE, *options, *methods, "evaluate_every=20"]) == 1
+    (error,) = (path.read_text(encoding="utf-8") for path in Path("out").glob("*/error.txt"))
+    assert "hanging_on_ray.py" in error
+    assert "no sign of life for 0.1 min" in error
+    assert len(list(Path("out").glob("*/DONE"))) == 1
