@@ -23,11 +23,12 @@ from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.trajectory import StepDiffusionConfig
 from models.reward import RewardConfig
+from models.termination import TerminationConfig
 from tasks.base import Task
 
 __all__ = ["ARDiffusion"]
 
-_SHARED = ("rollouts", "rollout_length", "refresh_every", "sampler", "reward")  # with DyDiff's presets
+_SHARED = ("rollouts", "rollout_length", "refresh_every", "sampler", "reward", "termination")  # with DyDiff's presets
 
 
 @configuration
@@ -46,6 +47,7 @@ class ARDiffusion(Generator):
     filter: Filter = Filter(mode="softmax")
     model: StepDiffusionConfig = StepDiffusionConfig()
     reward: RewardConfig = RewardConfig()
+    termination: TerminationConfig = TerminationConfig()  # where the environment's rule is not known
 
     on_policy = True
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -17,6 +17,7 @@ from core.random import Streams
 from models.cache import ModelCache
 from models.diffusion.trajectory import TrajectoryDiffusion
 from models.reward import RewardModel
+from models.termination import TerminationConfig
 from tasks.base import Task
 
 __all__ = [
@@ -26,11 +27,14 @@ __all__ = [
     "FittedSequence",
     "Generator",
     "RolloutCompleter",
+    "TerminationRule",
     "per_seed",
     "start_states",
+    "termination_rule",
 ]
 
 Box = Literal["obs_and_next", "obs", "none"]
+TerminationRule = Callable[..., Bool[Tensor, "S *B"]]  # of obs and action [S, *B, F], and next_obs
 
 _T = TypeVar("_T", bound="FittedSequence")
 
@@ -78,7 +82,7 @@ class Generator(ABC):
 
     @property
     def models_termination(self) -> bool:
-        """Whether ends of episodes are generated, not decided by the task's rule."""
+        """Whether ends of episodes are generated, not decided by `termination_rule`."""
         return False
 
     @property
@@ -99,7 +103,7 @@ class Generator(ABC):
 class RolloutCompleter:
     """What a model of states and actions leaves open: bounds of the states, ends of episodes, rewards."""
 
-    task: Task
+    ended: TerminationRule
     reward: RewardModel
     low: Float[Tensor, " O"]  # the box that states are clipped to
     high: Float[Tensor, " O"]
@@ -109,7 +113,7 @@ class RolloutCompleter:
     @classmethod
     def of(
         cls,
-        task: Task,
+        ended: TerminationRule,
         data: Dataset,
         reward: RewardModel,
         box: Box,
@@ -124,7 +128,7 @@ class RolloutCompleter:
         if box == "none":
             low = torch.full_like(low, -torch.inf)
             high = torch.full_like(high, torch.inf)
-        return cls(task, reward, low, high, test_clipped, keeps_start)
+        return cls(ended, reward, low, high, test_clipped, keeps_start)
 
     def clip(self, obs: Float[Tensor, "*SB O"]) -> Float[Tensor, "*SB O"]:
         """Generated states moved into the box: what is stored, and hence what a policy or the next draw must be given.
@@ -138,13 +142,13 @@ class RolloutCompleter:
         return torch.cat([obs[:, :, :1], self.clip(obs[:, :, 1:])], 2) if self.keeps_start else self.clip(obs)
 
     def __call__(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"]) -> Trajectories:
-        """Rollouts cut where the task's rule says so, with rewards; `info` has the share of clipped state entries.
+        """Rollouts cut where they have ended, with rewards; `info` has the share of clipped state entries.
 
         `obs` are the states before clipping: the rule sees the state that a step led to as it was drawn.
         """
         kept = self.clipped(obs)
         reached = kept if self.test_clipped else obs
-        ended = self.task.simulator.terminated(kept[:, :, :-1], action, reached[:, :, 1:])
+        ended = self.ended(kept[:, :, :-1], action, reached[:, :, 1:])
         steps = kept[:, :, :-1].flatten(1, 2), action.flatten(1, 2), kept[:, :, 1:].flatten(1, 2)
         made = Trajectories.until_terminated(action, kept, self.reward(*steps).view_as(ended), ended)
         counted = pad(made.valid, (1, 0), value=not self.keeps_start)  # generated states that are stored
@@ -156,7 +160,7 @@ class RolloutCompleter:
 class FittedSequence(Fitted):
     """Base of what generators with a model of trajectories have learned."""
 
-    config: Any  # with fields `model`, `reward`, `box` and `sampler`
+    config: Any  # with fields `model`, `reward`, `termination`, `box` and `sampler`
     model: TrajectoryDiffusion
     complete: RolloutCompleter
 
@@ -164,7 +168,8 @@ class FittedSequence(Fitted):
     def fit(cls: type[_T], config: Any, task: Task, data: Dataset, models: ModelCache) -> _T:
         model = models.get(config.model, data)
         reward = models.get(config.reward, data)
-        return cls(config, model, RolloutCompleter.of(task, data, reward, config.box, keeps_start=config.keeps_start))
+        ended = termination_rule(task, data, models, config.termination)
+        return cls(config, model, RolloutCompleter.of(ended, data, reward, config.box, keeps_start=config.keeps_start))
 
     def drawn(
         self,
@@ -194,6 +199,14 @@ def _extended(made: Trajectories, length: int) -> Trajectories:
         torch.cat([made.obs, made.obs[:, :, -1:].expand(-1, -1, missing, -1)], 2),
         *(pad(x, (0, missing)) for x in (made.reward, made.terminated, made.valid)),
     )
+
+
+def termination_rule(task: Task, data: Dataset, models: ModelCache, config: TerminationConfig) -> TerminationRule:
+    """Which steps end a rollout: the environment's rule where it is known, else what the data's flags teach."""
+    if task.simulator.has_termination_rule:
+        return task.simulator.terminated
+    learned: TerminationRule = models.get(config, data)
+    return learned
 
 
 def per_seed(made: Trajectories, **values: int | float) -> dict[str, Float[Tensor, " S"]]:

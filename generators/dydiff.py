@@ -18,13 +18,14 @@ from core.data import Dataset, Trajectories
 from core.filter import Filter
 from core.policy import Policy
 from core.random import Streams
-from generators.base import ActionConditioned, Box, Generator, RolloutCompleter, per_seed
+from generators.base import ActionConditioned, Box, Generator, RolloutCompleter, per_seed, termination_rule
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.trajectory import TrajectoryDiffusion, TrajectoryDiffusionConfig
 from models.dynamics import DynamicsConfig, EnsembleDynamics
 from models.reward import RewardConfig
+from models.termination import TerminationConfig
 from tasks.base import Task
 
 __all__ = ["DyDiff"]
@@ -55,6 +56,7 @@ class DyDiff(Generator):
     model: TrajectoryDiffusionConfig = TrajectoryDiffusionConfig()
     dynamics: DynamicsConfig = DynamicsConfig()
     reward: RewardConfig = RewardConfig()
+    termination: TerminationConfig = TerminationConfig()  # where the environment's rule is not known
 
     on_policy = True
 
@@ -67,6 +69,7 @@ class DyDiff(Generator):
             "model": {"rows": 8, "denoiser": {"dim": 8, "multipliers": [1, 2]}, "updates": 60, "batch_size": 32},
             "dynamics": Ensemble.presets["smoke"]["dynamics"],
             "reward": {"hidden": [64], "learning_rate": 1e-3, "max_updates": 200, "check_every": 100},
+            "termination": Ensemble.presets["smoke"]["termination"],
         },
         "small": {  # a minute on a CPU
             "rollouts": 300,
@@ -81,6 +84,7 @@ class DyDiff(Generator):
             },
             "dynamics": Ensemble.presets["small"]["dynamics"],
             "reward": {"hidden": [64, 64], "learning_rate": 1e-3, "max_updates": 1000, "check_every": 250},
+            "termination": Ensemble.presets["small"]["termination"],
         },
         "corrector": {"model": {"corrects": {}}},  # the model sees the ensemble's roll-out and corrects it
         "faithful": {  # the released code, as far as the docstring says
@@ -128,8 +132,9 @@ class DyDiff(Generator):
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """One ensemble, one sequence model and one reward model per seed; none depends on the rounds."""
+        ended = termination_rule(task, data, models, self.termination)
         complete = RolloutCompleter.of(
-            task, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip"
+            ended, data, models.get(self.reward, data), self.box, test_clipped=self.test == "after_clip"
         )
         ensemble = models.get(self.dynamics, data)
         model = models.get(self.model, data) if self.iterations else None

@@ -16,9 +16,10 @@ from core.config import configuration
 from core.data import Dataset, Trajectories
 from core.policy import Policy
 from core.random import Streams
-from generators.base import ActionConditioned, Generator, per_seed
+from generators.base import ActionConditioned, Generator, TerminationRule, per_seed, termination_rule
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig, EnsembleDynamics, rollout
+from models.termination import TerminationConfig
 from tasks.base import Task
 
 __all__ = ["Ensemble"]
@@ -26,7 +27,7 @@ __all__ = ["Ensemble"]
 
 @configuration
 class Ensemble(Generator):
-    """Each step: a ~ pi(s), then (s', r) from one elite drawn at random; termination by the environment's own rule.
+    """Each step: a ~ pi(s), then (s', r) from one elite drawn at random; ends by `termination_rule`.
 
     Preset `unrolled` tunes the members through their own roll-outs of 8 steps: the control for every model that learns
     from more than one step.
@@ -36,6 +37,7 @@ class Ensemble(Generator):
     rollout_length: PositiveInt = 5  # L
     refresh_every: PositiveInt | None = 1000
     dynamics: DynamicsConfig = DynamicsConfig()
+    termination: TerminationConfig = TerminationConfig()  # where the environment's rule is not known
 
     on_policy = True
 
@@ -44,6 +46,7 @@ class Ensemble(Generator):
             "rollouts": 500,
             "refresh_every": 200,
             "dynamics": {"members": 5, "elites": 3, "width": 64, "max_updates": 500, "check_every": 100},
+            "termination": {"hidden": [64], "learning_rate": 1e-3, "max_updates": 200, "check_every": 100},
         },
         "small": {  # half a minute on a CPU
             "rollouts": 1000,
@@ -57,17 +60,20 @@ class Ensemble(Generator):
                 "max_updates": 1500,
                 "check_every": 250,
             },
+            "termination": {"hidden": [64, 64], "learning_rate": 1e-3, "max_updates": 1000},
         },
         "unrolled": {"dynamics": {"unroll": 8}},
     }
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
-        return _Fitted(task, models.get(self.dynamics, data))
+        """One ensemble per seed, and a classifier of ends where the environment's rule is not known."""
+        ended = termination_rule(task, data, models, self.termination)
+        return _Fitted(ended, models.get(self.dynamics, data))
 
 
 @dataclass(frozen=True)
 class _Fitted(ActionConditioned):
-    task: Task
+    ended: TerminationRule
     model: EnsembleDynamics
 
     def generate(self, policy: Policy, start: Float[Tensor, "S B O"], length: int, rng: Streams) -> Trajectories:
@@ -81,11 +87,10 @@ class _Fitted(ActionConditioned):
     def _rollout(self, act: Callable[[Tensor, int], Tensor], start: Tensor, length: int, rng: Streams) -> Trajectories:
         noise = rng.fork("model")
         elites = self.model.pick()
-        rule = self.task.simulator.terminated
-        dims = (start.shape[-1], self.task.simulator.action_dim)
 
         def draw(obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
             return self.model.draw(obs, action, noise, elites=elites)
 
-        made = rollout(draw, act, start, length, rule)
+        made = rollout(draw, act, start, length, self.ended)
+        dims = (start.shape[-1], made.action.shape[-1])
         return replace(made, info=per_seed(made, evaluations=1.0, flops=self.model.config.flops(*dims)))

@@ -16,6 +16,7 @@ from generators.base import ActionConditioned, Generator
 from generators.ensemble import Ensemble
 from models.cache import ModelCache
 from models.dynamics import DynamicsConfig, EnsembleDynamics
+from models.termination import TerminationConfig
 from tasks.base import Task
 
 __all__ = ["MOPO", "penalized", "uncertainty"]
@@ -35,6 +36,7 @@ class MOPO(Generator):
     penalty: NonNegativeFloat = 1.0  # lambda
     units: Literal["standard", "environment"] = "standard"
     dynamics: DynamicsConfig = DynamicsConfig()
+    termination: TerminationConfig = TerminationConfig()  # where the environment's rule is not known
 
     on_policy = True
 
@@ -42,7 +44,7 @@ class MOPO(Generator):
 
     def fit(self, task: Task, data: Dataset, models: ModelCache, rng: Streams) -> "_Fitted":
         """The ensemble that `ensemble` uses."""
-        plain = Ensemble(dynamics=self.dynamics)
+        plain = Ensemble(dynamics=self.dynamics, termination=self.termination)
         return _Fitted(self, plain.fit(task, data, models, rng), models.get(self.dynamics, data))
 
 

@@ -24,6 +24,7 @@ from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.trajectory import BehaviourDiffusionConfig
 from models.reward import RewardConfig
+from models.termination import TerminationConfig
 from tasks.base import Task
 
 __all__ = ["PGD", "guidance"]
@@ -46,6 +47,7 @@ class PGD(Generator):
     filter: Filter = Filter()
     model: BehaviourDiffusionConfig = BehaviourDiffusionConfig()
     reward: RewardConfig = RewardConfig()
+    termination: TerminationConfig = TerminationConfig()  # where the environment's rule is not known
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": Trajectory.presets["smoke"],  # these share its model

@@ -22,11 +22,20 @@ from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.trajectory import BehaviourDiffusionConfig, TrajectoryDiffusionConfig
 from models.reward import RewardConfig
+from models.termination import TerminationConfig
 from tasks.base import Task
 
 __all__ = ["Trajectory"]
 
-_SHARED = ("rollouts", "rollout_length", "refresh_every", "sampler", "model", "reward")  # with DyDiff's presets
+_SHARED = (
+    "rollouts",
+    "rollout_length",
+    "refresh_every",
+    "sampler",
+    "model",
+    "reward",
+    "termination",
+)  # with DyDiff's presets
 
 
 @configuration
@@ -45,6 +54,7 @@ class Trajectory(Generator):
     filter: Filter = Filter(mode="softmax")
     model: BehaviourDiffusionConfig = BehaviourDiffusionConfig()
     reward: RewardConfig = RewardConfig()
+    termination: TerminationConfig = TerminationConfig()  # where the environment's rule is not known
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {name: DyDiff.presets["smoke"][name] for name in _SHARED},

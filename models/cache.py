@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -57,8 +58,8 @@ class ModelConfig(ABC):
         """The untrained model; every tensor of its state has the seeds in front."""
 
     @abstractmethod
-    def fit(self, model: Any, data: Dataset, context: FitContext, *needs: Any) -> None:
-        """Train it in place on `data.train`."""
+    def fit(self, model: Any, data: Dataset, context: FitContext, *needs: Any) -> dict[str, Float[Tensor, " S"]] | None:
+        """Train it in place on `data.train`; facts that are returned, one number per seed, are kept on its card."""
 
 
 def describe_model(config: ModelConfig) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class ModelCache:
         self._compiled = compiled  # whether the losses of its fit go through torch.compile
         self._copies = len(rng.seeds) if shared else 1  # a shared model is the first seed's, for all
         self._folder = folder or cache_dir("models")
-        self.used: dict[str, dict[str, Any]] = {}  # by key: kind of model, seconds of its fit (per seed)
+        self.used: dict[str, dict[str, Any]] = {}  # by key: kind of model, seconds of its fit (per seed), facts
 
     def get(self, config: ModelConfig, data: Dataset) -> Any:
         """The fitted model, in eval mode and without gradients."""
@@ -101,7 +102,7 @@ class ModelCache:
                 self._fit(config, data, dims, rng.only(missing), missing, checkpoint)
         for key in keys:
             card = self._card(key)
-            self.used |= card["needs"] | {key: {name: card[name] for name in ("model", "seconds")}}
+            self.used |= card["needs"] | {key: {name: card[name] for name in ("model", "seconds", "facts")}}
         states = [self._load(key) for key in keys] * self._copies
         model = config.init(*dims, Streams([0] * len(states), "replaced", rng.device))
         model.load_state_dict({name: torch.cat([state[name] for state in states if state]) for name in states[0] or {}})
@@ -122,7 +123,7 @@ class ModelCache:
         started = time.perf_counter()
         model: nn.Module = config.init(*dims, rng.fork("init"))
         with compiling(self._compiled(config)):
-            config.fit(model, data, FitContext(rng.fork("fit"), checkpoint), *needs)
+            facts = config.fit(model, data, FitContext(rng.fork("fit"), checkpoint), *needs) or {}
         share = (time.perf_counter() - started) / len(rng.seeds)
         state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
         for row, (seed, key) in enumerate(keys.items()):
@@ -130,6 +131,7 @@ class ModelCache:
             with atomic(path) as part:
                 save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
             card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
+            card["facts"] = {name: _number(values[row]) for name, values in facts.items()}
             write_json(path.with_suffix(".json"), {**card, "sha256": sha256(path)})
         checkpoint.clear()
 
@@ -163,6 +165,11 @@ class ModelCache:
         return [
             hashlib.sha256(canonical_json({**common, "seed": seed}).encode()).hexdigest()[:32] for seed in rng.seeds
         ]
+
+
+def _number(value: Tensor) -> float | None:
+    """For JSON, which has no NaN: None where a fact is not defined."""
+    return float(value) if bool(value.isfinite()) else None
 
 
 def _digest(x: Tensor) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "load_source",
     "load_task",
     "task_names",
+    "termination_known",
 ]
 
 Rewards = Literal["file", "simulator"]
@@ -194,6 +195,19 @@ def episode_length(name: str, options: DataOptions) -> int | None:
     """
     source, dataset = find_source(name, options)
     return None if source.remote else source.load(dataset, options).horizon
+
+
+def termination_known(name: str, options: DataOptions) -> bool | None:
+    """Whether a task's simulator has a termination rule; None where only data that are not here can tell.
+
+    Raises:
+        SpecError: no such source or dataset, or a size for a set that has its own.
+        DataError: the data are here, but damaged.
+    """
+    source, dataset = find_source(name, options)
+    if source.remote and source.find and source.find(dataset, options) is None:
+        return None
+    return load_task(name, options).simulator.has_termination_rule
 
 
 def load_task(name: str, options: DataOptions) -> Task:

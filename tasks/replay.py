@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from core.errors import SpecError
 from tasks.rows import Rows, episodes, following
 from tasks.simulators.base import Simulator
 from tasks.split import simulator_state, unlike_stored
@@ -127,13 +126,12 @@ def misjudged(rows: Rows, simulator: Simulator) -> Int[np.ndarray, " W"]:
     Where the stored flag and the rule disagree on an observation, a step from the row's exact state decides:
     observations are rounded, and clipped velocities hide a clause of Hopper's rule.
     """
+    if not simulator.has_termination_rule:
+        return np.array([], int)
     known, next_obs = following(rows, episodes(rows)[1])
     obs = torch.from_numpy(rows.obs)
     action = torch.from_numpy(rows.action)
-    try:
-        judged = simulator.terminated(obs, action, torch.from_numpy(next_obs)).numpy()
-    except SpecError:
-        return np.array([], int)
+    judged = simulator.terminated(obs, action, torch.from_numpy(next_obs)).numpy()
     suspect = np.flatnonzero(known & (judged != rows.terminal))
     state, exact = simulator_state(rows, simulator, suspect)
     if exact.any():

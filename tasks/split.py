@@ -78,6 +78,7 @@ def build(
     )
     card = _file_card(rows) | {
         "view": view,
+        "termination": _termination(rows, simulator),
         "heldout": heldout,
         "split_seed": SPLIT_SEED,
         "train_rows": len(train.reward),
@@ -120,6 +121,13 @@ def _file_card(rows: Rows) -> dict[str, Any]:
         "return_max": float(returns.max()),
         **({"left_out_episodes": rows.left_out} if rows.left_out else {}),
     }
+
+
+def _termination(rows: Rows, simulator: Simulator) -> str:
+    """Where generated rollouts end."""
+    if simulator.has_termination_rule:
+        return "rule of the environment"
+    return "learned from the terminals" if rows.terminal.any() else "never: no terminals"
 
 
 def _split(rows: Rows, heldout: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, Int[np.ndarray, " T"]]:

@@ -12,6 +12,8 @@ from benchmarks.spec import RunSpec
 from benchmarks.store import Cell, ResultStore
 from core.files import canonical_json, free_space
 from models.cache import ModelConfig, describe_model
+from models.termination import TerminationConfig
+from tasks.base import termination_known
 
 __all__ = ["describe", "needed_models", "pretrained"]
 
@@ -48,9 +50,19 @@ def describe(specs: Iterable[RunSpec], store: ResultStore) -> str:
 
 
 def needed_models(spec: RunSpec) -> list[ModelConfig]:
-    """The pretrained models of a cell, each behind those that it builds on."""
+    """The pretrained models of a cell, each behind those that it builds on.
+
+    A classifier of ends is among them unless the environment's rule is known: where the data are not here, it may be.
+
+    Raises:
+        SpecError: the task does not exist or needs an extra.
+        DataError: the data are here, but damaged.
+    """
     configs = (getattr(spec.generator.config, field.name) for field in fields(spec.generator.config))
     models = [config for config in configs if isinstance(config, ModelConfig)]
+    ends = [config for config in models if isinstance(config, TerminationConfig)]
+    if ends and termination_known(spec.task, spec.settings.data_options(None)):
+        models = [config for config in models if config not in ends]
     return [each for model in models for each in (*model.needs, model)]
 
 

@@ -17,8 +17,9 @@ import torch
 from benchmarks.execution.cell import model_cache
 from benchmarks.execution.matrix import Engine, Job, Outcome
 from benchmarks.execution.plan import needed_models
+from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
-from core.errors import SpecError
+from core.errors import DataError, SpecError
 from core.files import canonical_json
 from core.interrupt import Stopped, listening
 from core.progress import Channel, relay, say, showing
@@ -79,7 +80,7 @@ def _run(ray: Any, todo: list[Job], store: ResultStore, resources: Mapping[str, 
                 if (key := canonical_json(source)) not in upstream:
                     upstream[key] = data.remote(job, channel)
                 before = [upstream[key]]
-                for config in needed_models(job.spec):
+                for config in _models(job.spec):
                     seeds = [list(job.spec.seeds), job.spec.settings.shared_models]
                     if (key := canonical_json([*source, describe_model(config), *seeds])) not in upstream:
                         upstream[key] = fit.remote(job, config, channel, *before)
@@ -94,6 +95,13 @@ def _run(ray: Any, todo: list[Job], store: ResultStore, resources: Mapping[str, 
             ray.wait(list(pending), num_returns=max(len(pending), 1), timeout=_GRACE)
             raise
     return failed
+
+
+def _models(spec: RunSpec) -> list[ModelConfig]:
+    """Those that can be fitted before the cell; none where the data cannot be read: the cell reports it."""
+    with suppress(DataError, SpecError):
+        return needed_models(spec)
+    return []
 
 
 def _ended(ray: Any, task: Any, job: Job, store: ResultStore, started: datetime) -> bool:
@@ -119,6 +127,8 @@ def _fit(job: Job, config: ModelConfig, channel: Channel, *before: None) -> None
     """Fit one of a cell's pretrained models, after those that it builds on."""
     _prepare(job, channel)
     with suppress(Exception), job.watch():
+        if config not in needed_models(job.spec):  # the data are here now: their environment has a rule
+            return
         task = load_task(job.spec.task, job.spec.settings.data_options(job.data_dir))
         model_cache(job.spec, job.device, job.models_folder).get(config, task.dataset()[0].to(job.device))
 

@@ -16,7 +16,7 @@ __all__ = ["Simulator", "replayed", "simulate"]
 
 @runtime_checkable
 class Simulator(Protocol):
-    """The true dynamics: ten members, batched over any leading axes `*N`.
+    """The true dynamics: eleven members, batched over any leading axes `*N`.
 
     A simulator keeps nothing between calls: the state X, float64 on the CPU, holds all that a step depends on, so any
     state can be stepped at any time. O and A are the widths of an observation and of an action, S counts seeds, B
@@ -35,6 +35,10 @@ class Simulator(Protocol):
     @property
     def physics(self) -> str:
         """Environment and version, recorded with every result to be comparable: "Hopper-v4, mujoco 3.4.0"."""
+
+    @property
+    def has_termination_rule(self) -> bool:
+        """Whether `terminated` can be asked; where not, ends of episodes are learned from the flags of the data."""
 
     def reset(self, rows: int, rng: Streams) -> Float64[Tensor, "S B X"]:
         """Start states of new episodes, `rows` for every seed, each drawn from its seed's own stream."""
@@ -61,7 +65,11 @@ class Simulator(Protocol):
     def terminated(
         self, obs: Float[Tensor, "*N O"], action: Float[Tensor, "*N A"], next_obs: Float[Tensor, "*N O"]
     ) -> Bool[Tensor, "*N"]:
-        """The environment's own termination rule on observations, any device: generators may use it on model states."""
+        """The environment's own termination rule on observations, any device: generators may use it on model states.
+
+        Raises:
+            DataError: not `has_termination_rule`.
+        """
 
 
 def simulate(

@@ -18,10 +18,10 @@ __all__ = ["alike", "ours", "require_known_code", "simulator"]
 _TRUSTED = ("gymnasium", "gymnasium_robotics")
 
 
-def simulator(spec: EnvSpec, action_space: Box, terminates: bool, where: str) -> Simulator:
+def simulator(spec: EnvSpec, action_space: Box, where: str) -> Simulator:
     """The environment of `spec`, whose code is known; one of ours where it is a plain environment of gymnasium's.
 
-    `action_space` is that of the data, `terminates` says whether they hold terminal rows.
+    `action_space` is that of the data.
 
     Raises:
         SpecError: its actions are no bounded Box.
@@ -30,7 +30,7 @@ def simulator(spec: EnvSpec, action_space: Box, terminates: bool, where: str) ->
     if ours(spec):
         return ENVIRONMENTS[spec.id]
     try:
-        found = GymSimulator(spec, terminates)
+        found = GymSimulator(spec)
     except SpecError:
         raise
     except Exception as error:  # an environment can fail in any way

@@ -31,9 +31,10 @@ class GymSimulator:
         SpecError: the actions are no bounded Box.
     """
 
-    def __init__(self, spec: EnvSpec, terminates: bool) -> None:
+    has_termination_rule = False
+
+    def __init__(self, spec: EnvSpec) -> None:
         self.spec = spec
-        self.terminates = terminates  # whether the dataset holds terminal rows
         env = self._open()
         box = env.action_space
         if not isinstance(box, Box) or not box.is_bounded():
@@ -99,15 +100,8 @@ class GymSimulator:
     def terminated(
         self, obs: Float[Tensor, "*N O"], action: Float[Tensor, "*N A"], next_obs: Float[Tensor, "*N O"]
     ) -> Bool[Tensor, "*N"]:
-        """Never, if the dataset has no terminal row; otherwise the rule is not known.
-
-        Raises:
-            SpecError: the dataset has terminal rows.
-        """
-        if self.terminates:
-            rule = f"no termination rule is known for {self.spec.id}"
-            raise SpecError(f"{rule}; generators that roll out models need one")
-        return torch.zeros(next_obs.shape[:-1], dtype=torch.bool, device=next_obs.device)
+        """Impossible. Raises: DataError."""
+        raise DataError(f"no termination rule is known for {self.spec.id}: it is learned from the flags of the data")
 
     def _open(self) -> gymnasium.Env:
         return gymnasium.make(self.spec, max_episode_steps=-1, disable_env_checker=True)

@@ -49,6 +49,8 @@ class Locomotion:
     angle: tuple[float, float] = (-inf, inf)  # the same for the torso's angle
     state_limit: float = inf  # and for |number| of everything but x and z
 
+    has_termination_rule = True
+
     @property
     def physics(self) -> str:
         """What a result must name: trajectories change between MuJoCo versions."""

@@ -61,6 +61,8 @@ class Maze:
     obs_dim: int = field(default=4, init=False)
     action_dim: int = field(default=2, init=False)
 
+    has_termination_rule = True
+
     def __post_init__(self) -> None:
         if self.name not in MAPS:
             raise unknown("maze", self.name, MAPS)

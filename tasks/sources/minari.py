@@ -130,10 +130,9 @@ def load(dataset: str, options: DataOptions) -> Task:
     scored = data._eval_env_spec or spec  # as Minari's `recover_environment(eval_env=True)`, which runs foreign code
     for each in (spec, scored):
         require_known_code(each, options.imports, where)
-    known = all(declared.ours(each) and each.max_episode_steps for each in (spec, scored))
-    longest, terminates = (0, False) if known else _survey(data, where)
-    simulator = declared.simulator(spec, box, terminates, where)
-    evaluator = None if declared.alike(spec, scored) else declared.simulator(scored, box, terminates, where)
+    longest = 0 if spec.max_episode_steps and scored.max_episode_steps else _longest(data, where)
+    simulator = declared.simulator(spec, box, where)
+    evaluator = None if declared.alike(spec, scored) else declared.simulator(scored, box, where)
     if evaluator and (evaluator.obs_dim != simulator.obs_dim):
         rule = f"observations must be as wide in the evaluation environment, {evaluator.physics}, as in the data's"
         raise DataError(f"{where}: {rule}, got {evaluator.obs_dim} and {simulator.obs_dim}")
@@ -198,16 +197,14 @@ def _references(metadata: Mapping[str, Any], where: str) -> tuple[tuple[float, f
     return None, {"reference_returns": f"none: {refused}"}
 
 
-def _survey(data: Any, where: str) -> tuple[int, bool]:
-    """Steps of the longest episode, and whether any ends with a terminal row; of those that can be read."""
+def _longest(data: Any, where: str) -> int:
+    """Steps of the longest episode of those that can be read."""
     longest = 0
-    terminates = False
     with _readable(where):
         for _, episode in _each(data):
             if not isinstance(episode, Exception):
                 longest = max(longest, len(episode.rewards))
-                terminates |= bool(np.any(episode.terminations))
-    return longest, terminates
+    return longest
 
 
 def _each(data: Any) -> Iterator[tuple[int, Any]]:

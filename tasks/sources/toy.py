@@ -39,6 +39,8 @@ class LinearSystem:
     action_dim: int = 2
     physics: str = "linear system, version 1"
 
+    has_termination_rule = True
+
     @cached_property
     def matrices(self) -> tuple[Float64[np.ndarray, "X X"], Float64[np.ndarray, "X A"]]:
         """(A, B)."""

@@ -6,17 +6,23 @@ from typing import Any
 
 import pytest
 
-from benchmarks.execution.plan import pretrained
+from benchmarks.execution.plan import needed_models, pretrained
 from benchmarks.spec import COUPLINGS, RunSpec
 from benchmarks.suite import cells, load_suite, suite_names
 from core.errors import SpecError
 from core.registry import available
+from models.termination import TerminationConfig
+from tasks.sources.toy import LinearSystem
 
 Expand = Callable[..., list[RunSpec]]
 
 
 def labels(specs: list[RunSpec]) -> list[tuple[str, str]]:
     return [(spec.generator.name, spec.variant) for spec in specs]
+
+
+def planned(spec: RunSpec) -> int:
+    return sum(isinstance(model, TerminationConfig) for model in needed_models(spec))
 
 
 @pytest.mark.parametrize("name", suite_names())
@@ -240,6 +246,13 @@ def test_models_of_two_training_sets_are_two_models(expand: Expand) -> None:
     found = [pretrained(spec) for spec in expand("vary.train_rows=[50, 500]", 'generators=["ensemble"]')]
     assert len(set().union(*found)) == 2
     assert len(pretrained(expand()[1]) | pretrained(expand("view=qlearning")[1])) == 2
+
+
+def test_a_classifier_of_ends_is_planned_where_it_is_used(expand: Expand, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [planned(spec) for spec in expand('generators=["none", "mopo", "dydiff", "synther"]')] == [0, 0, 0, 0]
+    assert [planned(spec) for spec in expand('tasks=["minari/nobody/has-v0"]')] == [0, 1]  # it may have no rule
+    monkeypatch.setattr(LinearSystem, "has_termination_rule", False)
+    assert [planned(spec) for spec in expand('generators=["none", "mopo", "dydiff", "synther"]')] == [0, 1, 1, 0]
 
 
 def test_a_varied_size_must_suit_every_task(expand: Expand) -> None:

@@ -88,7 +88,7 @@ def starts(data: Dataset, rows: int = 30) -> torch.Tensor:
 
 def never(task: Task, data: Dataset, models: ModelCache) -> RolloutCompleter:
     reward = models.get(RewardConfig(hidden=(8,), max_updates=20, check_every=10), data)
-    return RolloutCompleter.of(task, data, reward, "none")
+    return RolloutCompleter.of(task.simulator.terminated, data, reward, "none")
 
 
 def test_without_rounds_it_is_the_ensemble_bit_for_bit(task: Task, models: ModelCache) -> None:  # method sheet, test 3
@@ -181,13 +181,13 @@ def test_termination_is_tested_before_clipping_unless_asked(task: Task, models: 
     """D7: recorded states are healthy, so states clipped to their box cannot be anything else."""
     data, _ = task.dataset()
     reward = models.get(RewardConfig(hidden=(8,), max_updates=20, check_every=10), data)
-    ended = replace(task, simulator=_Falling(task.simulator, data.train.obs[:, 0].max().item()))
+    rule = _Falling(task.simulator, data.train.obs[:, 0].max().item()).terminated
     obs = torch.zeros(2, 3, 4, 4)
     obs[:, :, 2:, 0] = 1e3
     action = torch.zeros(2, 3, 3, 2)
 
     def finished(**fields: Any) -> Trajectories:
-        return RolloutCompleter.of(ended, data, reward, "obs", **fields)(action, obs)
+        return RolloutCompleter.of(rule, data, reward, "obs", **fields)(action, obs)
 
     before = finished()
     after = finished(test_clipped=True)

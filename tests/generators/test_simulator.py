@@ -148,7 +148,7 @@ def test_every_metric_says_that_it_is_exact(stored: Case) -> None:
 
 
 def test_a_simulator_that_cannot_be_set_is_refused(bare: Case) -> None:
-    running = replace(bare.task, simulator=GymSimulator(gymnasium.spec("Hopper-v4"), terminates=False))
+    running = replace(bare.task, simulator=GymSimulator(gymnasium.spec("Hopper-v4")))
     rng = Streams(SEEDS)
     with pytest.raises(SpecError, match=r"to states of the data, got test/hopper \(Hopper-v4, .*\): 0 of 360 "):
         TrueSimulator().fit(running, running.dataset()[0], ModelCache(rng), rng)

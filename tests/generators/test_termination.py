@@ -1,13 +1,96 @@
-"""Method sheet, test 8 (D7, B20): where real rollouts end, generated ones must be able to end."""
+"""Method sheet, test 8 (D7, B20): where real rollouts end, generated ones must be able to end.
+
+Also where no termination rule is known: then their ends are learned.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from core.random import Streams
-from core.registry import build_method
-from generators.base import start_states
+from core.registry import available, build_method, load
+from generators.base import Generator, start_states
 from models.cache import ModelCache
-from tasks.base import DataOptions, load_task
+from models.termination import TerminationConfig
+from tasks.base import DataOptions, Task, load_task
+from tasks.rows import Rows
+
+EDGE = 0.3
+SEEDS = (0, 1)
+
+
+@dataclass(frozen=True)
+class Unruled:
+    """The toy's simulator with an end that it does not tell: |x1| > EDGE."""
+
+    system: Any
+
+    has_termination_rule = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.system, name)
+
+    def terminated(self, *step: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the rule is not known")
+
+    def outcome(self, state: torch.Tensor, action: torch.Tensor, after: torch.Tensor) -> Any:
+        return self.system.outcome(state, action, after)[0], fallen(after)
+
+    def step(self, state: torch.Tensor, action: torch.Tensor, rng: Streams | None) -> Any:
+        after, reward, _ = self.system.step(state, action, rng)
+        return after, reward, fallen(after)
+
+
+def fallen(next_obs: torch.Tensor) -> torch.Tensor:
+    return next_obs[..., 0].abs() > EDGE
+
+
+@pytest.fixture(scope="module")
+def unruled() -> Task:
+    plain = load_task("toy/linear", DataOptions(dataset_rows=3000))
+    rows, digest = plain.rows()
+    assert rows.next_obs is not None
+    ended: Rows = replace(rows, terminal=fallen(torch.from_numpy(rows.next_obs)).numpy())
+    return replace(plain, simulator=Unruled(plain.simulator), rows=lambda: (ended, digest))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generators share the classifier, as they share other models."""
+    return tmp_path_factory.mktemp("models")
+
+
+class Pushing:
+    """Away from the middle, so that rollouts end."""
+
+    def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
+        return obs[..., :2].sign() * 0.9
+
+
+@pytest.mark.parametrize("name", available("generators"))
+def test_every_generator_learns_the_ends_it_is_not_told(name: str, unruled: Task, folder: Path) -> None:
+    preset = {"preset": "smoke"} if "smoke" in load("generators", name).presets else {}
+    generator: Generator = build_method("generators", name, preset)
+    data, card = unruled.dataset()
+    assert card["termination"] == "learned from the terminals"
+    rng = Streams(SEEDS)
+    models = ModelCache(rng, folder)
+    fitted = generator.fit(unruled, data, models, rng)
+    learns = any(isinstance(value, TerminationConfig) for value in vars(generator).values())
+    used = [used for used in models.used.values() if used["model"] == "models.termination.TerminationConfig"]
+    assert len(used) == len(SEEDS) * learns
+    made = fitted.generate(Pushing(), start_states(data, 200, rng.fork("start")), generator.rollout_length, rng)
+    if not generator.rollouts:
+        return
+    rows, valid = made.transitions()
+    assert rows.terminated[valid].any()
+    if not generator.models_termination:
+        right = rows.terminated[valid] == fallen(rows.next_obs[valid])
+        assert right.double().mean() > 0.9
+        assert not made.valid.all()
 
 
 class Restless:

@@ -19,6 +19,7 @@ from models.diffusion.trajectory import TrajectoryDiffusionConfig
 from models.diffusion.transition import TransitionDiffusionConfig
 from models.dynamics import DynamicsConfig
 from models.reward import RewardConfig
+from models.termination import TerminationConfig
 from tasks.base import DataOptions, load_task
 
 TINY = DynamicsConfig(members=2, elites=1, width=8, weight_decay=(0.0, 0.0), max_updates=20, check_every=10)
@@ -150,6 +151,7 @@ FITS = {
     "ensemble": replace(TINY, max_updates=45),
     "unrolled": replace(TINY, unroll=3, unroll_updates=15, unroll_batch=8),
     "reward": RewardConfig(hidden=(8,), max_updates=45, check_every=20),
+    "termination": TerminationConfig(hidden=(8,), max_updates=45, check_every=20),
     "behaviour": BehaviourConfig(smoothing=0.2, max_updates=45, check_every=20),
     "transitions": TransitionDiffusionConfig(denoiser=ResidualMLPConfig(width=16, blocks=1, embedding=8), updates=45),
     "trajectories": TrajectoryDiffusionConfig(rows=8, denoiser=UNetConfig(dim=8, multipliers=(1, 2)), updates=45),
@@ -160,7 +162,8 @@ FITS = {
 def test_a_fit_stopped_repeatedly_equals_an_undisturbed_one(
     name: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = ModelCache(Streams((0, 1)), tmp_path / "a").get(FITS[name], toy).state_dict()
+    data = replace(toy, train=replace(toy.train, terminated=toy.train.obs[:, 0] > 0.3))
+    whole = ModelCache(Streams((0, 1)), tmp_path / "a").get(FITS[name], data).state_dict()
     stops = 0
     torn = None
     while torn is None:
@@ -170,7 +173,7 @@ def test_a_fit_stopped_repeatedly_equals_an_undisturbed_one(
                 checkpoint, "pending_signal", lambda left=left: signal.SIGTERM if next(left, None) == 0 else None
             )
             try:
-                torn = ModelCache(Streams((0, 1)), tmp_path / "b").get(FITS[name], toy).state_dict()
+                torn = ModelCache(Streams((0, 1)), tmp_path / "b").get(FITS[name], data).state_dict()
             except Stopped:
                 stops += 1
     assert stops >= 2

@@ -11,7 +11,17 @@ import pytest
 from core.errors import SpecError
 from tasks import base, sources
 from tasks.audit import examine
-from tasks.base import SOURCES, DataOptions, Source, episode_length, find_source, load_source, load_task, task_names
+from tasks.base import (
+    SOURCES,
+    DataOptions,
+    Source,
+    episode_length,
+    find_source,
+    load_source,
+    load_task,
+    task_names,
+    termination_known,
+)
 from tasks.simulators.base import Simulator
 from tasks.sources import toy
 
@@ -36,6 +46,12 @@ def test_every_task_has_its_name_and_a_simulator(name: str) -> None:
 def test_the_length_of_episodes_is_known_without_remote_data() -> None:
     assert episode_length("local/maze2d-umaze", DataOptions()) == 300
     assert episode_length("minari/nobody/has-v0", DataOptions()) is None
+
+
+def test_a_termination_rule_is_known_without_remote_data() -> None:
+    for name in ("local/hopper-medium", "d4rl/walker2d-medium-v2", "local/maze2d-umaze", "toy/linear"):
+        assert termination_known(name, DataOptions()) is True
+    assert termination_known("minari/nobody/has-v0", DataOptions()) is None
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ WALK = EnvSpec("Walk-v0", entry_point=Walk, max_episode_steps=3)
 
 
 def test_rollout_is_reproducible_seed_by_seed() -> None:
-    sim = GymSimulator(spec("InvertedPendulum-v5"), terminates=True)
+    sim = GymSimulator(spec("InvertedPendulum-v5"))
 
     def run(seeds: tuple[int, ...]):
         rng = Streams(seeds)
@@ -65,7 +65,7 @@ def test_rollout_is_reproducible_seed_by_seed() -> None:
 
 def test_it_steps_the_environment_itself() -> None:
     """The same seed and actions in a plain gymnasium loop; Pendulum's torque is twice the action."""
-    sim = GymSimulator(spec("Pendulum-v1"), terminates=False)
+    sim = GymSimulator(spec("Pendulum-v1"))
     rng = Streams((0,))
     states = [sim.reset(2, rng)]
     action = 2 * rng.uniform(2, 5, 1) - 1
@@ -88,7 +88,7 @@ def test_it_steps_the_environment_itself() -> None:
 
 
 def test_spaces_are_flattened_and_actions_stretched() -> None:
-    sim = GymSimulator(WALK, terminates=True)
+    sim = GymSimulator(WALK)
     assert isinstance(sim, Simulator)
     assert (sim.obs_dim, sim.action_dim) == (5, 2)
     start = sim.reset(3, Streams((0,)))
@@ -101,7 +101,7 @@ def test_spaces_are_flattened_and_actions_stretched() -> None:
 
 
 def test_time_limits_are_off_and_copies_are_used_again() -> None:
-    sim = GymSimulator(WALK, terminates=False)
+    sim = GymSimulator(WALK)
     for _ in range(3):
         state = sim.reset(2, Streams((0, 1)))
         for _ in range(10):
@@ -112,7 +112,7 @@ def test_time_limits_are_off_and_copies_are_used_again() -> None:
 
 
 def test_a_state_is_stepped_once_and_seen_until_the_next_reset() -> None:
-    sim = GymSimulator(WALK, terminates=False)
+    sim = GymSimulator(WALK)
     start = sim.reset(2, Streams((0,)))
     seen = sim.observe(start)
     after, _, _ = sim.step(start[:, :1], torch.zeros(1, 1, 2), None)
@@ -127,7 +127,7 @@ def test_a_state_is_stepped_once_and_seen_until_the_next_reset() -> None:
 
 
 def test_what_needs_a_settable_state_is_refused() -> None:
-    sim = GymSimulator(WALK, terminates=False)
+    sim = GymSimulator(WALK)
     state, exact = sim.restore(torch.zeros(4, 3, 5))
     assert state.shape == (4, 3, 2)
     assert exact.shape == (4, 3)
@@ -138,23 +138,21 @@ def test_what_needs_a_settable_state_is_refused() -> None:
         sim.replay(state, torch.zeros(4, 3, 7, 2))
 
 
-def test_termination_is_never_or_unknown() -> None:
+def test_its_termination_rule_is_not_known() -> None:
+    sim = GymSimulator(WALK)
     obs = torch.zeros(4, 3, 5)
-    action = torch.zeros(4, 3, 2)
-    flags = GymSimulator(WALK, terminates=False).terminated(obs, action, obs)
-    assert flags.shape == (4, 3)
-    assert not flags.any()
-    with pytest.raises(SpecError, match="no termination rule is known for Walk-v0; generators that roll out"):
-        GymSimulator(WALK, terminates=True).terminated(obs, action, obs)
+    assert not sim.has_termination_rule
+    with pytest.raises(DataError, match="no termination rule is known for Walk-v0: it is learned from the flags"):
+        sim.terminated(obs, torch.zeros(4, 3, 2), obs)
 
 
 @pytest.mark.parametrize("env_spec", [EnvSpec("Unbounded-v0", entry_point=Unbounded), spec("CartPole-v1")])
 def test_actions_must_be_a_bounded_box(env_spec: EnvSpec) -> None:
     with pytest.raises(SpecError, match=rf"action space of {env_spec.id} must be a bounded Box"):
-        GymSimulator(env_spec, terminates=False)
+        GymSimulator(env_spec)
 
 
 def test_physics_names_the_engine() -> None:
-    assert GymSimulator(WALK, False).physics == f"Walk-v0, gymnasium {gymnasium.__version__}"
-    pendulum = GymSimulator(spec("InvertedPendulum-v5"), False)
+    assert GymSimulator(WALK).physics == f"Walk-v0, gymnasium {gymnasium.__version__}"
+    pendulum = GymSimulator(spec("InvertedPendulum-v5"))
     assert pendulum.physics == f"InvertedPendulum-v5, mujoco {mujoco.__version__}"

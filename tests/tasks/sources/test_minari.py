@@ -62,11 +62,12 @@ def test_another_environment_with_another_range_of_actions(collect: Collect, cre
     create("pendulum-v0", buffers, env)
     task = load_task("minari/pendulum-v0", DataOptions())
     assert isinstance(task.simulator, GymSimulator)
-    assert task.simulator.terminates
+    assert not task.simulator.has_termination_rule
     rows, _ = task.rows()
     assert np.allclose(3 * rows.action, np.concatenate([buffer.actions for buffer in buffers]), atol=1e-6)
     dataset, card = task.dataset()
     assert card["inexact_state_share"] == 1
+    assert card["termination"] == "learned from the terminals"
     assert dataset.train.obs.shape[1] == 4
 
 
