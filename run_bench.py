@@ -21,6 +21,7 @@ from benchmarks.audit import regression, reproduce, status, verify
 from benchmarks.execution import matrix, plan
 from benchmarks.execution.ray_engine import on_ray
 from benchmarks.execution.trackers import require_tracker
+from benchmarks.probe import Probe
 from benchmarks.spec import COUPLINGS, RunSpec
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite, suite_names
@@ -132,13 +133,31 @@ def show_plan(
     suite: Suite,
     overrides: Overrides = (),
     seeds: Seeds = None,
+    probe: Annotated[bool, arg(help="time a few updates of every method, on made-up data")] = False,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], arg(help="of --probe; auto takes a GPU if there is one")
+    ] = "auto",
     data_dir: DataDir = None,
     imports: Imports = (),
     out: Out = None,
 ) -> int:
-    """Show the cells of a suite, the pretrained models they share and the estimated cost; start nothing."""
+    """Show the cells of a suite, the pretrained models they share and the estimated cost; start nothing.
+
+    Estimates come from finished cells in the results folder. For the others --probe asks this device, in a minute or
+    two and without data: seconds of updates, rollouts, evaluations and fits, hours and days in all, disk.
+    """
     specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds, chain.from_iterable(imports)), data_dir)
-    print(plan.describe(specs, _store(out, suite)))
+    store = _store(out, suite)
+    if not probe:
+        print(plan.describe(specs, store))
+        return 0
+    place = _device(device)
+    if place.type == "cpu":
+        torch.set_num_threads(1)  # as in cells
+    name = (
+        "GPU, one cell at a time" if place.type == "cuda" else f"CPU core (a cell takes one; {_jobs(None, place)} here)"
+    )
+    print(plan.describe(specs, store, Probe(specs, place), name))
     return 0
 
 
