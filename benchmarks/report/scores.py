@@ -183,7 +183,8 @@ def behaviours(results: Results) -> dict[str, float]:
 
     That is `return_mean` on the card of the data, normalised. Where episodes are pieces of one stream (in maze2d the
     way to one of the navigator's goals: so many that timed out cannot each have lasted the horizon), it is what as
-    many steps of the stream as an evaluation has earn.
+    many steps of the stream as an evaluation has earn. Data collected in another environment, or under another time
+    limit, than policies are scored in have no such score: their returns are returns of another task.
     """
     found = {}
     for cell in results.cells:
@@ -202,9 +203,12 @@ class _Data(BaseModel):
     rows: PositiveInt = Field(validation_alias=AliasPath("dataset", "rows"))
     horizon: PositiveInt
     score_range: tuple[float, float] | None
+    collected_in: Any = Field(None, validation_alias=AliasPath("dataset", "collected_in"))  # if not where scored
 
     def score(self, normalised: bool) -> float:
-        """Of the mean return; NaN where it should be normalised and no range is known."""
+        """Of the mean return; NaN where the data are not of the scored environment, or no range is known but needed."""
+        if self.collected_in is not None:
+            return math.nan
         whole = self.timeouts * self.horizon <= self.rows
         earned = self.mean if whole else self.mean * self.episodes / self.rows * self.horizon
         if not normalised:

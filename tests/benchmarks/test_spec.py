@@ -57,12 +57,14 @@ def test_cell_id_changes_with_every_setting(expand: Expand) -> None:
         "updates": 41, "real_fraction": 0.4, "evaluate_every": 999, "episodes": 9, "fidelity_starts": 255,
         "fidelity_horizon": 49, "buffer_rows": 499, "shared_models": True, "dataset_rows": 99, "heldout": 0.2,
         "train_rows": 9, "view": "qlearning", "compile": "always", "rollouts_from": 1, "buffer_refreshes": 1,
-        "regularise": "all", "rewards": "simulator",
+        "regularise": "all", "rewards": "simulator", "skip_broken_episodes": True, "imports": ("json",),
     }  # fmt: skip
     spec = expand()[1]
     assert set(other) == set(type(spec.settings).model_fields)
     changed = {replace(spec, settings=spec.settings.model_copy(update={key: other[key]})).cell_id for key in other}
     assert len(changed | {spec.cell_id}) == len(other) + 1
+    again = replace(spec, settings=spec.settings.model_copy(update=other))
+    assert restore(again.describe(), again.seeds, again.variant).settings == again.settings
 
 
 @pytest.mark.parametrize(
@@ -96,11 +98,3 @@ def test_who_generates_once_does_so_behind_rollouts_from(expand: Expand) -> None
     (synther,) = expand('generators=["synther"]', "rollouts_from=10")
     assert [step for step in range(1, 41) if synther.refresh_due(step)] == [11]
     assert synther.refreshes == 1
-
-
-def test_settings_of_single_data_sets_are_part_of_a_cell(expand: Expand) -> None:
-    plain = expand()[0]
-    for changes in ({"imports": ("json",)}, {"skip_broken_episodes": True}):
-        other = replace(plain, settings=plain.settings.model_copy(update=changes))
-        assert other.cell_id != plain.cell_id
-        assert restore(other.describe(), other.seeds, other.variant).settings == other.settings

@@ -81,6 +81,7 @@ def behaviour(results: Results) -> float | None:
         (CARD, {"horizon": "long"}, None),
         (CARD, {"score_range": None}, None),
         (CARD, {"score_range": [5.0, 5.0]}, None),
+        (CARD | {"collected_in": {"physics": "Pendulum-v1(g=2.0)", "max_episode_steps": 1000}}, {}, None),
         ({}, {}, None),
         ({"recipe": "x"}, {}, None),
     ],
