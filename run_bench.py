@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,9 +21,9 @@ from benchmarks.execution import matrix, plan
 from benchmarks.execution.ray_engine import on_ray
 from benchmarks.execution.trackers import require_tracker
 from benchmarks.probe import Probe
-from benchmarks.spec import COUPLINGS, RunSpec
+from benchmarks.spec import COUPLINGS
 from benchmarks.store import ResultStore
-from benchmarks.suite import cells, load_suite, suite_names
+from benchmarks.suite import cells, load_suite, matching, suite_names
 from core import registry
 from core.errors import DataError, SpecError
 from core.interrupt import Stopped, listening
@@ -43,6 +42,7 @@ Overrides = Annotated[
         help="keys of the suite, e.g. updates=5000 ensemble.rollout_length=1; TOML values or bare text",
     ),
 ]
+Device = Annotated[Literal["auto", "cpu", "cuda"], arg(help="auto takes a GPU where there is one")]
 Seeds = Annotated[int | None, arg(metavar="N", help="seeds 0 .. N-1 instead of the suite's")]
 Imports = Annotated[
     UseAppendAction[tuple[tuple[str, ...], ...]],
@@ -76,7 +76,7 @@ def run(
     suite: Suite,
     overrides: Overrides = (),
     seeds: Seeds = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], arg(help="auto takes a GPU where there is one")] = "auto",
+    device: Device = "auto",
     jobs: Annotated[int | None, arg(metavar="N", help="cells at a time; all cores on a CPU, one cell on a GPU")] = None,
     engine: Annotated[Literal["local", "ray"], arg(help="ray: as tasks of a Ray cluster")] = "local",
     address: Annotated[
@@ -121,7 +121,7 @@ def run(
     except OSError as error:
         raise SpecError(f"--out must be a folder that can be written to, got {store.root}: {error}") from None
     if some is not None:
-        specs = _matching(specs, some)
+        specs = matching(specs, some)
     if only_failed:
         specs = [spec for spec in specs if store.failed(spec)]
     failed = matrix.run_missing(specs, store, place, data_dir, runs, chosen, stall=stall)
@@ -134,9 +134,7 @@ def show_plan(
     overrides: Overrides = (),
     seeds: Seeds = None,
     probe: Annotated[bool, arg(help="time a few updates of every method, on made-up data")] = False,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], arg(help="of --probe; auto takes a GPU if there is one")
-    ] = "auto",
+    device: Device = "auto",
     data_dir: DataDir = None,
     imports: Imports = (),
     out: Out = None,
@@ -164,7 +162,7 @@ def show_plan(
 @app.command(name="reproduce")
 def reproduce_cell(
     cell: Annotated[Positional[Path], arg(metavar="CELL", help="the folder of a finished cell, DIR/<cell_id>")],
-    device: Annotated[Literal["auto", "cpu", "cuda"], arg(help="auto takes a GPU where there is one")] = "auto",
+    device: Device = "auto",
     data_dir: DataDir = None,
 ) -> int:
     """Run a finished cell once more, write nothing, and say which numbers differ. Exit code 0 when none does."""
@@ -238,9 +236,7 @@ def list_names() -> int:
         "tasks": task_names(),
         "generators": registry.available("generators"),
         "algorithms": registry.available("algorithms"),
-        "couplings": [
-            f"{name}: {', '.join(f'{key}={x}' for key, x in fields.items())}" for name, fields in COUPLINGS.items()
-        ],
+        "couplings": [f"{name}: {', '.join(f'{key}={x}' for key, x in of.items())}" for name, of in COUPLINGS.items()],
         "metrics": [f"{metric.name}: {metric.meaning}" for metric in METRICS],
         "suites": suite_names(),
     }
@@ -308,14 +304,6 @@ def _drop_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
-
-
-def _matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:
-    names = [f"{spec.label} {spec.variant}" for spec in specs]
-    found = [spec for spec, name in zip(specs, names, strict=True) if fnmatchcase(name, pattern)]
-    if not found:
-        raise SpecError(f"--cells must match at least one cell ({names[0]!r}, ...), got {pattern!r}")
-    return found
 
 
 def _report(store: ResultStore, allow_mixed: bool, interval: str = "t") -> int:

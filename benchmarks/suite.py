@@ -3,6 +3,7 @@
 import itertools
 import tomllib
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from core.errors import SpecError, unknown
 from core.registry import build_method, load
 from tasks.base import episode_length, find_source
 
-__all__ = ["Suite", "cells", "load_suite", "suite_names"]
+__all__ = ["Suite", "cells", "load_suite", "matching", "suite_names"]
 
 SUITES = Path(__file__).parent / "suites"
 _FOLDERS = ("generators", "algorithms")
@@ -92,6 +93,15 @@ def cells(suite: Suite, data_dir: Path | None = None) -> list[RunSpec]:
             find_source(task, spec.settings.data_options(data_dir))  # settings may vary
             found.setdefault(spec.cell_id, spec)
     return list(found.values())
+
+
+def matching(specs: list[RunSpec], pattern: str) -> list[RunSpec]:
+    """Cells whose 'task generator algorithm variant' matches, `*` standing for anything. Raises: SpecError."""
+    names = [f"{spec.label} {spec.variant}" for spec in specs]
+    found = [spec for spec, name in zip(specs, names, strict=True) if fnmatchcase(name, pattern)]
+    if not found:
+        raise SpecError(f"--cells must match at least one cell ({names[0]!r}, ...), got {pattern!r}")
+    return found
 
 
 def _require_length(spec: RunSpec, horizon: int | None) -> None:
