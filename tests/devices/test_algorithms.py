@@ -85,7 +85,7 @@ def test_policies_answer_on_the_device(gpu: Any, toy: Dataset, algorithm: Any) -
     action = state.policy.act(obs, None)
     answers = [action, state.policy.act(obs, rng)]
     if isinstance(state.policy, GaussianPolicy):
-        answers.append(state.policy.noise_of(obs, action))
+        answers.extend(state.policy.latent(obs, action))
     if isinstance(state.policy, ImplicitPolicy):
         answers.append(state.policy.sample(obs, 3, rng))
     if isinstance(state, CriticState):
