@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.speed import gpu
 from benchmarks.speed.gpu import FIGURES, TINY, Bench, measure
+from models.diffusion.denoisers import UNetConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
@@ -31,6 +32,8 @@ def test_every_figure_has_a_value_or_a_reason(tmp_path: Path, monkeypatch: pytes
         assert "a CPU" in figures.pop(name)["left_out"]
     few = figures["roll-out, few evaluations, bf16"]
     assert few["evaluations"] == 2 * gpu.FEW.evaluations
+    network = UNetConfig(dim=TINY.dim, multipliers=(1, 4, 8)).flops(gpu.OBS + gpu.ACTION, 0, TINY.window)
+    assert few["tflop"] == pytest.approx(few["evaluations"] * TINY.rollouts * network / 1e12)
     assert 1e-4 < few["relative_error"] < 0.1
     assert figures["roll-out, few evaluations, tf32"]["relative_error"] == 0
     assert all(row.get("value", 1) >= 0 and {"value", "left_out"} & row.keys() for row in figures.values())
