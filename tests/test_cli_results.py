@@ -99,7 +99,8 @@ def test_another_physics_is_named_wherever_it_was_used(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: tuple[str, ...]
 ) -> None:
     none = ['generators=["none"]', *[pair for pair in tiny[1:] if not pair.startswith("ensemble")]]
-    command = ["run", "smoke", "--set", *none, "--jobs", "1", "--out", "out"]
+    here = ["--jobs", "1", "--stall-minutes", "0"]  # in this process, whose physics changes
+    command = ["run", "smoke", "--set", *none, *here, "--out", "out"]
     assert run_bench.main([*command, "--seeds", "1"]) == 0
     old = toy.SYSTEMS["linear"].physics
     monkeypatch.setitem(toy.SYSTEMS, "linear", replace(toy.SYSTEMS["linear"], physics="linear system, version 99"))
