@@ -76,9 +76,8 @@ def build(
         obs_std=train.obs.double().std(0, correction=0).float(),
         sha256=digest,
     )
-    card = _file_card(rows) | {
+    card = _file_card(rows, simulator) | {
         "view": view,
-        "termination": _termination(rows, simulator),
         "heldout": heldout,
         "split_seed": SPLIT_SEED,
         "train_rows": len(train.reward),
@@ -107,7 +106,7 @@ def _require_rows(digest: str, train: int, heldout: int) -> None:
         raise DataError(f"dataset {digest[:12]}: {rule}, got {train} and {heldout}")
 
 
-def _file_card(rows: Rows) -> dict[str, Any]:
+def _file_card(rows: Rows, simulator: Simulator) -> dict[str, Any]:
     """What the file holds, before any split; returns are those of `ended_episodes`."""
     _, returns = ended_episodes(rows)
     return {
@@ -115,6 +114,7 @@ def _file_card(rows: Rows) -> dict[str, Any]:
         "episodes": len(episodes(rows)[0]),
         "terminals": int(rows.terminal.sum()),
         "timeouts": int(rows.timeout.sum()),
+        "termination": _termination(rows, simulator),
         "unfinished_tail": not (rows.terminal[-1] or rows.timeout[-1]),
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
