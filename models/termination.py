@@ -143,6 +143,6 @@ class TerminationModel(nn.Module):
 def _exceeded_by(count: int, model: TerminationModel, x: Float[Tensor, "N F"]) -> Float[Tensor, " S"]:
     """The log-odds that so many rows exceed, for every seed: half-way between two rows."""
     seeds = len(model.threshold)
-    parts = [model.log_odds(rows.expand(seeds, -1, -1)) for rows in x.split(max(_CHUNK // seeds, 1))]
+    parts = [model.log_odds(rows.expand(seeds, -1, -1)) for rows in x.chunk(-(-len(x) * seeds // _CHUNK))]
     highest = torch.cat(parts, -1).topk(count + 1).values
     return highest[:, -2:].mean(-1)
