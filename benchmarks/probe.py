@@ -198,7 +198,7 @@ class Probe:
         return self._clock() - started
 
     def _clock(self) -> float:
-        """Seconds of this process on a CPU, where others may be running; else of the wall, behind all that is queued."""
+        """Seconds: of this process on a CPU, where others may run; of the wall on a GPU, behind all that is queued."""
         if self._device.type == "cpu":
             return time.process_time()
         torch.cuda.synchronize(self._device)
