@@ -158,7 +158,8 @@ class Probe:
         sampler = getattr(generator, "sampler", None)
         starts = generator.starts(data)
         if sampler is not None:
-            fast: Any = replace(generator, sampler=replace(sampler, steps=1))  # type: ignore[call-arg]
+            config: Any = generator
+            fast = replace(config, sampler=replace(sampler, steps=1))
             ratio = sampler.evaluations / fast.sampler.evaluations
             if spent(1, 1, fast) * ratio > self._budget / 4:
                 return ratio * self._scaled(lambda few, rows: spent(few, rows, fast), seeds, starts), infos
