@@ -155,10 +155,10 @@ class Probe:
             infos = len(made[0].info)
             return seconds
 
-        sampler = getattr(generator, "sampler", None)
+        config: Any = generator
+        sampler = getattr(config, "sampler", None)
         starts = generator.starts(data)
-        if sampler is not None:
-            config: Any = generator
+        if sampler is not None and getattr(config.model, "objective", "diffusion") == "diffusion":
             fast = replace(config, sampler=replace(sampler, steps=1))
             ratio = sampler.evaluations / fast.sampler.evaluations
             if spent(1, 1, fast) * ratio > self._budget / 4:
