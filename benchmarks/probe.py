@@ -2,7 +2,7 @@
 
 Nothing is read or written: stand-in data of the task's dimensions begin in states that its simulator resets to, and
 models are not trained. What would take too long is timed with fewer rows, seeds and evaluations of the sampler, and
-scaled in proportion; so is what was timed at one size only, which ignores fixed costs: estimates are rather too high.
+scaled up. No rollout or episode ends early, and fits go on to their last update: estimates are rather too high.
 """
 
 import time
@@ -53,7 +53,7 @@ class FitCost(NamedTuple):
 class Probe:
     """Times every kind of work once, on the widest of some cells' tasks; `budget` is about the seconds of a kind."""
 
-    def __init__(self, specs: list[RunSpec], device: torch.device, budget: float = 1.0) -> None:
+    def __init__(self, specs: list[RunSpec], device: torch.device, budget: float = 0.5) -> None:
         self._device = device
         self._budget = budget
         names = dict.fromkeys(spec.task for spec in specs)
@@ -97,9 +97,9 @@ class Probe:
             setup = spent(few, rows)
             total = 0.0
             for name in counted:
-                more = max(2, min(20, int(self._budget / 20 / setup)))
+                more = max(2, min(20, int(self._budget / 20 / max(setup, 1e-3))))
                 longer = spent(few, rows, **{name: 1 + more})
-                each = (longer - setup) / more if longer > setup else longer / (1 + more)
+                each = (longer - setup) / more if longer > setup else longer / (1 + more)  # noise
                 total += each * getattr(config, name)
             return total
 
@@ -128,7 +128,7 @@ class Probe:
             for _ in range(8):  # a GPU captures its graphs in them
                 step()
             once = self._timed(step)
-            count = 2 * max(1, min(100, int(self._budget / 2 / once)))
+            count = 2 * max(1, min(100, int(self._budget / 2 / max(once, 1e-4))))
             return self._timed(lambda: [step() for _ in range(count)]) / count, len(step.losses)
 
         return self._once(key, measure)
@@ -155,10 +155,11 @@ class Probe:
             infos = len(made[0].info)
             return seconds
 
-        sampler = getattr(generator, "sampler", None)
+        config: Any = generator
+        sampler = getattr(config, "sampler", None)
         starts = generator.starts(data)
-        if sampler is not None:
-            fast: Any = replace(generator, sampler=replace(sampler, steps=1))  # type: ignore[call-arg]
+        if sampler is not None and getattr(config.model, "objective", "diffusion") == "diffusion":
+            fast = replace(config, sampler=replace(sampler, steps=1))
             ratio = sampler.evaluations / fast.sampler.evaluations
             if spent(1, 1, fast) * ratio > self._budget / 4:
                 return ratio * self._scaled(lambda few, rows: spent(few, rows, fast), seeds, starts), infos
@@ -178,21 +179,31 @@ class Probe:
         return self._once(key, measure) * task.horizon
 
     def _scaled(self, measure: Callable[[int, int], float], seeds: int, rows: int) -> float:
-        """What `measure(seeds, rows)` would return: that of the largest size in reach, and from there in proportion."""
-        few, size = 1, 1
+        """What `measure(seeds, rows)` would return: that of the largest size in reach, and from there on a line.
+
+        The line goes through the last two sizes; through one and zero if there is one only.
+        """
+        few, size, before, smaller = 1, 1, 0.0, 0
         while True:
-            started = time.perf_counter()
+            started = self._clock()
             seconds = measure(few, size)
-            if (few, size) == (seeds, rows) or time.perf_counter() - started > self._budget / 2:
-                return seconds * seeds / few * rows / size
+            if (few, size) == (seeds, rows) or self._clock() - started > self._budget / 2:
+                slope = max(seconds - before, 0.0) / (few * size - smaller)
+                return seconds + slope * (seeds * rows - few * size)
+            before, smaller = seconds, few * size
             few, size = (min(seeds, 4 * few), size) if few < seeds else (few, min(rows, 4 * size))
 
     def _timed(self, work: Callable[[], Any]) -> float:
-        started = time.perf_counter()
+        started = self._clock()
         work()
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter() - started
+        return self._clock() - started
+
+    def _clock(self) -> float:
+        """Seconds: of this process on a CPU, where others may run; of the wall on a GPU, behind all that is queued."""
+        if self._device.type == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize(self._device)
+        return time.perf_counter()
 
     def _once(self, key: list[Any], measure: Callable[[], Answer]) -> Answer:
         name = canonical_json(key)
