@@ -8,6 +8,7 @@ scaled up. No rollout or episode ends early, and fits go on to their last update
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.execution.updates import Stepper, capture_on
 from benchmarks.spec import Method, RunSpec
-from core.buffer import Buffer, Mixer
+from core.buffer import Buffer, Mixer, Regularise
 from core.data import Dataset, Trajectories, Transitions
 from core.files import canonical_json
 from core.random import Streams
@@ -53,7 +54,7 @@ class FitCost(NamedTuple):
 class Probe:
     """Times every kind of work once, on the widest of some cells' tasks; `budget` is about the seconds of a kind."""
 
-    def __init__(self, specs: list[RunSpec], device: torch.device, budget: float = 0.5) -> None:
+    def __init__(self, specs: list[RunSpec], device: torch.device, budget: float = 0.25) -> None:
         self._device = device
         self._budget = budget
         names = dict.fromkeys(spec.task for spec in specs)
@@ -93,17 +94,16 @@ class Probe:
             model = changed.init(*_dims(data), rng)
             return self._timed(lambda: changed.fit(model, data, FitContext(rng), *needs))
 
-        def all_updates(few: int, rows: int) -> float:
+        def update(few: int, rows: int, name: str) -> float:
             setup = spent(few, rows)
-            total = 0.0
-            for name in counted:
-                more = max(2, min(20, int(self._budget / 20 / max(setup, 1e-3))))
-                longer = spent(few, rows, **{name: 1 + more})
-                each = (longer - setup) / more if longer > setup else longer / (1 + more)  # noise
-                total += each * getattr(config, name)
-            return total
+            more = max(2, min(20, int(self._budget / 20 / max(setup, 1e-3))))
+            longer = spent(few, rows, **{name: 1 + more})
+            return (longer - setup) / more if longer > setup else longer / (1 + more)  # noise
 
-        seconds = self._scaled(all_updates, seeds, config.batch_size)
+        seconds = sum(
+            getattr(config, name) * self._scaled(partial(update, name=name), seeds, config.batch_size)
+            for name in counted
+        )
         state = config.init(*_dims(data), Streams((0,))).state_dict()
         size = sum(x.numel() * x.element_size() for x in state.values())
         return FitCost(seconds, float(size * seeds), not config.updates)
@@ -114,24 +114,29 @@ class Probe:
         key = ["update", spec.algorithm.describe(), seeds, share, spec.settings.regularise]
 
         def measure() -> tuple[float, int]:
-            data = self._stand_in(self._widest)
-            rng = Streams(range(seeds), device=self._device)
-            algorithm = spec.algorithm.config
-            state = algorithm.init(data, rng.fork("init"))
-            buffer = Buffer(seeds, _ROWS, *_dims(data), self._device)
-            if share < 1:
-                rows = data.train.map(lambda x: x.expand(seeds, *x.shape))
-                buffer.add(rows, torch.ones(seeds, _ROWS, dtype=torch.bool, device=self._device))
-            mixer = Mixer(algorithm.rows(data), buffer, share, algorithm.batch_size, spec.settings.regularise)
-            batches, noise = rng.fork("batches"), rng.fork("noise")
-            step = Stepper(algorithm, state, mixer, batches, noise, capture_on(self._device))
-            for _ in range(8):  # a GPU captures its graphs in them
-                step()
-            once = self._timed(step)
-            count = 2 * max(1, min(100, int(self._budget / 2 / max(once, 1e-4))))
-            return self._timed(lambda: [step() for _ in range(count)]) / count, len(step.losses)
+            alone, losses = self._updates(spec.algorithm.config, share, spec.settings.regularise, 1)
+            if alone > self._budget / seeds and self._device.type == "cpu":  # so long that it is as long for every seed
+                return seeds * alone, losses
+            return self._updates(spec.algorithm.config, share, spec.settings.regularise, seeds)
 
         return self._once(key, measure)
+
+    def _updates(self, algorithm: Any, share: float, regularise: Regularise, seeds: int) -> tuple[float, int]:
+        data = self._stand_in(self._widest)
+        rng = Streams(range(seeds), device=self._device)
+        state = algorithm.init(data, rng.fork("init"))
+        buffer = Buffer(seeds, _ROWS, *_dims(data), self._device)
+        if share < 1:
+            rows = data.train.map(lambda x: x.expand(seeds, *x.shape))
+            buffer.add(rows, torch.ones(seeds, _ROWS, dtype=torch.bool, device=self._device))
+        mixer = Mixer(algorithm.rows(data), buffer, share, algorithm.batch_size, regularise)
+        batches, noise = rng.fork("batches"), rng.fork("noise")
+        step = Stepper(algorithm, state, mixer, batches, noise, capture_on(self._device))
+        for _ in range(2 if self._device.type == "cpu" else 8):  # a GPU captures its graphs in them
+            step()
+        pair = self._timed(lambda: [step(), step()])  # some algorithms do more in every second one
+        count = 2 * max(1, min(100, int(self._budget / max(pair, 1e-4))))
+        return self._timed(lambda: [step() for _ in range(count)]) / count, len(step.losses)
 
     def _generate(self, spec: RunSpec, task: Task, seeds: int) -> tuple[float, int]:
         """(seconds of a refresh, numbers that come with it)."""
@@ -174,24 +179,31 @@ class Probe:
             rng = Streams(range(seeds), device=self._device)
             policy = algorithm.config.init(self._stand_in(task), rng.fork("init")).policy
             start = task.simulator.reset(episodes, rng.fork("reset"))
-            return self._timed(lambda: simulate(task.simulator, policy, start, _STEPS, rng, greedy=True)) / _STEPS
+
+            def spent(steps: int) -> float:
+                return self._timed(lambda: simulate(task.simulator, policy, start, steps, rng, greedy=True)) / steps
+
+            first = spent(1)
+            return first if first > self._budget / 2 else spent(_STEPS)
 
         return self._once(key, measure) * task.horizon
 
     def _scaled(self, measure: Callable[[int, int], float], seeds: int, rows: int) -> float:
-        """What `measure(seeds, rows)` would return: that of the largest size in reach, and from there on a line.
+        """What `measure(seeds, rows)` would return, from sizes in reach: a line in rows, through the largest two.
 
-        The line goes through the last two sizes; through one and zero if there is one only.
+        Where one seed with one row takes long already, seeds are taken to cost the same, each.
         """
         few, size, before, smaller = 1, 1, 0.0, 0
-        while True:
-            started = self._clock()
+        seconds = measure(1, 1)
+        if seeds > 1 and seconds < self._budget / 4 / seeds:
+            few, seconds = seeds, measure(seeds, 1)
+        while size < rows and (not smaller or seconds < self._budget / 4):
+            before, smaller = seconds, size
+            growth = int(min(max(self._budget / 4 / max(seconds, 1e-6), 2), 64))
+            size = min(rows, growth * size)
             seconds = measure(few, size)
-            if (few, size) == (seeds, rows) or self._clock() - started > self._budget / 2:
-                slope = max(seconds - before, 0.0) / (few * size - smaller)
-                return seconds + slope * (seeds * rows - few * size)
-            before, smaller = seconds, few * size
-            few, size = (min(seeds, 4 * few), size) if few < seeds else (few, min(rows, 4 * size))
+        slope = max(seconds - before, 0.0) / (size - smaller)
+        return (seconds + slope * (rows - size)) * seeds / few
 
     def _timed(self, work: Callable[[], Any]) -> float:
         started = self._clock()
