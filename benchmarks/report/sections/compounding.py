@@ -157,7 +157,7 @@ def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
     return figure
 
 
-_EXACT = 1e-5  # share of the largest error below which one is rounding
+_EXACT = 1e-3  # share of the largest error below which one is rounding
 _REFERENCES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "still": ("nothing moves", {"color": BASELINE, "linestyle": "--", "linewidth": 1.4}),
     "floor": ("replay floor", {"color": BASELINE, "linestyle": (0, (1, 1)), "linewidth": 1.6}),
@@ -167,9 +167,13 @@ _REFERENCES: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 
 def _curve(ax: Axes, style: LineStyle, spread: pd.DataFrame, bottom: float) -> list[str]:
-    """Draw the median over seeds and the band of all seeds; or name a generator whose errors are all below `bottom`."""
+    """Draw the median over seeds and the band of all seeds; or name a generator whose errors are all below `bottom`.
+
+    What of a curve is below is not drawn: rounding that grows would take all of the axis.
+    """
     if spread["max"].max() < bottom:
         return [f"{style.label} < {1.1 * spread['max'].max():.0e}"]
+    spread = spread.where(spread["median"] >= bottom).clip(lower=bottom)
     ax.fill_between(spread.index, spread["min"], spread["max"], color=style.colour, alpha=0.15, linewidth=0)
     alone = "o" if len(spread) == 1 else None  # single transitions have no line
     ax.plot(spread.index, spread["median"], color=style.colour, linestyle=style.dash, marker=alone)
