@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import adapter, build_config, merged
-from core.errors import SpecError, unknown
+from core.errors import SpecError, in_one_line, unknown
 
 __all__ = [
     "available",
@@ -99,7 +99,7 @@ def import_modules(names: Iterable[str]) -> None:
         try:
             import_module(name)
         except Exception as error:  # a module can fail in any way
-            reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, ImportError) else in_one_line(error)
             rule = "must be a module that can be imported (a folder is added by PYTHONPATH=FOLDER)"
             raise SpecError(f"imports: {name!r} {rule}: {reason}") from error
 

@@ -13,7 +13,7 @@ from core.errors import DataError
 from core.files import sha256
 from tasks.base import DataOptions, Task, find_source
 from tasks.replay import TOLERANCE, contradictions, misjudged, replay
-from tasks.rows import Rows, ended_episodes, episodes
+from tasks.rows import Rows, ended_episodes, episodes, listed
 from tasks.simulators.base import Simulator
 
 __all__ = ["broken_rules", "card", "examine"]
@@ -118,5 +118,4 @@ def _require_file(path: Path, promised: dict[str, Any], simulator: Simulator) ->
 
 def _refuse(index: Int[np.ndarray, " M"], complaint: str) -> None:
     if len(index):
-        more = ", ..." if len(index) > 10 else ""
-        raise DataError(f"{complaint}; broken by {len(index)} rows: {', '.join(map(str, index[:10]))}{more}")
+        raise DataError(f"{complaint}; broken by {len(index)} rows: {listed(index.tolist())}")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from tasks.rows import Rows, episodes, following
+from tasks.rows import Rows, episodes, following, listed
 from tasks.simulators.base import Simulator
 from tasks.split import simulator_state, unlike_stored
 
@@ -168,8 +168,7 @@ def _many(count: int, of: int) -> bool:
 
 
 def _rows(index: np.ndarray, of: int, what: str = "rows") -> str:
-    more = ", ..." if len(index) > 5 else ""
-    return f"{len(index)} of {of} {what} (rows {', '.join(map(str, index[:5]))}{more})"
+    return f"{len(index)} of {of} {what} (rows {listed(index.tolist())})"
 
 
 def _spread(error: Float[np.ndarray, " M"]) -> dict[str, float | None]:

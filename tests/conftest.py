@@ -58,6 +58,70 @@ def numbers() -> Callable[[list[Any]], list[str]]:
     return lambda records: [record.line() for record in records if not record.metric.startswith("cost/")]
 
 
+_DRIFT = """
+import gymnasium, numpy as np
+from gymnasium.spaces import Box
+
+class Drift(gymnasium.Env):
+    observation_space = Box(-9, 9, (1,), np.float64)
+    action_space = Box(-2, 2, (1,), np.float64)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(-1, 1, 1)
+        return self.x, {}
+
+    def step(self, action):
+        self.x = np.clip(self.x + 0.1 * action, -9, 9)
+        return self.x, float(-abs(self.x[0])), False, False, {}
+"""
+
+
+@pytest.fixture
+def drift_module() -> str:
+    """Source of a module with an environment of a user's own, `Drift`."""
+    return _DRIFT
+
+
+@pytest.fixture
+def collect() -> Callable[..., tuple[Any, list[Any]]]:
+    """An environment and episodes of uniformly random actions in it, until it ends."""
+    import gymnasium
+    from minari.data_collector.episode_buffer import EpisodeBuffer
+
+    def collected(env_id: str, episodes: int = 5, **kwargs: Any) -> tuple[Any, list[Any]]:
+        env = gymnasium.make(env_id, **kwargs)
+        env.action_space.seed(0)
+        buffers = []
+        for seed in range(episodes):
+            obs = [env.reset(seed=seed)[0]]
+            actions = []
+            steps = []
+            ended = False
+            while not ended:
+                actions.append(env.action_space.sample())
+                after, reward, terminated, truncated, _ = env.step(actions[-1])
+                obs.append(after)
+                steps.append((reward, terminated, truncated))
+                ended = terminated or truncated
+            rewards, ends, limits = (list(column) for column in zip(*steps, strict=True))
+            buffers.append(EpisodeBuffer(seed, seed, None, obs, actions, rewards, ends, limits, {}))
+        return env, buffers
+
+    return collected
+
+
+@pytest.fixture
+def create() -> Callable[..., None]:
+    """Makes a Minari set of them; Minari warns of missing authors, code and other metadata."""
+    import minari
+
+    def created(name: str, buffers: list[Any], env: Any, **kwargs: Any) -> None:
+        minari.create_dataset_from_buffers(name, buffers, env=env, **kwargs)
+
+    return created
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest tests/generators/test_contract.py --generator package.module:Class` checks a generator of yours."""
     parser.addoption("--generator", metavar="MODULE:CLASS", help="run the generators' contract on this class only")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +10,15 @@ import gymnasium
 import h5py
 import minari
 import pytest
-from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import run_bench
 from benchmarks.store import ResultStore
 
 pytestmark = [pytest.mark.usefixtures("elsewhere"), pytest.mark.filterwarnings("ignore::UserWarning:minari")]
 
-OWN = """
-import gymnasium, numpy as np
-from gymnasium.spaces import Box
+Collect = Callable[..., tuple[Any, list[Any]]]
+Create = Callable[..., None]
 
-class Drift(gymnasium.Env):
-    observation_space = Box(-9, 9, (1,), np.float64)
-    action_space = Box(-2, 2, (1,), np.float64)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.x = self.np_random.uniform(-1, 1, 1)
-        return self.x, {}
-
-    def step(self, action):
-        self.x = np.clip(self.x + 0.1 * action, -9, 9)
-        return self.x, float(-abs(self.x[0])), False, False, {}
-"""
 RUN = ["run", "smoke", "--out", "out", "--seeds", "1", "--jobs", "2", "--device", "cpu"]
 SET = [
     'generators=["none"]',
@@ -44,31 +30,14 @@ SET = [
 ]
 
 
-def record(name: str, env: Any, episodes: int = 8) -> None:
-    """Uniformly random actions until the time limit."""
-    env.action_space.seed(0)
-    buffers = []
-    for seed in range(episodes):
-        obs = [env.reset(seed=seed)[0]]
-        steps = []
-        actions = []
-        while not steps or not steps[-1][2]:
-            actions.append(env.action_space.sample())
-            after, reward, terminated, truncated, _ = env.step(actions[-1])
-            obs.append(after)
-            steps.append((float(reward), terminated, truncated))
-        rewards, ends, limits = (list(column) for column in zip(*steps, strict=True))
-        buffers.append(EpisodeBuffer(seed, seed, None, obs, actions, rewards, ends, limits, {}))
-    minari.create_dataset_from_buffers(name, buffers, env=env)
-
-
 @pytest.fixture
-def own(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def own(elsewhere: Path, monkeypatch: pytest.MonkeyPatch, drift_module: str, collect: Collect, create: Create) -> Any:
     """A data set of an environment in a module that nobody has imported."""
-    (elsewhere / "field_envs.py").write_text(OWN)
+    (elsewhere / "field_envs.py").write_text(drift_module)
     monkeypatch.syspath_prepend(elsewhere)
     gymnasium.register("Field/Drift-v0", "field_envs:Drift", max_episode_steps=10)
-    record("drift-v0", gymnasium.make("Field/Drift-v0"))
+    env, buffers = collect("Field/Drift-v0", 8)
+    create("drift-v0", buffers, env)
     del gymnasium.registry["Field/Drift-v0"]
     del sys.modules["field_envs"]
     yield "minari/drift-v0"
@@ -76,7 +45,7 @@ def own(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_users_own_environment_runs_in_processes_of_cells(
-    elsewhere: Path, own: str, capsys: pytest.CaptureFixture[str]
+    elsewhere: Path, own: str, drift_module: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_bench.main(["data", "verify", own]) == 1
     assert "name its module: --import field_envs" in capsys.readouterr().err
@@ -91,7 +60,7 @@ def test_a_users_own_environment_runs_in_processes_of_cells(
     del sys.modules["field_envs"]
     assert run_bench.main(["reproduce", f"out/{cells[0].cell_id}"]) == 0
     capsys.readouterr()
-    (elsewhere / "field_envs.py").write_text(OWN.replace("0.1 * action", "0.2 * action"))
+    (elsewhere / "field_envs.py").write_text(drift_module.replace("0.1 * action", "0.2 * action"))
     del sys.modules["field_envs"]
     run_bench.main(["reproduce", f"out/{cells[0].cell_id}"])
     assert f"imports: was {{'field_envs': '{digest}'}}, is " in capsys.readouterr().out
@@ -122,8 +91,11 @@ def shorten(group: h5py.Group) -> None:
     group["observations"] = obs[:-1]
 
 
-def test_other_episodes_than_a_broken_one_can_be_used(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record("short-v0", gymnasium.make("Pendulum-v1", max_episode_steps=20))
+def test_other_episodes_than_a_broken_one_can_be_used(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], collect: Collect, create: Create
+) -> None:
+    env, buffers = collect("Pendulum-v1", 8, max_episode_steps=20)
+    create("short-v0", buffers, env)
     with h5py.File(elsewhere / "minari" / "short-v0" / "data" / "main_data.hdf5", "r+") as file:
         shorten(file["episode_2"])
     assert run_bench.main(["data", "fetch", "minari/short-v0"]) == 1

@@ -10,12 +10,10 @@ from gymnasium.spaces import Box
 from core.errors import DataError, SpecError, in_one_line
 from core.registry import environment_modules
 from tasks.simulators.base import Simulator
-from tasks.simulators.gym import GymSimulator
+from tasks.simulators.gym import FARAMA, GymSimulator
 from tasks.simulators.locomotion import ENVIRONMENTS
 
 __all__ = ["alike", "ours", "require_known_code", "simulator"]
-
-_TRUSTED = ("gymnasium", "gymnasium_robotics")
 
 
 def simulator(spec: EnvSpec, action_space: Box, where: str) -> Simulator:
@@ -67,7 +65,7 @@ def require_known_code(spec: EnvSpec, imports: Iterable[str], where: str) -> Non
     registered = gymnasium.registry.get(spec.id)
     known = {str(registered.entry_point)} if registered else set()
     named = {str(spec.entry_point), *(wrapper.entry_point for wrapper in spec.additional_wrappers)}
-    trusted = (*_TRUSTED, *imports, *environment_modules())
+    trusted = (*FARAMA, *imports, *environment_modules())
     if foreign := sorted(point for point in named - known if not _within(point.partition(":")[0], trusted)):
         module = foreign[0].partition(":")[0]
         rule = f"{spec.id} is made by code that nobody has named here: {', '.join(foreign)}"

@@ -18,7 +18,9 @@ from core.errors import DataError, SpecError
 from core.random import Streams
 from core.registry import module_digests
 
-__all__ = ["GymSimulator"]
+__all__ = ["FARAMA", "GymSimulator"]
+
+FARAMA = ("gymnasium", "gymnasium_robotics")  # packages whose version says which code an environment is
 
 
 class GymSimulator:
@@ -155,10 +157,9 @@ def _arguments(kwargs: Mapping[str, Any] | None) -> str:
 
 def _own_code(spec: EnvSpec) -> list[str]:
     """The module of an environment that is no package's of Farama, with a hash: it has no version that tells."""
-    module = str(spec.entry_point).partition(":")[0]
-    if not isinstance(spec.entry_point, str) or module.partition(".")[0] in ("gymnasium", "gymnasium_robotics"):
+    root = str(spec.entry_point).partition(":")[0].partition(".")[0]
+    if not isinstance(spec.entry_point, str) or root in FARAMA:
         return []
-    root = module.partition(".")[0]
     return [f"{root} #{module_digests([root])[root][:8]}"]
 
 

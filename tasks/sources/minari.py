@@ -30,13 +30,12 @@ from jaxtyping import Float64, Num
 
 from core.errors import DataError, SpecError, in_one_line, unknown
 from core.files import cache_dir
-from core.progress import say
+from core.progress import say, waiting
 from tasks.base import SKIPPING, DataOptions, Source, Task
 from tasks.hdf5 import require_own_content
 from tasks.rows import Rows, checked, joined, listed, require_dims
 from tasks.simulators import declared
 from tasks.simulators.base import Simulator
-from tasks.simulators.declared import require_known_code
 
 __all__ = ["SOURCE", "fetch", "find", "load", "names"]
 
@@ -74,7 +73,7 @@ def fetch(dataset: str, options: DataOptions) -> Path:
     from minari.storage.remotes import DEFAULT_REMOTE
 
     folder = _folder() / dataset
-    with FileLock(cache_dir("locks") / f"minari-{dataset.replace('/', '-')}.lock"):
+    with waiting(FileLock(cache_dir("locks") / f"minari-{dataset.replace('/', '-')}.lock")):
         if (folder / "data").is_dir():
             return folder
         new = not folder.exists()
@@ -129,7 +128,7 @@ def load(dataset: str, options: DataOptions) -> Task:
         raise SpecError(f"{where}: actions must be a bounded Box, got {box}")
     scored = data._eval_env_spec or spec  # as Minari's `recover_environment(eval_env=True)`, which runs foreign code
     for each in (spec, scored):
-        require_known_code(each, options.imports, where)
+        declared.require_known_code(each, options.imports, where)
     longest = 0 if spec.max_episode_steps and scored.max_episode_steps else _longest(data, where)
     simulator = declared.simulator(spec, box, where)
     evaluator = None if declared.alike(spec, scored) else declared.simulator(scored, box, where)
@@ -178,7 +177,7 @@ def _require_harmless(folder: Path, imports: Iterable[str], where: str) -> None:
     """
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     if not {"observation_space", "action_space"} <= metadata.keys():
-        require_known_code(EnvSpec.from_json(metadata["env_spec"]), imports, where)
+        declared.require_known_code(EnvSpec.from_json(metadata["env_spec"]), imports, where)
     file = folder / "main_data.hdf5"
     if file.exists():
         require_own_content(file)

@@ -48,7 +48,7 @@ def moved(name: str, preset: str | None, data: Dataset, push: float, log_std: fl
 
 @pytest.mark.parametrize(("name", "preset"), list(methods()), ids=lambda value: str(value))
 def test_own_draws_score_zero(name: str, preset: str | None, data: Dataset) -> None:
-    """Within five standard errors, told by the parts, and what the rounding of float32 actions near the edge adds."""
+    """Within five standard errors, told by the parts, and what the rounding of float32 actions adds."""
     obs = data.train.obs[Streams(SEEDS, "rows").integers(len(data.train.obs), ROWS, 2)]
     every = torch.ones(2, ROWS, 1, dtype=torch.bool)
     for push in (0.0, 40.0, 1.0, 4.0):
@@ -65,7 +65,8 @@ def test_own_draws_score_zero(name: str, preset: str | None, data: Dataset) -> N
                 found.append(score)
             scores = torch.stack(found)
             error = scores.std(0) / PARTS**0.5
-            assert (scores.mean(0).abs() <= 5 * error + 2e-3).all(), (push, log_std)
+            rounding = 2e-3 if push == 4 else 1e-4  # 4: the mean lies on the limit, to the last bit of an action
+            assert (scores.mean(0).abs() <= 5 * error + rounding).all(), (push, log_std)
             if not isinstance(policy, GaussianPolicy):
                 break
         if push and not isinstance(policy, GaussianPolicy):

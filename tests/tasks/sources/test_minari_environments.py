@@ -27,24 +27,6 @@ Create = Callable[..., None]
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:minari"), pytest.mark.usefixtures("folder")]
 
-DRIFT = """
-import gymnasium, numpy as np
-from gymnasium.spaces import Box
-
-class Drift(gymnasium.Env):
-    observation_space = Box(-9, 9, (1,), np.float64)
-    action_space = Box(-2, 2, (1,), np.float64)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.x = self.np_random.uniform(-1, 1, 1)
-        return self.x, {}
-
-    def step(self, action):
-        self.x = np.clip(self.x + 0.1 * action, -9, 9)
-        return self.x, float(-abs(self.x[0])), False, False, {}
-"""
-
 
 def edit(folder: Path, dataset: str, **changes: Any) -> None:
     """Change the metadata of a dataset."""
@@ -172,9 +154,11 @@ def test_references_the_wrong_way_round_are_none(
 
 
 @pytest.fixture
-def drift(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collect: Collect, create: Create) -> str:
+def drift(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drift_module: str, collect: Collect, create: Create
+) -> str:
     """A dataset of an environment in a module `field_envs` that nobody has imported."""
-    (tmp_path / "field_envs.py").write_text(DRIFT)
+    (tmp_path / "field_envs.py").write_text(drift_module)
     monkeypatch.syspath_prepend(tmp_path)
     gymnasium.register("Field/Drift-v0", "field_envs:Drift", max_episode_steps=20)
     env, buffers = collect("Field/Drift-v0")
@@ -220,10 +204,10 @@ def test_an_installed_package_may_declare_its_environments(drift: str, monkeypat
     assert load_task(drift, DataOptions()).horizon == 20
 
 
-def test_changed_code_of_an_environment_is_another_physics(drift: str, tmp_path: Path) -> None:
+def test_changed_code_of_an_environment_is_another_physics(drift: str, drift_module: str, tmp_path: Path) -> None:
     options = DataOptions(imports=("field_envs",))
     before = load_task(drift, options).physics
-    (tmp_path / "field_envs.py").write_text(DRIFT.replace("0.1 * action", "0.2 * action"))
+    (tmp_path / "field_envs.py").write_text(drift_module.replace("0.1 * action", "0.2 * action"))
     assert load_task(drift, options).physics != before
 
 
