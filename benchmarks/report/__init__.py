@@ -2,19 +2,19 @@
 
 Read `results` (the folder as frames), `scores` and `aggregates` (intervals over seeds and over tasks), `regime`
 (whether comparisons count at all), then one file of `sections/` (what the page shows) with `section` (what it is made
-of), and `page`. `table` writes tables as csv, Markdown, LaTeX and text, `style` is how figures look, `score_rows` and
-`scatter` are shared by sections; `comparability` says which results must not stand in one table.
+of). `tables/` writes tables as csv, Markdown, LaTeX and text, `figures/` is how figures look, `page/` puts both into
+one page; `score_rows` is shared by sections; `comparability` says which results must not stand in one table.
 """
 
 from benchmarks.report.comparability import data_notes, mixtures, refusal
-from benchmarks.report.page import Content, Picture, page
+from benchmarks.report.figures.style import save
+from benchmarks.report.page.build import Content, Picture, page
 from benchmarks.report.regime import terminal
 from benchmarks.report.results import collect
 from benchmarks.report.scores import undefined
 from benchmarks.report.sections import SECTIONS
 from benchmarks.report.sections.scores import score_table
-from benchmarks.report.style import save
-from benchmarks.report.table import to_csv, to_latex, to_markdown, to_text
+from benchmarks.report.tables.table import to_csv, to_latex, to_markdown, to_text
 from benchmarks.store import ResultStore
 from core.errors import DataError
 from core.files import write_text
@@ -45,10 +45,10 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
         tables = [table for table in (function(results) for function in section.tables) if table.rows]
         pictures = []
         for plot in section.figures:
-            for name, figure in plot.pages(results):
+            for name, alt, figure in plot.pages(results):
                 save(figure, folder, name)
                 svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
-                pictures.append(Picture(name, plot.caption, svg))
+                pictures.append(Picture(name, plot.caption(results), alt, plot.data, svg))
         contents.append(Content(section, tables, pictures))
     for suffix, render in (("md", to_markdown), ("tex", to_latex)):
         text = "\n".join(render(table) for content in contents for table in content.tables)

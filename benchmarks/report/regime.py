@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmarks.report.results import CEILING, CellView, Results, once
 from benchmarks.report.scores import FEW_SEEDS, behaviours, comparisons, estimates, finals, partners
-from benchmarks.report.table import digits, values
+from benchmarks.report.tables.table import digits, values
 
 __all__ = ["MARGIN", "RULES", "TITLE", "Condition", "Regime", "advice", "describe", "regimes", "terminal", "void"]
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmarks.report.results import CEILING, CellView, Results, generator_order, titled
 from benchmarks.report.scores import DIVERGENCE, FEW_SEEDS, behaviours
-from benchmarks.report.table import Entry, Table, as_number, digits, labels, values, without_constant
+from benchmarks.report.tables.table import Entry, Table, as_number, digits, labels, values, without_constant
 
 __all__ = ["DAGGER", "INTERVAL", "by_generator", "no_score", "notes", "roles", "score_entries"]
 

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from benchmarks.report.figures.style import BASELINE, INK, line_styles, panels, plain
 from benchmarks.report.results import CellView, Results, error_by_cell, once
 from benchmarks.report.scores import FEW_SEEDS, comparisons, estimates, finals
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.style import BASELINE, INK, line_styles, panels, plain
 from benchmarks.report.text import natural
 from core.config import flat
 
@@ -238,18 +238,26 @@ def _mark(ax: Axes, row: int, column: int, ink: str, verdict: Mapping[Any, Any])
 SECTION = Section(
     "ablation",
     "What was varied",
+    "varied",
     frames={"ablation": ablation},
     figures=[
         Plot(
             "ablation",
-            "Cells that differ in one field. Marker and bar: mean and 95 % Student-t interval over seeds; hollow below "
-            f"{FEW_SEEDS} seeds. Lag: how far actions moved in the last round of the generator's last call.",
+            lambda _: (
+                "Cells that differ in one field. Marker and bar: mean and 95 % Student-t interval over seeds; hollow"
+                f" below {FEW_SEEDS} seeds. Lag: how far actions moved in the last round of the generator's last "
+                "call."
+            ),
+            lambda *_: "",
+            "ablation",
             rows=lambda results: _scored(results, 1),
             figure=_curves,
         ),
         Plot(
             "heat",
-            "Cells that differ in two fields: mean score over seeds, and median error.",
+            lambda _: "Cells that differ in two fields: mean score over seeds, and median error.",
+            lambda *_: "",
+            "ablation",
             rows=lambda results: _scored(results, 2),
             figure=_heat,
         ),

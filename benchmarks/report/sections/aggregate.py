@@ -8,12 +8,12 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.report.aggregates import aggregate, compared_algorithms, complete, lacking, method
+from benchmarks.report.figures.style import bars, bars_height, legend, line_styles, panel_list, panels, plain
 from benchmarks.report.results import Results, generator_order, titled
 from benchmarks.report.score_rows import DAGGER, roles
 from benchmarks.report.scores import FEW_SEEDS, RULE, finals
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.style import bars, bars_height, legend, line_styles, panel_list, panels, plain
-from benchmarks.report.table import Entry, Table, as_number, values, without_constant
+from benchmarks.report.tables.table import Entry, Table, as_number, values, without_constant
 from benchmarks.report.text import natural
 from metrics.intervals import AGGREGATES, profile_interval
 from metrics.statistics import performance_profile
@@ -103,21 +103,31 @@ def _compared(results: Results) -> list[str]:
 SECTION = Section(
     "aggregate",
     "Over all tasks",
+    "help",
     frames={"aggregate": aggregate},
     tables=[aggregate_table],
     figures=[
         Plot(
             "aggregate",
-            "Over all tasks with reference returns. Line: aggregate; bar: its 95 % interval, by the method that the "
-            "table names. Of the optimality gap less is better. Who lacks a task of the algorithm, one that any "
-            "generator has scores on, is left out.",
+            lambda _: (
+                "Over all tasks with reference returns. Line: aggregate; bar: its 95 % interval, by the method that "
+                "the table names. Of the optimality gap less is better. Who lacks a task of the algorithm, one that "
+                "any generator has scores on, is left out."
+            ),
+            lambda *_: "",
+            "aggregate",
             rows=_compared,
             figure=_aggregates,
         ),
         Plot(
             "profiles",
-            "Share of the runs of all tasks that score above a threshold. Band: pointwise 95 % interval, by the method "
-            f"that the table names; none below {FEW_SEEDS} seeds. Who lacks a task of the algorithm is left out.",
+            lambda _: (
+                "Share of the runs of all tasks that score above a threshold. Band: pointwise 95 % interval, by the "
+                f"method that the table names; none below {FEW_SEEDS} seeds. Who lacks a task of the algorithm is "
+                "left out."
+            ),
+            lambda *_: "",
+            "scores",
             rows=_compared,
             figure=_profiles,
         ),

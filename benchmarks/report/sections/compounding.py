@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchmarks.report.figures.style import BASELINE, LineStyle, legend, line_styles, panels, plain
 from benchmarks.report.results import LABELS, Results, once
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.style import BASELINE, LineStyle, legend, line_styles, panels, plain
-from benchmarks.report.table import Entry, Table, as_number, cell_table
+from benchmarks.report.tables.table import Entry, Table, as_number, cell_table
 from metrics.compounding import growth_law
 
 __all__ = ["SECTION", "compounding", "compounding_table", "growth_table"]
@@ -204,14 +204,19 @@ def _references(ax: Axes, drawn: pd.DataFrame, names: Iterable[str], below: list
 SECTION = Section(
     "compounding",
     "Compounding error",
+    "why",
     frames={"compounding": lambda results: compounding(results)[COLUMNS]},
     tables=[compounding_table, growth_table],
     figures=[
         Plot(
             "compounding",
-            "Median error of generated states over rollouts. Line: median over seeds; band: all seeds. Open loop: "
-            "against the generated actions replayed in the true simulator; closed loop: against the policy's own "
-            "roll-out, whose distance to another of its own is the floor. Only rollouts that are still valid count.",
+            lambda _: (
+                "Median error of generated states over rollouts. Line: median over seeds; band: all seeds. Open loop: "
+                "against the generated actions replayed in the true simulator; closed loop: against the policy's own "
+                "roll-out, whose distance to another of its own is the floor. Only rollouts that are still valid count."
+            ),
+            lambda *_: "",
+            "compounding",
             rows=_pairs,
             figure=_figure,
         )

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.report.figures.scatter import PER_PAGE, panels_of, points, scatter
 from benchmarks.report.results import Results, error_at_end, error_by_cell, once
-from benchmarks.report.scatter import PER_PAGE, panels_of, points, scatter
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.table import Entry, Table, as_number, cell_table, without_blank
+from benchmarks.report.tables.table import Entry, Table, as_number, cell_table, without_blank
 
 __all__ = ["SECTION", "consistency", "consistency_table", "frontier", "shift_table"]
 
@@ -146,14 +146,20 @@ def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
 SECTION = Section(
     "consistency",
     "Policy consistency and distance to the data",
+    "why",
     frames={"consistency": consistency},
     tables=[consistency_table, shift_table],
     figures=[
         Plot(
             "frontier",
-            "One point per cell: root mean square distance of generated actions to the learning policy's in the same "
-            "states (mean over seeds), against the open-loop error at the last step of the cell's rollouts (median "
-            "over rollouts and seeds). Lower left is better. Generators of single transitions are left out.",
+            lambda _: (
+                "One point per cell: root mean square distance of generated actions to the learning policy's in the "
+                "same states (mean over seeds), against the open-loop error at the last step of the cell's rollouts "
+                "(median over rollouts and seeds). Lower left is better. Generators of single transitions are left "
+                "out."
+            ),
+            lambda *_: "",
+            "consistency",
             rows=lambda results: panels_of(frontier(results)),
             figure=_figure,
             per_page=PER_PAGE,

@@ -7,12 +7,12 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.report.figures.scatter import PER_PAGE, panels_of, points, scatter
+from benchmarks.report.figures.style import BASELINE
 from benchmarks.report.results import Results, once
-from benchmarks.report.scatter import PER_PAGE, panels_of, points, scatter
 from benchmarks.report.scores import estimates, finals
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.style import BASELINE
-from benchmarks.report.table import Table, as_number, cell_table, values
+from benchmarks.report.tables.table import Table, as_number, cell_table, values
 
 __all__ = ["SECTION", "cost", "cost_table", "prices"]
 
@@ -101,13 +101,19 @@ def _shared_fits(results: Results) -> dict[str, float]:
 SECTION = Section(
     "cost",
     "Cost",
+    "price",
     frames={"cost": cost},
     tables=[cost_table],
     figures=[
         Plot(
             "price",
-            "One point per cell: mean score against the wall-clock seconds of its updates and generation, all seeds "
-            "together, and of the fits of its pretrained models, whichever cell made them. Dashed: real data only.",
+            lambda _: (
+                "One point per cell: mean score against the wall-clock seconds of its updates and generation, all "
+                "seeds together, and of the fits of its pretrained models, whichever cell made them. Dashed: real "
+                "data only."
+            ),
+            lambda *_: "",
+            "cost",
             rows=lambda results: panels_of(prices(results)),
             figure=_figure,
             per_page=PER_PAGE,

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmarks.report.results import Results, at_end, error_by_cell
 from benchmarks.report.section import Section
-from benchmarks.report.table import Entry, Table, as_number, cell_table
+from benchmarks.report.tables.table import Entry, Table, as_number, cell_table
 
 __all__ = ["SECTION", "SIGNATURES", "Signature", "diagnostics_table", "numbers"]
 
@@ -160,4 +160,4 @@ def diagnostics_table(results: Results) -> Table:
     return cell_table(results, "diagnostics", "Diagnostics", caption, columns, rows)
 
 
-SECTION = Section("diagnostics", "Diagnostics", tables=[diagnostics_table])
+SECTION = Section("diagnostics", "Diagnostics", "why", tables=[diagnostics_table])

@@ -4,13 +4,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.report.aggregates import compared_algorithms, complete, method
+from benchmarks.report.figures.style import BASELINE, bars, bars_height, line_styles, panel_list, plain
 from benchmarks.report.regime import void
 from benchmarks.report.results import Results
 from benchmarks.report.score_rows import DAGGER, INTERVAL, by_generator, notes
 from benchmarks.report.scores import FEW_SEEDS, LEVEL, RULE, comparisons, paired, resolution
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.style import BASELINE, bars, bars_height, line_styles, panel_list, plain
-from benchmarks.report.table import Table
+from benchmarks.report.tables.table import Table
 from metrics.intervals import improvement_interval
 from metrics.statistics import probability_of_improvement
 
@@ -60,14 +60,19 @@ def _figure(results: Results, algorithms: list[str]) -> Figure:
 SECTION = Section(
     "improvement",
     "Improvement over real data only",
+    "help",
     frames={"improvements": comparisons},
     tables=[improvement_table],
     figures=[
         Plot(
             "improvement",
-            "Chance that a run beats a run of the same task on real data only, mean over tasks, ties count half. Bar: "
-            "95 % interval, by the method that the table over all tasks names. It says how often, not by how much. Who "
-            "lacks a task on which any generator has a pair is left out.",
+            lambda _: (
+                "Chance that a run beats a run of the same task on real data only, mean over tasks, ties count half."
+                " Bar: 95 % interval, by the method that the table over all tasks names. It says how often, not by "
+                "how much. Who lacks a task on which any generator has a pair is left out."
+            ),
+            lambda *_: "",
+            "improvements",
             rows=lambda results: compared_algorithms(paired(results)),
             figure=_figure,
         )

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchmarks.report.figures.style import BASELINE, LineStyle, legend, line_styles, panels, plain
 from benchmarks.report.results import Results, once
 from benchmarks.report.scores import FEW_SEEDS, behaviours, estimates, scores_by_step
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.style import BASELINE, LineStyle, legend, line_styles, panels, plain
 from benchmarks.report.text import natural
 
 __all__ = ["SECTION"]
@@ -71,11 +71,17 @@ def _curves(results: Results) -> pd.DataFrame:
 SECTION = Section(
     "learning_curves",
     "Learning curves",
+    "details",
     figures=[
         Plot(
             "learning_curves",
-            f"Line: mean over seeds. Band: 95 % Student-t interval; below {FEW_SEEDS} seeds thin lines, one per seed. "
-            "Dotted: mean score of the episodes in the data, where it is known. Dashed grey: perfect rollouts, if run.",
+            lambda _: (
+                f"Line: mean over seeds. Band: 95 % Student-t interval; below {FEW_SEEDS} seeds thin lines, one per "
+                "seed. Dotted: mean score of the episodes in the data, where it is known. Dashed grey: perfect "
+                "rollouts, if run."
+            ),
+            lambda *_: "",
+            "scores",
             rows=lambda results: results.tasks_of(_curves(results)),
             figure=_figure,
         )

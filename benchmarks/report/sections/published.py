@@ -10,7 +10,7 @@ from benchmarks.report.results import Results
 from benchmarks.report.score_rows import no_score
 from benchmarks.report.scores import RULE, estimates, finals
 from benchmarks.report.section import Section
-from benchmarks.report.table import Entry, Table, as_number
+from benchmarks.report.tables.table import Entry, Table, as_number
 
 __all__ = ["SECTION", "published_table"]
 
@@ -66,4 +66,4 @@ def _published() -> pd.DataFrame:
     return table.assign(short=table["algorithm"].str.rpartition("/ ")[2].str.replace(r" \(.*", "", regex=True))
 
 
-SECTION = Section("published", "Published scores", tables=[published_table])
+SECTION = Section("published", "Published scores", "details", tables=[published_table])

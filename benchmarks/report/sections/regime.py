@@ -7,7 +7,7 @@ from benchmarks.report.results import Results
 from benchmarks.report.score_rows import notes
 from benchmarks.report.scores import RULE
 from benchmarks.report.section import Section
-from benchmarks.report.table import Entry, Table, as_number, labels, without_constant
+from benchmarks.report.tables.table import Entry, Table, as_number, labels, without_constant
 
 __all__ = ["SECTION", "regime_frame", "regime_table"]
 
@@ -61,4 +61,4 @@ def regime_table(results: Results) -> Table:
     return without_constant(table, "variant")
 
 
-SECTION = Section("regime", TITLE, frames={"regime": regime_frame}, tables=[regime_table])
+SECTION = Section("regime", TITLE, "answer", frames={"regime": regime_frame}, tables=[regime_table])

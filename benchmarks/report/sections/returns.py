@@ -6,7 +6,7 @@ import pandas as pd
 
 from benchmarks.report.results import Results, at_end
 from benchmarks.report.section import Section
-from benchmarks.report.table import Table, as_number, cell_table
+from benchmarks.report.tables.table import Table, as_number, cell_table
 
 __all__ = ["SECTION", "return_table", "returns"]
 
@@ -61,4 +61,4 @@ def return_table(results: Results) -> Table:
     return cell_table(results, "returns", "Return gap", caption, ["steps", *_COLUMNS], rows)
 
 
-SECTION = Section("returns", "Return gap", frames={"returns": returns}, tables=[return_table])
+SECTION = Section("returns", "Return gap", "why", frames={"returns": returns}, tables=[return_table])

@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.report.comparability import mixtures, origins
+from benchmarks.report.figures.style import GRID, SURFACE, legend, line_styles, panel_list, plain
 from benchmarks.report.results import Results
 from benchmarks.report.score_rows import DAGGER, INTERVAL, by_generator, notes, score_entries
 from benchmarks.report.scores import FEW_SEEDS, RULE, behaviours, estimates, evaluations, finals
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.style import GRID, SURFACE, legend, line_styles, panel_list, plain
-from benchmarks.report.table import Table, as_number, cell_table, values
+from benchmarks.report.tables.table import Table, as_number, cell_table, values
 from benchmarks.report.text import natural
 
 __all__ = ["SECTION", "score_table", "selection_table"]
@@ -118,12 +118,17 @@ def _cell(ax: Axes, x: float, seeds: list[float], estimate: Mapping[Hashable, fl
 SECTION = Section(
     "scores",
     "Scores",
+    "help",
     frames={"scores": evaluations},
     tables=[score_table, selection_table],
     figures=[
         Plot(
             "scores",
-            f"Points: seeds. Marker and bar: mean and 95 % Student-t interval; hollow below {FEW_SEEDS} seeds.",
+            lambda _: (
+                f"Points: seeds. Marker and bar: mean and 95 % Student-t interval; hollow below {FEW_SEEDS} seeds."
+            ),
+            lambda *_: "",
+            "scores",
             rows=lambda results: results.tasks_of(finals(results).dropna(subset="final")),
             figure=_figure,
             per_page=18,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.report import report, score_text
+from benchmarks.report.figures.style import line_styles
 from benchmarks.report.regime import Regime, advice, describe, regimes, terminal, void
 from benchmarks.report.results import Results, collect
 from benchmarks.report.scores import behaviours, comparisons
@@ -17,7 +18,6 @@ from benchmarks.report.sections.aggregate import aggregate_table
 from benchmarks.report.sections.improvement import improvement_table
 from benchmarks.report.sections.regime import regime_table
 from benchmarks.report.sections.scores import score_table
-from benchmarks.report.style import line_styles
 from benchmarks.spec import Settings
 from benchmarks.store import Record, ResultStore
 
@@ -273,7 +273,7 @@ def test_the_behaviour_is_dotted_among_learning_curves(tmp_path: Path, build: An
     run = build.provenance(5) | RUN | {"dataset": CARD}
     store.finish(build.spec(TASK, "none", 5), run, build.evaluations(5, 0.0))
     (plot,) = learning_curves.SECTION.figures
-    ((_, figure),) = plot.pages(collect(store))
+    ((_, _, figure),) = plot.pages(collect(store))
     (dotted,) = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert list(dotted.get_ydata()) == pytest.approx([10, 10])
     assert "behaviour" in [text.get_text() for text in figure.legends[0].get_texts()]

@@ -13,7 +13,7 @@ from benchmarks.report.aggregates import aggregate
 from benchmarks.report.results import collect
 from benchmarks.report.scores import comparisons, estimates, finals, resolution
 from benchmarks.report.sections.scores import score_table
-from benchmarks.report.table import values
+from benchmarks.report.tables.table import values
 from benchmarks.spec import Settings
 from benchmarks.store import Record, ResultStore
 

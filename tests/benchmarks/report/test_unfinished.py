@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from benchmarks.report import report, score_text
 from benchmarks.report.results import Results, collect
 from benchmarks.report.sections import SECTIONS
-from benchmarks.report.table import to_csv, to_latex, to_markdown
+from benchmarks.report.tables.table import to_csv, to_latex, to_markdown
 from benchmarks.spec import RunSpec, Settings
 from benchmarks.store import Record, ResultStore
 
@@ -145,7 +145,7 @@ def drawn(results: Results) -> Iterator[str]:
     """Everything that is written into the figures."""
     for section in SECTIONS:
         for plot in section.figures:
-            for _, figure in plot.pages(results):
+            for _, _, figure in plot.pages(results):
                 yield from (str(text.get_text()) for text in figure.findobj(Text))
 
 

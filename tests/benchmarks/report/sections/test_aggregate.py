@@ -15,7 +15,7 @@ from benchmarks.store import ResultStore
 
 def figures(results: Results) -> dict[str, Figure]:
     plots = (*aggregate.SECTION.figures, *improvement.SECTION.figures)
-    return {name: figure for plot in plots for name, figure in plot.pages(results)}
+    return {name: figure for plot in plots for name, _, figure in plot.pages(results)}
 
 
 @pytest.fixture(scope="module")

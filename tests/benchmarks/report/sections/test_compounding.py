@@ -39,5 +39,5 @@ def test_leakage_is_shown_for_logged_actions_only(store: ResultStore) -> None:
 def test_a_panel_for_every_kind_of_error(store: ResultStore, build: Any) -> None:
     store.finish(build.spec("toy/other", "mopo", 1), {}, [Record(0, 9, "compounding/policy/median", 0.1, 1)])
     (plot,) = SECTION.figures
-    ((_, figure),) = plot.pages(collect(store))
+    ((_, _, figure),) = plot.pages(collect(store))
     assert len(figure.axes) == 3 * 3

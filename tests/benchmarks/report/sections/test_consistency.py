@@ -99,7 +99,7 @@ def test_the_frontier_has_rollouts_of_any_length(three: Results) -> None:
 
 def test_the_frontier_is_drawn(three: Results) -> None:
     (plot,) = SECTION.figures
-    assert [name for name, _ in plot.pages(three)] == ["frontier"]
+    assert [name for name, *_ in plot.pages(three)] == ["frontier"]
 
 
 def test_a_mean_over_fewer_cells_is_marked(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_fits_are_divided_among_their_users(tmp_path: Path, build: Any) -> None:
 
 def test_price_is_drawn(tmp_path: Path, build: Any) -> None:
     (plot,) = SECTION.figures
-    assert [name for name, _ in plot.pages(collect(fill(tmp_path, build)))] == ["price"]
+    assert [name for name, *_ in plot.pages(collect(fill(tmp_path, build)))] == ["price"]
 
 
 @pytest.mark.parametrize("lost", [Record(0, 100, "cost/update_seconds", None), None])

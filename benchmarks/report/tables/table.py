@@ -81,6 +81,7 @@ class Table:
     caption: str
     head: list[str] = field(default_factory=list)
     rows: list[list[Entry]] = field(default_factory=list)
+    data: str = ""  # the csv file that holds its numbers, without suffix
 
 
 def cell_table(

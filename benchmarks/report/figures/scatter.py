@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.report.figures.style import legend, line_styles, panel_list, plain
 from benchmarks.report.results import LABELS, Results
-from benchmarks.report.style import legend, line_styles, panel_list, plain
 
 __all__ = ["PER_PAGE", "panels_of", "points", "scatter"]
 

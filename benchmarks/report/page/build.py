@@ -11,15 +11,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from benchmarks.report.figures.style import COLOURS, GRID, INK, SURFACE, WIDTH
 from benchmarks.report.results import CellView, Results
 from benchmarks.report.section import Section
-from benchmarks.report.style import COLOURS, GRID, INK, SURFACE, WIDTH
-from benchmarks.report.table import Table
+from benchmarks.report.tables.table import Table
 from benchmarks.report.text import without_folders
 
 __all__ = ["Content", "Picture", "page"]
 
-_METRICS = Path(__file__).parents[2] / "metrics" / "METRICS.md"
+_METRICS = Path(__file__).parents[3] / "metrics" / "METRICS.md"
 _THEMED = {INK: "currentColor", GRID: "var(--line)", SURFACE: "var(--surface)"} | {
     colour: f"var(--c{colour[1:]})" for colour in COLOURS.values()
 }
@@ -31,6 +31,8 @@ class Picture:
 
     name: str  # of its files
     caption: str
+    alt: str  # what it says
+    data: str  # the csv file with its numbers, without suffix
     svg: str
 
 

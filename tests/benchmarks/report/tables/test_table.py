@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import report
-from benchmarks.report.table import Entry, Table, to_csv, to_latex, to_markdown, to_text
+from benchmarks.report.tables.table import Entry, Table, to_csv, to_latex, to_markdown, to_text
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "\r@"])
