@@ -97,9 +97,17 @@ def test_the_frontier_has_rollouts_of_any_length(three: Results) -> None:
     assert points["distance"].tolist() == pytest.approx([0.15, 0.15])
 
 
-def test_the_frontier_is_drawn(three: Results) -> None:
+def test_the_frontier_is_drawn_and_said_in_words(three: Results) -> None:
     (plot,) = SECTION.figures
-    assert [name for name, *_ in plot.pages(three)] == ["frontier"]
+    ((name, alt, _),) = plot.pages(three)
+    assert name == "frontier"
+    assert "toy/linear, bc: the smallest error at the last step is 0.8 (mopo, actions 0.15 from the policy's)" in alt
+    assert "Left out: synther, whose rollouts have one step." in plot.caption(three)
+
+
+def test_types_with_one_cell_each_are_not_repeated(three: Results) -> None:
+    assert len(consistency_table(three).rows) == 4
+    assert shift_table(three).rows == []
 
 
 def test_a_mean_over_fewer_cells_is_marked(tmp_path: Path) -> None:
