@@ -170,7 +170,7 @@ def _listed(names: Iterable[str]) -> str:
 def _inline(picture: Picture) -> Markup:
     """As an element of a page: without headers, with ids of its own, in the colours of the reader's theme.
 
-    matplotlib has escaped the text in it, and draws it as outlines anyway.
+    matplotlib has escaped the text in it.
     """
     name = picture.name
     svg = picture.svg[picture.svg.index("<svg") :]
