@@ -42,9 +42,7 @@ def consistency_table(results: Results) -> Table:
     """One row per cell: generated actions against the learning policy's, and against those of the data."""
     means = _means(results)
     rows = [
-        (cell, [as_number(x, "{:.3g}") for x in _numbers(means[cell.cell_id])])
-        for cell in results.cells
-        if cell.cell_id in means
+        (cell, [as_number(x) for x in _numbers(means[cell.cell_id])]) for cell in results.cells if cell.cell_id in means
     ]
     caption = (
         "Means over seeds. Distance: of generated actions to the policy's greedy ones in the same states. KL: to the "
@@ -75,7 +73,7 @@ def shift_table(results: Results) -> Table:
         average = pd.DataFrame(numbers).mean().tolist()
         lacks = len(where[level, _ANY]) - len(where[level, generator])
         cells = Entry(f"{len(numbers)}{f'§ lacks {lacks}' if lacks else ''}", value=float(len(numbers)))
-        rows.append([Entry(level), Entry(generator), cells, *(as_number(x, "{:.3g}") for x in average)])
+        rows.append([Entry(level), Entry(generator), cells, *(as_number(x) for x in average)])
     caption = (
         "The table of generated actions and rows by type of dataset: means over its cells, all algorithms and "
         f"variants. § lacks so many of the tasks x algorithms that others have: not comparable with theirs. {_SHIFT}"
@@ -165,7 +163,7 @@ def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
         own = frame[(frame["task"] == task) & (frame["algorithm"] == algorithm) & (frame["generator"] != CEILING)]
         if own.empty:
             continue
-        right, far = own.loc[own["error"].idxmin()], own.loc[own["distance"].idxmax()]
+        right, far = (own.sort_values(column).iloc[place] for column, place in (("error", 0), ("distance", -1)))
         said.append(
             f"{task}, {algorithm}: the smallest error at the last step is {right['error']:.2g} ({_named(right)}, "
             f"actions {right['distance']:.2g} from the policy's); farthest from the policy's actions is {_named(far)} "
@@ -175,7 +173,7 @@ def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
 
 
 def _named(row: pd.Series) -> str:
-    return row["generator"] if row["variant"] == "default" else f"{row['generator']} {row['variant']}"
+    return str(row["generator"]) if row["variant"] == "default" else f"{row['generator']} {row['variant']}"
 
 
 SECTION = Section(

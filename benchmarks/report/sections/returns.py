@@ -86,7 +86,7 @@ def _table(results: Results, name: str, title: str, caption: str, columns: Mappi
                 for column, metric in columns.items()
             ]
             steps = as_number(float(longest.get(cell.cell_id, math.nan)), "{:.0f}")
-            rows.append((cell, [steps, *(as_number(number, "{:.3g}") for number in shown)]))
+            rows.append((cell, [steps, *(as_number(number) for number in shown)]))
     table = cell_table(results, name, title, caption, ["steps", *columns], rows)
     return replace(without_blank(table), data="returns")
 

@@ -36,16 +36,16 @@ def test_the_csv_has_a_row_for_every_horizon(results: Results) -> None:
     assert frame.loc[frame["metric"] == "filter/true_kept", "horizon"].isna().all()
 
 
-def shown(table: Table) -> dict[str, str]:
+def shown(table: Table) -> dict[str, float | str | None]:
     """The only row, by column, without the cell's labels."""
     (row,) = table.rows
-    return {name: entry.text for name, entry in zip(table.head[3:], row[3:], strict=True)}
+    return {name: entry.value for name, entry in zip(table.head[3:], row[3:], strict=True)}
 
 
 def test_the_tables_show_the_longest_horizon(results: Results) -> None:
     """Columns that nothing fills are left out."""
-    assert shown(return_table(results)) == {"steps": "2", "generated": "6", "on-policy": "2", "gap": "4"}
-    assert shown(part_table(results)) == {"steps": "2", "gap": "4", "kept": "7.5", "energy distance": "1"}
+    assert shown(return_table(results)) == {"steps": 2, "generated": 6, "on-policy": 2, "gap": 4}
+    assert shown(part_table(results)) == {"steps": 2, "gap": 4, "kept": 7.5, "energy distance": 1}
     assert "Returns of 2 steps." in return_table(results).caption
 
 
@@ -55,7 +55,7 @@ def test_the_horizon_is_the_last_that_rollouts_reach(tmp_path: Path, build: Any)
     curve = [Record(0, 9, "returns/gap", value, h) for h, value in ((1, -0.5), (2, math.nan))]
     store.finish(build.spec("toy/linear", "duplicate", 1), {}, [*curve, Record(0, 9, "returns/used", 1.0)])
     table = return_table(collect(store))
-    assert shown(table) == {"steps": "1", "gap": "-0.5"}
+    assert shown(table) == {"steps": 1, "gap": -0.5}
     assert "Returns of 1 step." in table.caption
 
 
