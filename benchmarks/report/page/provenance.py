@@ -35,12 +35,12 @@ def headline(results: Results) -> str:
         counted(len({cell.task for cell in cells}), "task"),
         counted(len({cell.generator for cell in cells}), "generator"),
         counted(len({cell.algorithm for cell in cells}), "algorithm"),
-        *([counted(variants, "variant")] if variants > 1 else []),
         count,
     ]
     commits = list(dict.fromkeys(_commit(run, 7) for run in _runs(results)))
     code = {0: "", 1: f"commit {''.join(commits)}"}.get(len(commits), f"{len(commits)} commits")
-    return ", ".join(part for part in (" × ".join(size), newest(results), release(), code) if part)
+    varied = counted(variants, "variant") if variants > 1 else ""
+    return ", ".join(part for part in (" × ".join(size), varied, newest(results), release(), code) if part)
 
 
 def about(results: Results) -> list[tuple[str, str]]:
