@@ -49,7 +49,8 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
                 save(figure, folder, name)
                 svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
                 pictures.append(Picture(name, plot.caption(results), alt, plot.data, svg))
-        contents.append(Content(section, tables, pictures))
+        words = list(section.words(results)) if section.words else []
+        contents.append(Content(section, tables, pictures, words))
     for suffix, render in (("md", to_markdown), ("tex", to_latex)):
         text = "\n".join(render(table) for content in contents for table in content.tables)
         write_text(folder / f"scores.{suffix}", text)

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from benchmarks.speed.harness import Options, machine
+from benchmarks.execution.provenance import provenance
+from benchmarks.speed.harness import Options
 from benchmarks.speed.peers import NotThereError
 from core.files import write_text
 
@@ -58,7 +59,7 @@ def run(name: str, options: Options, out: Path) -> None:
     """One measurement in this process; the file stays as it is where nothing can be measured."""
     module = import_module(f"benchmarks.speed.{name}")
     try:
-        found = _rounded({"machine": machine(torch.device("cpu"))} | module.measure(options))
+        found = _rounded({"machine": provenance(torch.device("cpu"))} | module.measure(options))
     except NotThereError as error:
         return print(f"{name}: {error}")
     write_text(out / f"{name}.json", json.dumps(found, sort_keys=True, allow_nan=False) + "\n")
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _machine(found: dict[str, Any]) -> str:
     where = found["machine"]
-    text = f"{where['processor']}, {where['device']}, threads {where['threads']}, "
+    text = f"{where.get('cpu', where.get('processor'))}, {where['device']}, threads {where['threads']}, "
     text += f"torch {where['versions']['torch']}, commit {str(where['commit'])[:7]}"
     text += " with changes" if where["dirty"] else ""
     known = [f"{name} {commit[:7]}" for name, commit in found.get("peers", {}).items() if commit]

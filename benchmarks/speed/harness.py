@@ -1,6 +1,5 @@
 """What all measurements share: implementations that take turns, figures of the table, data of Hopper's shape."""
 
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.execution.provenance import provenance
 from benchmarks.execution.updates import Stepper, capture_on
 from core.buffer import Buffer, Mixer
 from core.data import Dataset, Trajectories, Transitions
@@ -27,7 +25,6 @@ __all__ = [
     "Turn",
     "also_compiled",
     "hopper_sized",
-    "machine",
     "paced",
     "ratio_figures",
     "take_turns",
@@ -167,14 +164,6 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Versions, device, threads, and the processor's name where Linux tells it."""
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return provenance(device) | {"processor": names[0] if names else platform.processor() or platform.machine()}
 
 
 def training(

@@ -35,7 +35,7 @@ def measure(options: Options) -> dict[str, Any]:
     if not RESULTS.is_dir():
         raise NotThereError(f"{RESULTS}, which run_bench.py run fidelity/samplers makes")
     results = collect(ResultStore(RESULTS))
-    where = {**results.cells[0].runs[-1], "processor": "see the cells' provenance"}
+    where = {**results.cells[0].runs[-1], "cpu": "see the cells' provenance"}
     return {"machine": where, "rows": compare(results)}
 
 

@@ -60,7 +60,7 @@ WIDTH = 11.0  # inches
 _STYLE: Any = {
     **sns.axes_style("whitegrid"),
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # of about equal width: text of an svg still fits
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
@@ -81,7 +81,7 @@ _STYLE: Any = {
     "lines.linewidth": 1.8,
     "axes.titleweight": "bold",
     "svg.hashsalt": "rolloutbench",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # text stays text: to search, select, translate
     "savefig.dpi": 150,
     "axes.titlepad": 7,
 }

@@ -43,6 +43,7 @@ class Content:
     section: Section
     tables: list[Table]
     pictures: list[Picture]
+    words: list[str]  # paragraphs with **bold** markup
 
 
 def page(results: Results, contents: Iterable[Content], problems: list[str]) -> str:
@@ -58,9 +59,10 @@ def page(results: Results, contents: Iterable[Content], problems: list[str]) -> 
     return environment.get_template("page.html.j2").render(
         suite=results.suite or "unnamed suite",
         summary=_summary(results),
-        contents=[content for content in contents if content.tables or content.pictures],
+        contents=[content for content in contents if content.words or content.tables or content.pictures],
         frames=[name for content in contents for name in content.section.frames],
         inline=_inline,
+        paragraph=_paragraph,
         problems=problems,
         cells=[_provenance(cell) for cell in results.cells],
         hover=_hover(results),
@@ -69,6 +71,12 @@ def page(results: Results, contents: Iterable[Content], problems: list[str]) -> 
         meaning=_meaning(),
         reproduce=results.suite or "SUITE",
     )
+
+
+def _paragraph(text: str) -> Markup:
+    """A paragraph of a section's words; html in it is shown as text."""
+    html: str = MarkdownIt("commonmark", {"html": False}).render(text)
+    return Markup(html)
 
 
 def _meaning() -> Markup:
@@ -162,7 +170,7 @@ def _listed(names: Iterable[str]) -> str:
 def _inline(picture: Picture) -> Markup:
     """As an element of a page: without headers, with ids of its own, in the colours of the reader's theme.
 
-    matplotlib has escaped the text in it, and draws it as outlines anyway.
+    matplotlib has escaped the text in it.
     """
     name = picture.name
     svg = picture.svg[picture.svg.index("<svg") :]

@@ -191,13 +191,13 @@ def test_a_measurement_runs_without_peers(tmp_path: Path, name: str) -> None:
     assert command.main([name, "--quick", "--out", str(tmp_path)]) == 0
     assert torch.get_num_threads() == threads
     found = json.loads((tmp_path / f"{name}.json").read_text())
-    assert found["machine"]["processor"]
+    assert found["machine"]["cpu"]
     rates = [rate for part in found["measured"].values() for rate in part["rates"].values()]
     assert min(rate["lowest"] for rate in rates) > 0
     page = (tmp_path / "README.md").read_text()
     assert page.count("not measured") == len(command.MEASURED) - 1
     assert f"[{name}.json]({name}.json)" in page
-    assert found["machine"]["processor"] in page
+    assert found["machine"]["cpu"] in page
     assert "not there" in page
 
 
