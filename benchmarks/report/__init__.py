@@ -14,6 +14,7 @@ from benchmarks.report.results import collect
 from benchmarks.report.scores import undefined
 from benchmarks.report.sections import SECTIONS
 from benchmarks.report.sections.scores import score_table
+from benchmarks.report.tables.settle import settled
 from benchmarks.report.tables.table import to_csv, to_latex, to_markdown, to_text
 from benchmarks.store import ResultStore
 from core.errors import DataError
@@ -42,7 +43,7 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
     for section in SECTIONS:
         for name, frame in section.frames.items():
             write_text(folder / f"{name}.csv", to_csv(frame(results)))
-        tables = [table for table in (function(results) for function in section.tables) if table.rows]
+        tables = [settled(table) for table in (function(results) for function in section.tables) if table.rows]
         pictures = []
         for plot in section.figures:
             for name, alt, figure in plot.pages(results):
@@ -66,4 +67,4 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
 def score_text(store: ResultStore) -> str:
     """For a terminal: the score table, and whether its comparisons may judge generators."""
     results = collect(store)
-    return f"{to_text(score_table(results))}\n{terminal(results)}"
+    return f"{to_text(settled(score_table(results)))}\n{terminal(results)}"

@@ -57,7 +57,8 @@ def test_csv_columns(reported: Reported) -> None:
         "learns,learns_n,learns_mean,learns_low,learns_high,control,control_n,control_mean,control_low,control_high,"
         "ceiling,ceiling_n,ceiling_mean,ceiling_low,ceiling_high",
         "aggregate": "generator,algorithm,metric,value,low,high,n_seeds,n_tasks,variant,interval",
-        "improvements": "task,generator,algorithm,variant,unit,n,mean,low,high,std,better,p,p_holm",
+        "improvements": "task,generator,algorithm,variant,unit,n,mean,low,high,std,better,p,p_holm,"
+        "p_equivalent,seeds_needed,verdict",
         "ablation": "task,generator,algorithm,fields,values,n,mean,low,high,gain_mean,gain_low,gain_high,error,lag,"
         "robust,failure",
         "compounding": "task,generator,variant,algorithm,seed,horizon,median,mean,floor,alive,closed,actions,"

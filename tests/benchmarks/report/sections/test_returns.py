@@ -53,4 +53,4 @@ def test_the_horizon_is_the_last_that_rollouts_reach(tmp_path: Path, build: Any)
     store.finish(build.spec("toy/linear", "duplicate", 1), {}, [*curve, Record(0, 9, "returns/used", 1.0)])
     table = return_table(collect(store))
     (row,) = [dict(zip(table.head, row, strict=True)) for row in table.rows]
-    assert (row["steps"].text, row["gap"].text) == ("1", "-0.5")
+    assert (row["steps"].text, row["gap"].text) == ("1", "−0.5")
