@@ -5,27 +5,21 @@ from html import escape
 
 from markupsafe import Markup
 
-from benchmarks.report.figures.style import COLOURS, GRID, INK, SURFACE, WIDTH
+from benchmarks.report.figures.palette import DARK, DARK_SURFACE, GRID, INK, SURFACE
+from benchmarks.report.figures.style import WIDTH
 
 __all__ = ["inline", "themes"]
 
 _THEMED = {INK: "currentColor", GRID: "var(--line)", SURFACE: "var(--surface)"} | {
-    colour: f"var(--c{colour[1:]})" for colour in COLOURS.values()
-}
-_DARK = {
-    "#0072b2": "#3d9bdc",
-    "#882255": "#cf6592",
-    "#6f7782": "#97a1ad",
-    "#d55e00": "#ef7d2e",
-    "#009e73": "#1fbf93",
-    "#3b4048": "#c9cfd8",
+    colour: f"var(--c{colour[1:]})" for colour in DARK
 }
 
 
 def themes() -> tuple[dict[str, str], dict[str, str]]:
     """The variables of a style sheet that `inline` leaves in a figure, with their light and their dark values."""
-    light = {f"--c{colour[1:]}": colour for colour in COLOURS.values()}
-    return light, {f"--c{colour[1:]}": dark for colour, dark in _DARK.items()}
+    light = {"--surface": SURFACE} | {f"--c{colour[1:]}": colour for colour in DARK}
+    dark = {"--surface": DARK_SURFACE} | {f"--c{colour[1:]}": shown for colour, shown in DARK.items()}
+    return light, dark
 
 
 def inline(svg: str, name: str, says: str) -> Markup:

@@ -1,6 +1,6 @@
 """Figures inside the page: words for a listener, the reader's colours, ids of their own, short numbers."""
 
-from benchmarks.report.figures.style import COLOURS, INK
+from benchmarks.report.figures.palette import COLOURS, DARK, INK
 from benchmarks.report.page.svg import inline, themes
 
 DRAWN = f"""<?xml version="1.0"?>
@@ -27,7 +27,8 @@ def test_colours_are_those_of_the_theme() -> None:
     assert f"stroke: var({name})" in svg
     assert "fill: currentColor" in svg
     assert light[name] == COLOURS["mopo"]
-    assert set(dark) <= set(light)
+    assert dark[name] == DARK[COLOURS["mopo"]]
+    assert set(dark) == set(light)
 
 
 def test_ids_are_those_of_the_figure() -> None:
