@@ -7,11 +7,14 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from benchmarks.report.figures.style import BASELINE, INK, line_styles, panels, plain
+from benchmarks.report.figures.palette import BASELINE, INK, SURFACE
+from benchmarks.report.figures.style import line_styles, panels, plain
 from benchmarks.report.results import CellView, Results
 from benchmarks.report.scores import FEW_SEEDS, estimates, finals, partners
 from benchmarks.report.varied import Ablation, ablation, measured, named
@@ -22,7 +25,10 @@ __all__ = ["curves", "maps"]
 _MARKS = {"helps": "^", "hurts": "v", "equivalent": "s"}  # of verdicts; undecided has none
 _LEVEL = "*"
 _AXES = {"mean": "score", "error": "error, last step", "lag": "lag, last round"}  # of curves
+_BARS = {"gain_mean": "change against none", "mean": "score", "error": _AXES["error"]}  # of maps
 _DARK, _LIGHT = "#101418", "#fefefe"  # ink on a coloured field, in every theme
+_RISING = LinearSegmentedColormap.from_list("rising", ["#ffffff", "#7ba4cf"])
+_PALE = 0.35  # of its colour is left to a change that cannot be told apart
 
 
 def curves(results: Results, groups: list[Ablation]) -> Figure:
@@ -32,7 +38,7 @@ def curves(results: Results, groups: list[Ablation]) -> Figure:
     figure, grid = panels(len(groups), len(names), height=2.5)
     for line, group in zip(grid, groups, strict=True):
         own = table.loc[[cell.cell_id for cell in group.cells.values()]]
-        colour = line_styles(results)[group.generator, own["variant"].iloc[0]].colour
+        colours = [line_styles(results)[group.generator, variant].colour for variant in own["variant"]]
         for ax, name in zip(line, names, strict=True):
             if not measured(results, group, name):
                 ax.set_visible(False)
@@ -42,9 +48,10 @@ def curves(results: Results, groups: list[Ablation]) -> Figure:
             ax.grid(axis="x", visible=False)
             if name == "mean":
                 _none(ax, results, list(group.cells.values()))
-                _scores(ax, own, colour)
+                _scores(ax, own, colours)
             else:
-                ax.plot(range(len(own)), own[name], "o-", color=colour)
+                ax.plot(range(len(own)), own[name], color=BASELINE, linewidth=1)
+                ax.scatter(range(len(own)), own[name], c=colours, zorder=3)
                 ax.set_ylim(0, 1.08 * own[name].max() or 1)
             ax.set_ylabel(results.unit(group.task) if name == "mean" else _AXES[name])
         line[0].set_title(plain(group.title, 60), loc="left")
@@ -56,21 +63,22 @@ def curves(results: Results, groups: list[Ablation]) -> Figure:
 
 def maps(results: Results, groups: list[Ablation]) -> Figure:
     """Rows: groups that vary two fields; columns: change against generator none (where there is none: score), error."""
-    kinds = [
-        [name for names in (("gain_mean", "mean"), ("error",)) for name in names if measured(results, group, name)][:2]
-        for group in groups
-    ]
+    kinds = [[name for name in (_score(results, group), "error") if measured(results, group, name)] for group in groups]
     figure, grid = panels(len(groups), max(len(names) for names in kinds), height=2.9)
-    table = ablation(results)
     for line, group, names in zip(grid, groups, kinds, strict=True):
         for ax, name in zip_longest(line, names):
             if name is None:
                 ax.set_visible(False)
             else:
-                _map(figure, ax, table, group, name, results.unit(group.task))
+                _map(figure, ax, ablation(results), group, name)
         line[0].set_title(plain(group.title, 60), loc="left")
-    _legend(figure, table.loc[[cell.cell_id for group in groups for cell in group.cells.values()]])
+    _legend(figure, ablation(results).loc[[cell.cell_id for group in groups for cell in group.cells.values()]])
     return figure
+
+
+def _score(results: Results, group: Ablation) -> str:
+    """The column of `ablation` that says what the values are worth: the change, where there is a generator none."""
+    return "gain_mean" if measured(results, group, "gain_mean") else "mean"
 
 
 def _none(ax: Axes, results: Results, cells: list[CellView]) -> None:
@@ -83,13 +91,13 @@ def _none(ax: Axes, results: Results, cells: list[CellView]) -> None:
     ax.plot(x, own["mean"], color=BASELINE, linestyle="--", linewidth=1.4)
 
 
-def _scores(ax: Axes, own: pd.DataFrame, colour: str) -> None:
+def _scores(ax: Axes, own: pd.DataFrame, colours: list[str]) -> None:
     """Means with intervals, hollow where there are few seeds; above them what each value is worth."""
-    low, high = own["low"].fillna(own["mean"]), own["high"].fillna(own["mean"])
-    x = range(len(own))
-    ax.errorbar(x, own["mean"], yerr=[own["mean"] - low, high - own["mean"]], color=colour, capsize=3, fmt="-")
-    for place, (mean, n) in enumerate(zip(own["mean"], own["n"], strict=True)):
-        ax.plot(place, mean, "o", color=colour, markerfacecolor="none" if n < FEW_SEEDS else colour)
+    ax.plot(range(len(own)), own["mean"], color=BASELINE, linewidth=1)
+    for place, (row, colour) in enumerate(zip(own.to_dict("records"), colours, strict=True)):
+        few = row["n"] < FEW_SEEDS
+        ax.plot([place, place], [row["low"], row["high"]], color=colour)
+        ax.plot(place, row["mean"], "o", color=colour, markerfacecolor=SURFACE if few else colour, zorder=3)
     bottom, top = ax.get_ylim()
     ax.set_ylim(bottom, top + 0.22 * (top - bottom))
     for place, row in enumerate(own.to_dict("records")):
@@ -98,40 +106,37 @@ def _scores(ax: Axes, own: pd.DataFrame, colour: str) -> None:
             ax.plot(place, height, mark, color=INK, markersize=6, transform=ax.get_xaxis_transform())
 
 
-def _map(figure: Figure, ax: Axes, table: pd.DataFrame, group: Ablation, name: str, unit: str) -> None:
+def _map(figure: Figure, ax: Axes, table: pd.DataFrame, group: Ablation, name: str) -> None:
     """A number over two fields, written into each with its interval; of scores, marks say what each is worth."""
     down, across = group.axis(0), group.axis(1)
-    cells = [[group.cells.get((row, value)) for value in across] for row in down]
-    numbers = [[math.nan if cell is None else table[name][cell.cell_id] for cell in line] for line in cells]
-    palette, limits = "cividis_r", {}
-    if name == "gain_mean":
-        largest = max(abs(number) for line in numbers for number in line if not math.isnan(number))
-        largest = max(largest, 2 * MARGIN) if "score" in unit else largest or 1.0
-        palette, limits = "RdBu", {"vmin": -largest, "vmax": largest}
-    image = ax.imshow(numbers, cmap=palette, aspect="auto", **limits)
-    for i, line in enumerate(cells):
-        for j, cell in enumerate(line):
-            if cell is None or math.isnan(numbers[i][j]):
-                ax.text(j, i, "—", ha="center", va="center", color=BASELINE)
-                continue
-            red, green, blue, _ = image.cmap(image.norm(numbers[i][j]))
-            ink = _LIGHT if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else _DARK
-            own = table.loc[cell.cell_id]
-            ax.text(j, i, _written(own, name), ha="center", va="center", color=ink, fontsize=8, linespacing=1.1)
-            if name != "error":
-                for place, mark in enumerate(_marks(own.to_dict())):
-                    ax.plot(j + 0.36 - 0.16 * place, i - 0.34, mark, color=ink, markersize=5)
-    ax.set(
-        xticks=range(len(across)),
-        yticks=range(len(down)),
-        xlabel=plain(named(group.fields[1]), 40),
-        ylabel=plain(named(group.fields[0]), 30),
-    )
-    ax.set_xticklabels([plain(str(value), 10) for value in across])
-    ax.set_yticklabels([plain(str(value), 10) for value in down])
+    shown = table.loc[[cell.cell_id for cell in group.cells.values()]].to_dict("records")
+    scale = _scale(name, table.loc[[cell.cell_id for cell in group.cells.values()], name])
+    colours = [[[1.0, 1.0, 1.0] for _ in across] for _ in down]
+    for (row, column), own in zip(group.cells, shown, strict=True):
+        if math.isnan(own[name]):
+            continue
+        i, j = down.index(row), across.index(column)
+        part = _PALE if name == "gain_mean" and own["verdict"] == "undecided" else 1.0
+        colours[i][j] = [1 - part * (1 - channel) for channel in scale.to_rgba(own[name])[:3]]
+        ink = _LIGHT if sum(colours[i][j]) < 1.4 else _DARK
+        ax.text(j, i, _written(own, name), ha="center", va="center", color=ink, fontsize=8, linespacing=1.1)
+        for place, mark in enumerate(_marks(own) if name != "error" else []):
+            ax.plot(j + 0.36 - 0.16 * place, i - 0.34, mark, color=ink, markersize=5)
+    ax.imshow(colours, aspect="auto")
+    ax.set(xlabel=plain(named(group.fields[1]), 40), ylabel=plain(named(group.fields[0]), 30))
+    ax.set_xticks(range(len(across)), [plain(str(value), 10) for value in across])
+    ax.set_yticks(range(len(down)), [plain(str(value), 10) for value in down])
     ax.grid(visible=False)
-    words = {"gain_mean": f"change against none, {unit}", "mean": unit, "error": _AXES["error"]}
-    figure.colorbar(image, ax=ax, use_gridspec=False, label=plain(words[name], 30))
+    figure.colorbar(scale, ax=ax, use_gridspec=False, label=_BARS[name])
+
+
+def _scale(name: str, numbers: pd.Series) -> ScalarMappable:
+    """Of a change: as far on either side of zero, at least twice the margin. Of an error: from zero."""
+    if name == "gain_mean":
+        largest = max(numbers.abs().max(), 2 * MARGIN)
+        return ScalarMappable(Normalize(-largest, largest), "RdBu")
+    low = 0.0 if name == "error" else numbers.min()
+    return ScalarMappable(Normalize(low, numbers.max() if numbers.max() > low else low + 1), _RISING)
 
 
 def _marks(own: Mapping[Any, Any]) -> list[str]:
@@ -140,7 +145,7 @@ def _marks(own: Mapping[Any, Any]) -> list[str]:
     return verdict + [_LEVEL] * (own["level_with_best"] == "level")
 
 
-def _written(own: pd.Series, name: str) -> str:
+def _written(own: Mapping[Any, Any], name: str) -> str:
     """A number, and below it half of its interval if it has one."""
     low, high = {"gain_mean": ("gain_low", "gain_high"), "mean": ("low", "high")}.get(name, ("", ""))
     if not low:
@@ -163,5 +168,8 @@ def _legend(figure: Figure, shown: pd.DataFrame, none: bool = False) -> None:
     if (shown["level_with_best"] == "level").any():
         handles.append(Line2D([], [], color=INK, marker=_LEVEL, linestyle="", markersize=6))
         labels.append("level with the best")
+    if not none and (shown["verdict"] == "undecided").any():
+        handles.append(Patch(facecolor="#f3dcd5", edgecolor=BASELINE, linewidth=0.5))
+        labels.append(f"pale: {WORDS['undecided']}")
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=3)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from benchmarks.report.figures.variants import curves, maps
+from benchmarks.report.prices import price_multiples
 from benchmarks.report.results import CellView, Results, error_by_cell, generator_order, titled
 from benchmarks.report.score_rows import DAGGER, INTERVAL, no_score
 from benchmarks.report.scores import FEW_SEEDS, estimates, finals
@@ -19,7 +20,11 @@ from core.config import flat
 __all__ = ["SECTION", "said", "variant_table"]
 
 _LEVELS = {"highest": "highest mean", "level": "level", "open": "not shown"}
-_OTHERS = ["error, last step", "lag, last round"]
+_OTHERS = ["error, last step", "lag, last round", "price, runs of none"]
+_MARKS = (
+    "Marks: what a value is worth against generator none, and whether it is level with the best value, by the rules "
+    "under the table of variants."
+)
 _ERRORS = (
     "Error: open loop, at the last step, median over rollouts and seeds, in deviations of the data. Lag: how far "
     "actions moved in the last round of the generator's last call."
@@ -49,25 +54,31 @@ def variant_table(results: Results) -> Table:
     return without_blank(Table("variants", "Variants", _table_caption(results), head, rows, "ablation"))
 
 
-def said(results: Results, group: Ablation) -> str:
-    """What came out over the values of a group, in a sentence or two."""
-    table = ablation(results)
-    own = table.loc[[cell.cell_id for cell in group.cells.values()]]
-    own = own.assign(value=[" x ".join(map(str, values)) for values in group.cells])
+def said(results: Results, group: Ablation) -> tuple[str, str]:
+    """What was varied over the cells of a group, and what came of it."""
+    own = ablation(results).loc[[cell.cell_id for cell in group.cells.values()]]
+    short = len(group.names) <= 2
+    own = own.assign(
+        value=[" x ".join(map(str, values)) if short else cell.variant for values, cell in group.cells.items()]
+    )
     parts = []
     if measured(results, group, "gain_mean"):
-        parts.append(f"{_range(own, 'gain_mean', '+.1f')} against real data only")
+        parts.append(f"change against real data only {_range(own, 'gain_mean', '+.1f')}")
         for verdict, word in WORDS.items():
             those = own.loc[own["verdict"] == verdict, "value"]
-            if len(those):
-                parts.append(f"{word} {'at all values' if len(those) == len(own) else 'at ' + _listed(those)}")
+            if len(those) == len(own):
+                parts.append(
+                    "no value can be told apart from it" if verdict == "undecided" else f"{word} at every value"
+                )
+            elif len(those):
+                parts.append(f"{word} at {', '.join(those)}")
     level = own.loc[own["level_with_best"] == "level", "value"]
     for best in own.loc[own["level_with_best"] == "highest", "value"]:
-        parts.append(f"highest mean at {best}, {_listed(level) if len(level) else 'none'} shown to be level with it")
+        parts.append(f"highest mean at {best}, {', '.join(level) or 'none'} shown to be level with it")
     if measured(results, group, "error"):
         parts.append(f"error at the last step {_range(own, 'error', '.2g')}")
     over = " x ".join(map(named, group.fields))
-    return f"{group.generator} over {over} ({group.task}, {group.algorithm}): {'; '.join(parts)}."
+    return f"{group.generator} over {over}", f"{group.task}, {group.algorithm}: {'; '.join(parts)}."
 
 
 def _values(cell: CellView, names: Iterable[str]) -> list[Entry]:
@@ -92,19 +103,20 @@ def _scores(results: Results, cell: CellView) -> list[Entry]:
     lost = f", {len(cell.diverged)} diverged" if cell.diverged else ""
     mark = f" (n={int(n)}{of}{lost}){'†' if n < FEW_SEEDS else ''}"
     score = as_estimate(mean, low, high, mark=mark, cell_id=cell.cell_id)
+    level = Entry(_LEVELS.get(str(ablation(results)["level_with_best"].get(cell.cell_id)), "—"))
     compared = verdicts(results)
-    level = _LEVELS.get(ablation(results)["level_with_best"].get(cell.cell_id), "—")
     if cell.cell_id not in compared.index:
-        return [score, *(as_number(math.nan) for _ in _SCORES[1:-1]), Entry(level)]
-    own = compared.loc[cell.cell_id]
-    bold = own["verdict"] in ("helps", "hurts")
-    change = as_estimate(*values(own[["mean", "low", "high"]]), sign=True, bold=bold, cell_id=cell.cell_id)
-    return [score, change, as_number(own["p_holm"]), Entry(WORDS[own["verdict"]]), Entry(level)]
+        return [score, *(as_number(math.nan) for _ in _SCORES[1:-1]), level]
+    mean, low, high, p = values(compared.loc[cell.cell_id, ["mean", "low", "high", "p_holm"]])
+    verdict = str(compared["verdict"][cell.cell_id])
+    bold = verdict in ("helps", "hurts")
+    change = as_estimate(mean, low, high, sign=True, bold=bold, cell_id=cell.cell_id)
+    return [score, change, as_number(p), Entry(WORDS[verdict], bold), level]
 
 
 def _others(results: Results, cell: CellView) -> list[Entry]:
     """The columns of _OTHERS."""
-    columns = error_by_cell(results), lags(results)
+    columns = error_by_cell(results), lags(results), price_multiples(results)
     return [as_number(column.get(cell.cell_id, math.nan)) for column in columns]
 
 
@@ -115,27 +127,15 @@ def _range(own: pd.DataFrame, column: str, form: str) -> str:
     return ends[0] if len(ordered) == 1 else " to ".join(ends)
 
 
-def _listed(texts: Iterable[str]) -> str:
-    return ", ".join(texts)
-
-
-def _seeds(results: Results) -> str:
-    """How many seeds are behind the intervals, and what they share."""
-    cells = [cell for group in ablations(results) for cell in group.cells.values()]
-    counts = sorted({len(cell.done) for cell in cells})
-    many = f"{counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
-    shared = any(cell.spec["settings"].get("shared_models") for cell in cells)
-    return f"{many} seeds{', which share one set of pretrained models: its spread is in no interval' * shared}."
-
-
 def _table_caption(results: Results) -> str:
     """What the columns are."""
+    price = "Price: seconds of updates, generation and models, in those of generator none."
     if not compares_scores(results):
-        return f"Every variant. All batches are real: no score differs by the generator. {_ERRORS} {_seeds(results)}"
+        return f"Every variant. All batches are real: no score depends on the generator. {_ERRORS} {price}"
     few = any(0 < len(cell.done) < FEW_SEEDS for group in ablations(results) for cell in group.cells.values())
     return (
-        f"Every variant beside generator none and the controls. Change: paired by seed. {INTERVAL} {_seeds(results)} "
-        f"{RULE} Bold: helps or hurts. {LEVEL_RULE} {_ERRORS} {DAGGER if few else ''}"
+        f"Every variant beside generator none and the controls. Change: paired by seed. {INTERVAL} {_shared(results)}"
+        f"{RULE} Bold: helps or hurts. {LEVEL_RULE} {_ERRORS} {price} {DAGGER if few else ''}"
     ).strip()
 
 
@@ -143,25 +143,46 @@ def _curve_caption(results: Results) -> str:
     """Of the panels that are there."""
     scores = (
         f"Score: mean and 95 % Student-t interval over seeds, hollow below {FEW_SEEDS} seeds; dashed: generator none, "
-        f"in its interval. Marks: the verdict on the change against none. {RULE} {LEVEL_RULE} "
+        f"in its interval. {_MARKS} {_shared(results)}"
     )
-    return f"One field varies. {scores if compares_scores(results) else ''}{_ERRORS} {_seeds(results)}"
+    return f"One field varies. {scores if compares_scores(results) else ''}{_ERRORS}"
 
 
 def _map_caption(results: Results) -> str:
     """Of the panels that are there."""
     scores = (
-        "Left: change against generator none, paired by seed, ± half the 95 % Student-t interval; the colour is the "
-        f"change, white where it is zero, and no verdict. Marks: the verdict. {RULE} {LEVEL_RULE} "
+        "Change: against generator none, paired by seed, ± half the 95 % Student-t interval over seeds; the colour is "
+        f"the change, white at zero, pale where it cannot be told apart. {_MARKS} {_shared(results)}"
     )
-    return f"Two fields vary. {scores if compares_scores(results) else ''}{_ERRORS} {_seeds(results)}"
+    return f"Two fields vary. {scores if compares_scores(results) else ''}{_ERRORS}"
+
+
+def _shared(results: Results) -> str:
+    """What the intervals leave out."""
+    shared = any(
+        cell.spec["settings"].get("shared_models") for group in ablations(results) for cell in group.cells.values()
+    )
+    return "All seeds share one set of pretrained models: its spread is in no interval. " * shared
 
 
 def _drawn(results: Results, fields: int) -> list[Ablation]:
-    """Groups that vary so many fields and have something to draw; those of generator none only where it is alone."""
+    """Groups that vary so many fields and have something to draw."""
     found = [group for group in ablations(results) if len(group.names) == fields]
     found = [group for group in found if any(measured(results, group, name) for name in ("mean", "error", "lag"))]
-    return [group for group in found if group.generator != "none"] or found
+    return _methods(found)
+
+
+def _methods(groups: list[Ablation]) -> list[Ablation]:
+    """Those of generator none only where there are no others: it varies with settings, as what others stand beside."""
+    return [group for group in groups if group.generator != "none"] or groups
+
+
+def _words(results: Results) -> list[str]:
+    return [f"**{what}**, {found}" for what, found in (said(results, group) for group in _methods(ablations(results)))]
+
+
+def _alt(results: Results, groups: list[Ablation]) -> str:
+    return " ".join(", ".join(said(results, group)) for group in groups)
 
 
 SECTION = Section(
@@ -169,13 +190,13 @@ SECTION = Section(
     "What was varied",
     "varied",
     frames={"ablation": ablation},
-    words=lambda results: [said(results, group) for group in ablations(results) if group.generator != "none"],
+    words=_words,
     tables=[variant_table],
     figures=[
         Plot(
             "ablation",
             _curve_caption,
-            lambda results, groups: " ".join(said(results, group) for group in groups),
+            _alt,
             "ablation",
             rows=lambda results: _drawn(results, 1),
             figure=curves,
@@ -183,7 +204,7 @@ SECTION = Section(
         Plot(
             "heat",
             _map_caption,
-            lambda results, groups: " ".join(said(results, group) for group in groups),
+            _alt,
             "ablation",
             rows=lambda results: _drawn(results, 2),
             figure=maps,
