@@ -14,7 +14,7 @@ from benchmarks.report.aggregates import aggregate
 from benchmarks.report.comparability import mixtures
 from benchmarks.report.results import collect
 from benchmarks.report.scores import evaluations
-from benchmarks.report.tables.table import to_csv
+from benchmarks.report.tables.spreadsheet import to_csv
 from benchmarks.spec import cell_id
 from benchmarks.store import Cell, ResultStore
 from core.errors import DataError
