@@ -19,7 +19,7 @@ from benchmarks.report.results import collect
 from benchmarks.report.scores import undefined
 from benchmarks.report.sections import SECTIONS
 from benchmarks.report.sections.scores import score_table
-from benchmarks.report.tables.columns import to_columns
+from benchmarks.report.tables.columns import COLUMNS, to_columns
 from benchmarks.report.tables.latex import to_latex
 from benchmarks.report.tables.markdown import to_markdown
 from benchmarks.report.tables.settle import settled
@@ -92,8 +92,8 @@ def _tables(folder: Path, suite: str, tables: list[Table]) -> None:
     write_text(folder / "tables.md", "\n".join(map(to_markdown, tables)))
     for table in tables:
         write_text(folder / "latex" / f"{table.name}.tex", to_latex(table, suite))
-    write_text(folder / "columns.md", to_columns(sorted(folder.glob("*.csv"))))
+    write_text(folder / "columns.md", to_columns(path for path in sorted(folder.glob("*.csv")) if path.stem in COLUMNS))
     names = {table.name for table in tables}
-    older = [folder / "scores.md", folder / "scores.tex"]  # of versions before 0.2
+    older = [folder / "scores.md", folder / "scores.tex"]  # of versions before 0.3
     for path in [*older, *(path for path in folder.glob("latex/*.tex") if path.stem not in names)]:
         path.unlink(missing_ok=True)

@@ -50,12 +50,12 @@ _LATEX = {  # what the fonts of plain LaTeX (OT1) have; `\textquotedbl` would ne
 _NUMBER = r"[+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+−]\d+)?"
 _NUMBERS = re.compile(rf"({_NUMBER}(?: ± {_NUMBER})?)")
 _WIDTHS = {  # of characters in em, rounded up; all others: 0.56
-    0.28: "iljI.,;:!|'\u200b",
-    0.34: " -",
-    0.40: "ftrs()[]/",
-    0.51: "0123456789acevxyz†‡*–…",
-    0.80: "mwABCDEFGHJKLNOPQRSTUVXYZ<>=+−&%",
-    1.05: "MW—±×≤≥",
+    0.28: "ijl.,;:!|'[]\u200b",
+    0.335: " -",
+    0.40: "fIrst()",
+    0.50: "0123456789aceoz/*†‡–…",
+    0.78: "wABCDEFGHJKLNOPQRSTUVXYZ<>=+−&",
+    1.03: "mMW—±×≤≥%",
 }
 _EM = {character: width for width, characters in _WIDTHS.items() for character in characters}
 _WIDE = 14.0  # em; a column with a wider entry is a paragraph
@@ -76,10 +76,11 @@ class _Form:
 
 
 _FORMS = (  # the first that holds all of a table is taken; the last is for tables that are cut
-    _Form("table", 229.0, "small", 9.3, 11.0),
-    _Form("table", 229.0, "footnotesize", 8.6, 9.5),
-    _Form("table*", 345.0, "small", 9.3, 11.0),
-    _Form("table*", 345.0, "footnotesize", 8.6, 9.5),
+    _Form("table", 229.0, "small", 9.25, 11.0),
+    _Form("table", 229.0, "footnotesize", 8.5, 9.5),
+    _Form("table*", 345.0, "small", 9.25, 11.0),
+    _Form("table*", 345.0, "scriptsize", 7.97, 8.0),
+    _Form("table*", 345.0, "footnotesize", 8.5, 9.5),
 )
 
 

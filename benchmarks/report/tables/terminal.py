@@ -18,11 +18,12 @@ _WORDS = 40  # a longer text is wrapped
 def to_text(table: Table) -> str:
     """Title, table, caption; columns that do not fit side by side follow in tables of their own."""
     lines = [[one_line(name) for name in table.head], *([one_line(x.text) for x in row] for row in table.rows)]
-    widths = [min(_WORDS, max(map(len, column))) + _GAP for column in zip(*lines, strict=True)]
+    columns = zip(*lines, strict=True)
+    widths = [float(_GAP + min(_WORDS, max([len(name) + _GAP, *map(len, rest)]))) for name, *rest in columns]
     pieces = []
-    for columns in by_width(widths, keys(table), _WIDTH + _GAP):
-        head, *rows = [[textwrap.fill(line[i], _WORDS) for i in columns] for line in lines]
-        align = ["right" if table.numeric(i) else "left" for i in columns]
+    for shown in by_width(widths, keys(table), float(_WIDTH + _GAP)):
+        head, *rows = [[textwrap.fill(line[i], _WORDS) for i in shown] for line in lines]
+        align = ["right" if table.numeric(i) else "left" for i in shown]
         pieces.append(tabulate(rows, head, tablefmt="simple", colalign=align, disable_numparse=True))
     body = "\n\n".join(pieces)
     return f"{table.title}\n\n{body}\n\n{textwrap.fill(one_line(table.caption), _WIDTH)}\n"
