@@ -8,12 +8,14 @@ one page; `score_rows` is shared by sections; `comparability` says which results
 
 from benchmarks.report.comparability import data_notes, mixtures, refusal
 from benchmarks.report.figures.style import save
-from benchmarks.report.page.build import Content, Picture, page
+from benchmarks.report.page.build import page
+from benchmarks.report.page.layout import Content, Picture
 from benchmarks.report.regime import terminal
 from benchmarks.report.results import collect
 from benchmarks.report.scores import undefined
 from benchmarks.report.sections import SECTIONS
 from benchmarks.report.sections.scores import score_table
+from benchmarks.report.tables.settle import settled
 from benchmarks.report.tables.table import to_csv, to_latex, to_markdown, to_text
 from benchmarks.store import ResultStore
 from core.errors import DataError
@@ -42,7 +44,7 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
     for section in SECTIONS:
         for name, frame in section.frames.items():
             write_text(folder / f"{name}.csv", to_csv(frame(results)))
-        tables = [table for table in (function(results) for function in section.tables) if table.rows]
+        tables = [settled(table) for table in (function(results) for function in section.tables) if table.rows]
         pictures = []
         for plot in section.figures:
             for name, alt, figure in plot.pages(results):
@@ -59,11 +61,12 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
         if path.stem not in drawn:
             path.unlink(missing_ok=True)
     warnings = [*(mixture.footnote for mixture in mixed), *data_notes(results.cells), *problems]
-    write_text(folder / "index.html", page(results, contents, warnings))
+    beside = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} - {"index.html"}
+    write_text(folder / "index.html", page(results, contents, warnings, beside))
     return problems
 
 
 def score_text(store: ResultStore) -> str:
     """For a terminal: the score table, and whether its comparisons may judge generators."""
     results = collect(store)
-    return f"{to_text(score_table(results))}\n{terminal(results)}"
+    return f"{to_text(settled(score_table(results)))}\n{terminal(results)}"

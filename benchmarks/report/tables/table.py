@@ -18,9 +18,12 @@ from benchmarks.report.text import one_line
 __all__ = [
     "Entry",
     "Table",
+    "as_estimate",
+    "as_interval",
     "as_number",
     "cell_table",
     "digits",
+    "filled",
     "labels",
     "to_csv",
     "to_latex",
@@ -64,12 +67,15 @@ _LATEX = {  # what the fonts of plain LaTeX (OT1) have; `\textquotedbl` would ne
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of a table."""
+    """One cell of a table: a text, or numbers whose decimals the column decides (`settled`)."""
 
     text: str
     bold: bool = False
     value: float | str | None = None  # to sort by; None: the text
     cell_id: str | None = None  # where the number comes from
+    numbers: tuple[float, ...] = ()  # what `form` is filled with; none: the text stays as it is
+    form: str = ""  # with the column's `spec` for every number, such as {0:{spec}}
+    mark: str = ""  # behind the numbers, part of the text
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,11 @@ class Table:
     head: list[str] = field(default_factory=list)
     rows: list[list[Entry]] = field(default_factory=list)
     data: str = ""  # the csv file that holds its numbers, without suffix
+
+    def numeric(self, column: int) -> bool:
+        """Whether a column holds numbers, or reasons why there is none: such columns are aligned on the right."""
+        found = [row[column].value for row in self.rows]
+        return all(isinstance(x, int | float) for x in found) and any(x != -math.inf for x in found)
 
 
 def cell_table(
@@ -120,11 +131,68 @@ def without_blank(table: Table) -> Table:
     return replace(table, head=[table.head[i] for i in kept], rows=[[row[i] for i in kept] for row in table.rows])
 
 
-def as_number(value: float, form: str = "") -> Entry:
-    """A number by `form`, or with about three significant figures; a dash for what is not defined."""
+def as_number(value: float, form: str = "", sign: bool = False) -> Entry:
+    """A number by `form`, or with as many decimals as its column has; a dash for what is not defined."""
     if math.isnan(value):
         return Entry("—", value=-math.inf)
-    return Entry(form.format(value) if form else f"{value:,.{digits(abs(value))}f}", value=float(value))
+    if form:
+        return Entry(form.format(value).replace("-", "−"), value=float(value))
+    return _measured((float(value),), _field(0, sign), "", False, None)
+
+
+def as_estimate(
+    mean: float,
+    low: float,
+    high: float,
+    sign: bool = False,
+    *,
+    mark: str = "",
+    bold: bool = False,
+    cell_id: str | None = None,
+) -> Entry:
+    """`mean ± half the interval`, the mean alone where there is none; `mark`, such as ` (n=3)†`, stands behind it."""
+    if math.isnan(mean):
+        return Entry("—", value=-math.inf, cell_id=cell_id)
+    if math.isnan(low):
+        return _measured((float(mean),), _field(0, sign), mark, bold, cell_id)
+    return _measured((float(mean), float(high - low) / 2), f"{_field(0, sign)} ± {_field(1)}", mark, bold, cell_id)
+
+
+def as_interval(
+    low: float,
+    high: float,
+    mean: float = math.nan,
+    sign: bool = False,
+    *,
+    mark: str = "",
+    bold: bool = False,
+    cell_id: str | None = None,
+) -> Entry:
+    """`[low, high]`, behind `mean` where it is given; the mean alone where there is no interval."""
+    numbers = tuple(float(x) for x in (mean, low, high) if not math.isnan(x))
+    if not numbers:
+        return Entry("—", value=-math.inf, cell_id=cell_id)
+    form = {
+        1: _field(0, sign),
+        2: f"[{_field(0, sign)}, {_field(1, sign)}]",
+        3: f"{_field(0, sign)} [{_field(1)}, {_field(2)}]",
+    }[len(numbers)]
+    return _measured(numbers, form, mark, bold, cell_id)
+
+
+def _field(place: int, sign: bool = False) -> str:
+    return f"{{{place}:{'+' if sign else ''}{{spec}}}}"
+
+
+def _measured(numbers: tuple[float, ...], form: str, mark: str, bold: bool, cell_id: str | None) -> Entry:
+    """Written by itself, until a column knows better."""
+    spec = f"z,.{digits(max(map(abs, numbers)))}f"
+    return filled(Entry("", bold, numbers[0], cell_id, numbers, form, mark), spec)
+
+
+def filled(entry: Entry, spec: str) -> Entry:
+    """With its numbers written by a format specification, with a true minus sign."""
+    return replace(entry, text=entry.form.format(*entry.numbers, spec=spec).replace("-", "−") + entry.mark)
 
 
 def digits(value: float) -> int:
