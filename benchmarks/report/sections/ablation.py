@@ -89,7 +89,7 @@ def _values(cell: CellView, names: Iterable[str]) -> list[Entry]:
         value = spec.get(name, "—")
         text = "not set" if value is None else str(value)
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        entries.append(Entry(text, value=float(value) if numeric else -math.inf if value == "—" else text))
+        entries.append(Entry(text, value=float(value) if numeric else text))
     return entries
 
 

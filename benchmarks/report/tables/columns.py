@@ -60,8 +60,14 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "gain_high": ("unit", "upper end of it"),
         "error": ("deviations", "open-loop error at the last step of the cell's rollouts, median over rollouts, seeds"),
         "lag": ("action", "how far the last round of the generator moved the actions"),
-        "robust": ("", "True: not worse than the best of its group by more than chance"),
-        "failure": ("", "True: worse than generator none by more than chance"),
+        "p_holm": ("", "of the change, as in improvements.csv"),
+        "verdict": ("", "on the change, as in improvements.csv; empty where no cell trains on synthetic rows"),
+        "level_with_best": (
+            "",
+            "highest: the highest mean of its group; level: within 5 points of it by two one-sided paired t-tests; "
+            "open: neither; empty where the unit is not score",
+        ),
+        "p_level": ("", "of these tests, after Holm's correction for the group; empty below 5 seeds"),
     },
     "compounding": {
         "actions": ("", "policy: the learning policy's; logged: those of the held-out episode"),
@@ -80,6 +86,12 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "capped": ("share", "errors cut to the diameter of the data"),
     },
     "consistency": {},
+    "diagnostics": {
+        "signature": ("", "a known way for rollouts to go wrong"),
+        "number": ("", "what it looks at: a ratio, a share, a correlation or nats"),
+        "threshold": ("", "beyond which it shows"),
+        "shows": ("", "True: the number is on the wrong side of the threshold"),
+    },
     "returns": {},
     "cost": {
         "value": ("of the metric", "mean over seeds; model_seconds_shared: divided among the cells that use them")

@@ -61,6 +61,7 @@ def test_csv_columns(reported: Reported) -> None:
         "p_equivalent,seeds_needed,verdict",
         "compounding": "task,generator,algorithm,variant,seed,horizon,median,mean,floor,alive,closed,actions,"
         "chaos,still,q10,q90,local,capped,alive_on_policy,closed_floor",
+        "diagnostics": "task,generator,algorithm,variant,signature,number,threshold,shows",
         "cost": "task,generator,algorithm,variant,metric,value",
     }  # files without rows are not written
 
