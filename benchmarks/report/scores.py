@@ -148,20 +148,13 @@ def paired(results: Results) -> pd.DataFrame:
 
 
 def partners(results: Results) -> dict[str, str]:
-    """By cell, the cell of generator `none` with equal task, algorithm and settings; without cells that have none.
-
-    Without those whose batches are all real, too: they train the same policy as `none`.
-    """
+    """By cell, the cell of generator `none` with equal task, algorithm and settings; without cells that have none."""
 
     def context(spec: object) -> str:
         return repr([spec[key] for key in ("task", "algorithm", "settings")])  # type: ignore[index]
 
     none = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
-    others = {
-        cell.cell_id: context(cell.spec)
-        for cell in results.cells
-        if cell.generator != "none" and cell.spec["settings"]["real_fraction"] < 1
-    }
+    others = {cell.cell_id: context(cell.spec) for cell in results.cells if cell.generator != "none"}
     return {cell_id: none[key] for cell_id, key in others.items() if key in none}
 
 
