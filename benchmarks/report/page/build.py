@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from benchmarks.report.figures.style import COLOURS, GRID, INK, SURFACE, WIDTH
+from benchmarks.report.figures.palette import DARK, GRID, INK, SURFACE
+from benchmarks.report.figures.style import WIDTH
 from benchmarks.report.results import CellView, Results
 from benchmarks.report.section import Section
 from benchmarks.report.tables.table import Table
@@ -21,7 +22,7 @@ __all__ = ["Content", "Picture", "page"]
 
 _METRICS = Path(__file__).parents[3] / "metrics" / "METRICS.md"
 _THEMED = {INK: "currentColor", GRID: "var(--line)", SURFACE: "var(--surface)"} | {
-    colour: f"var(--c{colour[1:]})" for colour in COLOURS.values()
+    colour: f"var(--c{colour[1:]})" for colour in DARK
 }
 
 
@@ -67,7 +68,7 @@ def page(results: Results, contents: Iterable[Content], problems: list[str]) -> 
         cells=[_provenance(cell) for cell in results.cells],
         hover=_hover(results),
         environments=_environments(results),
-        palette=list(COLOURS.values()),
+        palette=DARK,
         meaning=_meaning(),
         reproduce=results.suite or "SUITE",
     )

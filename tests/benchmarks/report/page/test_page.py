@@ -182,8 +182,11 @@ def test_figures_that_are_no_longer_drawn_are_removed(store: ResultStore) -> Non
 
 
 def test_every_section_is_on_the_page_once() -> None:
-    files = Path(str(sections.__file__)).parent.glob("[a-z]*.py")
-    assert sorted(section.id for section in sections.SECTIONS) == sorted(path.stem for path in files)
+    ids = [section.id for section in sections.SECTIONS]
+    assert len(ids) == len(set(ids))
+    files = [path.stem for path in Path(str(sections.__file__)).parent.glob("[a-z]*.py")]
+    parts = [getattr(getattr(sections, name), part, None) for name in files for part in ("SECTION", "DETAILS")]
+    assert {id(part) for part in parts if part} == {id(section) for section in sections.SECTIONS}
 
 
 def test_names_of_files_are_unique() -> None:
