@@ -77,5 +77,5 @@ def score_text(store: ResultStore) -> str:
     """For a terminal: the headline, the score table, and whether its comparisons may judge generators."""
     results = collect(store)
     told = textwrap.fill(one_line(headline(results)).replace("**", ""), _TERMINAL)
-    tables = [to_text(settled(table)) for table in narrow(score_table(results), _TERMINAL)]
+    tables = [to_text(table) for table in narrow(settled(score_table(results)), _TERMINAL)]
     return "\n".join([told, "", *tables, terminal(results)])

@@ -24,6 +24,7 @@ __all__ = ["SECTION", "answer", "answer_table", "regime_frame", "regime_table", 
 
 _FEW_TASKS = 4  # whose changes have a column each
 _REASONS = ("error at the last step", "off the policy", "price", "signs of failure")
+_ROUNDING = 1e-6  # of actions in float32: nearer is the policy's own action
 _FROM_TO = "{0:{spec}} to {1:{spec}}"
 
 
@@ -104,7 +105,7 @@ def _row(results: Results, key: tuple[str, str, str], own: Mapping[str, CellView
     return [
         *entries,
         _range(found["error"], one_step, first),
-        _range(found["distance"], "", first),
+        _range(found["distance"].where(found["distance"] > _ROUNDING, 0.0 * found["distance"]), "", first),
         _range(found["price"], "×", first),
         Entry(", ".join(names)),
     ]
@@ -217,9 +218,8 @@ def regime_table(results: Results) -> Table:
         verdict = Entry(_JUDGES[regime.verdict], bold=regime.verdict == "holds")
         rows.append([task, algorithm, Entry(regime.variant), *scores, *told, verdict, Entry(" ".join(advice(regime)))])
     differences = ["none − behaviour", "duplicate − none", "simulator − none"]
-    caption = f"{RULES} {rule(results)} {notes(results)}".strip()
     columns = [*head, *differences, "these comparisons", "what to change"]
-    return Table("regime", TITLE, caption, columns, rows, data="regime")
+    return Table("regime", TITLE, RULES, columns, rows, data="regime")
 
 
 SECTION = Section(

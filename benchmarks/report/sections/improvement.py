@@ -146,7 +146,7 @@ def _win_rows(results: Results, algorithms: list[str]) -> dict[str, dict[tuple[s
         for key, scores in complete(pairs, algorithm, "final").items():
             low, high = improvement_interval(scores, none[key], **method(results))
             share = probability_of_improvement(scores, none[key])
-            found[algorithm][key] = [*(100 * x.item() for x in (share, low, high)), len(scores)]
+            found[algorithm][key] = [*(100 * x.item() for x in (share, low, high)), float(len(scores))]
     return found
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.report.comparability import mixtures, origins
 from benchmarks.report.figures.forest import forest, panels_of
 from benchmarks.report.results import CellView, Results, generator_order, titled
-from benchmarks.report.score_rows import DAGGER, INTERVAL, heading, notes, score_entry
+from benchmarks.report.score_rows import DAGGER, INTERVAL, heading, notes, ranked, score_entry
 from benchmarks.report.scores import FEW_SEEDS, behaviours, estimates, evaluations, finals, rule
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.tables.table import Entry, Table, as_number, cell_table
@@ -34,7 +34,7 @@ def score_table(results: Results) -> Table:
     rows = []
     for generator, variant in sorted({key[:2] for key in cells}, key=lambda x: (generator_order(x[0]), natural(x[1]))):
         row = [cells.get((generator, variant, *column)) for column in columns]
-        bold = [cell is not None and verdict.get(cell.cell_id) == "helps" for cell in row]
+        bold = [ranked(generator) and cell is not None and verdict.get(cell.cell_id) == "helps" for cell in row]
         entries = [score_entry(cell, estimate, strong) for cell, strong in zip(row, bold, strict=True)]
         rows.append([Entry(titled(generator), value=generator), Entry(variant), *entries])
     known = _behaviour(results, columns)
@@ -56,19 +56,19 @@ def score_table(results: Results) -> Table:
 
 def narrow(table: Table, width: int) -> list[Table]:
     """The score table in pieces that fit into lines of so many characters, the caption under the last."""
-    names, columns = table.head[:2], list(range(2, len(table.head)))
     texts = [[name, *(row[i].text for row in table.rows)] for i, name in enumerate(table.head)]
     widths = [max(map(len, column)) + 2 for column in texts]
+    names = [i for i, name in enumerate(table.head) if name in ("generator", "variant")]
     pieces: list[list[int]] = [[]]
-    for column in columns:
-        if pieces[-1] and sum(widths[:2]) + sum(widths[i] for i in pieces[-1]) + widths[column] > width:
+    for column in range(len(names), len(table.head)):
+        if pieces[-1] and sum(widths[i] for i in (*names, *pieces[-1], column)) > width:
             pieces.append([])
         pieces[-1].append(column)
     return [
         replace(
             table,
-            head=[*names, *(table.head[i] for i in piece)],
-            rows=[[*row[:2], *(row[i] for i in piece)] for row in table.rows],
+            head=[table.head[i] for i in (*names, *piece)],
+            rows=[[row[i] for i in (*names, *piece)] for row in table.rows],
             caption=table.caption if piece is pieces[-1] else "",
         )
         for piece in pieces

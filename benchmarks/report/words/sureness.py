@@ -81,7 +81,8 @@ def _seeds_needed(results: Results) -> str:
     if needed.empty:
         return ""
     worst = f"; worst comparison {needed.max():,.0f}" if len(needed) > 1 else ""
-    return f"About {math.ceil(needed.median()):,} seeds (median{worst}) would show a difference of {MARGIN:g} points."
+    seeds = f"About {math.ceil(needed.median()):,} seeds (median{worst})"
+    return f"{seeds} would show a difference of {MARGIN:g} points with power 80 %, before correction."
 
 
 def _no_points(results: Results) -> str:
