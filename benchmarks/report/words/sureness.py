@@ -55,7 +55,7 @@ def _over_all(results: Results) -> list[str]:
 
 def sureness(results: Results) -> str:
     """Between what the changes lie, how many seeds would show a difference of 5 points, what the controls say."""
-    if not compares_scores(results):
+    if not compares_scores(results) or not any(cell.done for cell in results.cells):
         return ""
     parts = (_range, _seeds_needed, _no_points, _controls)
     return " ".join(text for text in (part(results) for part in parts) if text)

@@ -54,13 +54,13 @@ def errors(curves: Mapping[int, Sequence[float]]) -> list[Record]:
         ({"mopo": WINNER[:4]}, "**Indication only, 4 seeds: no generator can be told apart from real data only.**"),
         (
             {"mopo": WINNER, "pgd": LOSER, "synther": TIE, "oneshot": NOISE},
-            "**mopo (+10.0 [8.0, 12.0]) helps; pgd (−10.0 [−12.0, −8.0]) hurts; synther (+0.0 [−0.5, 0.5]) is equivalent to "
-            "real data only within 5 points; oneshot cannot be told apart from real data only.**",
+            "**mopo (+10.0 [8.0, 12.0]) helps; pgd (−10.0 [−12.0, −8.0]) hurts; synther (+0.0 [−0.5, 0.5]) is "
+            "equivalent to real data only within 5 points; oneshot cannot be told apart from real data only.**",
         ),
         (
             {"mopo": LOSER, "pgd": NOISE, "synther": NOISE, "oneshot": NOISE},
-            "**No generator helps: mopo (−10.0 [−12.0, −8.0]) hurts; the other 3 cannot be told apart from real data "
-            "only.**",
+            "**No generator helps: mopo (−10.00 [−11.96, −8.04]) hurts; the other 3 cannot be told apart from real "
+            "data only.**",
         ),
         (
             {"mopo": WINNER, "pgd": WINNER, "synther": WINNER, "oneshot": [2 * x for x in WINNER]},
@@ -82,8 +82,8 @@ def test_real_batches_compare_the_rollouts(tmp_path: Path, build: Any) -> None:
     store = build.planted(tmp_path, {"none": NONE, "mopo": NONE, "duplicate": NONE}, real_fraction=1.0, more=curves)
     results = collect(store)
     assert words(results)[0] == (
-        "**Every batch is real (real_fraction = 1), so all cells train the same policies and no scores are compared; what "
-        "follows compares the rollouts.**"
+        "**Every batch is real (real_fraction = 1), so all cells train the same policies and no scores are compared; "
+        "what follows compares the rollouts.**"
     )
     table = answer_table(results)
     assert table.head[:4] == ["generator", "variant", "algorithm", "error at the last step"]
@@ -107,8 +107,8 @@ def test_what_is_unfinished_comes_first(tmp_path: Path, build: Any) -> None:
     store.fail(specs[0], build.provenance(5), "ValueError: broken")
     store.plan("planted", [*(replace(cell, seeds=tuple(range(5))) for cell in planned(store, build)), *specs])
     assert headline(collect(store)) == (
-        "**Unfinished:** of 25 seeds in 5 cells 7 are missing and 5 failed. **mopo (+10.0 [8.0, 12.0]) helps; pgd cannot be "
-        "told apart from real data only.**"
+        "**Unfinished:** of 25 seeds in 5 cells 7 are missing and 5 failed. **mopo (+10.0 [8.0, 12.0]) helps; pgd "
+        "cannot be told apart from real data only.**"
     )
 
 
@@ -137,8 +137,8 @@ def test_failing_controls_come_before_any_comparison(tmp_path: Path, build: Any)
 def test_controls_that_show_nothing_are_told(tmp_path: Path, build: Any) -> None:
     results = planted(tmp_path, build, {"mopo": NOISE, "duplicate": TIE})
     assert sureness(results) == (
-        "About 18 seeds (median) would show a difference of 5 points with power 80 %, before correction. The controls do "
-        "not show that these comparisons judge generators: none − behaviour not known and simulator − none not run."
+        "About 18 seeds (median) would show a difference of 5 points with power 80 %, before correction. The controls "
+        "do not show that these comparisons judge generators: none − behaviour not known and simulator − none not run."
     )
 
 
@@ -158,12 +158,12 @@ def test_several_tasks_have_a_sentence_each(tmp_path: Path, build: Any) -> None:
     )
     assert store.root == tmp_path
     assert headline(results) == (
-        "**mopo on toy/linear (+10.0 [8.0, 12.0]) helps; the other 5 cannot be told apart from real data only.**"
+        "**mopo on toy/linear (+10.00 [8.04, 11.96]) helps; the other 5 cannot be told apart from real data only.**"
     )
     assert by_task(results) == (
-        "**toy/b:** No generator can be told apart from real data only. **toy/linear:** mopo (+10.0 [8.0, 12.0]) helps; pgd "
-        "and synther cannot be told apart from real data only. The mean change over all tasks lies between +1.0 [−5.0, "
-        "7.0] (synther) and +5.5 [1.5, 9.5] (mopo)."
+        "**toy/b:** No generator can be told apart from real data only. **toy/linear:** mopo (+10.00 [8.04, 11.96]) "
+        "helps; pgd and synther cannot be told apart from real data only. The mean change over all tasks lies between "
+        "+1.00 [−4.16, 6.16] (pgd) and +5.50 [1.16, 9.84] (mopo)."
     )
     table = answer_table(results)
     assert table.head[3:6] == ["change, toy/b", "change, toy/linear", "verdict"]
@@ -175,7 +175,7 @@ def test_many_tasks_share_one_column(tmp_path: Path, build: Any) -> None:
     results = planted(tmp_path, build, {"mopo": WINNER}, tasks=tasks)
     table = answer_table(results)
     assert table.head[3:5] == ["change, mean over tasks", "verdict"]
-    assert [entry.text for entry in table.rows[0][3:5]] == ["+10.0 [9.4, 10.6]", "helps"]
+    assert [entry.text for entry in table.rows[0][3:5]] == ["+10.0 [9.3, 10.7]", "helps"]
     assert headline(results) == "**5 of 5 comparisons help, most mopo on toy/a (+10.0 [8.0, 12.0]).**"
 
 
@@ -185,13 +185,13 @@ def test_many_tasks_share_one_column(tmp_path: Path, build: Any) -> None:
         (NOISE, "**Of 3 values of iterations of dydiff none can be told apart from real data only.**"),
         (
             LOSER,
-            "**Of 3 values of iterations of dydiff none helps: 1 hurts (iterations=2: −10.0 [−12.0, −8.0]) and 2 cannot be "
-            "told apart from real data only.**",
+            "**Of 3 values of iterations of dydiff none helps: 1 hurts (iterations=2: −10.00 [−11.96, −8.04]) and 2 "
+            "cannot be told apart from real data only.**",
         ),
         (
             WINNER,
-            "**Of 3 values of iterations of dydiff 1 helps (iterations=2: +10.0 [8.0, 12.0]) and 2 cannot be told apart "
-            "from real data only.**",
+            "**Of 3 values of iterations of dydiff 1 helps (iterations=2: +10.00 [8.04, 11.96]) and 2 cannot be told "
+            "apart from real data only.**",
         ),
     ],
 )
@@ -210,8 +210,10 @@ def test_the_least_error_is_named_only_apart_from_the_next(tmp_path: Path, build
         "synther": errors({1: [0.01]}),
         "oneshot": errors({1: [0.01], 3: [0.02]}),
     }
-    said = "**Why:** least open-loop error after 6 steps: mopo (0.25, next 0.45). Single transitions (synther) have no such step."
-    assert why(planted(tmp_path / "apart", build, gains, more=more)) == said
+    assert why(planted(tmp_path / "apart", build, gains, more=more)) == (
+        "**Why:** least open-loop error after 6 steps: mopo (0.25, next 0.45). Single transitions (synther) have no "
+        "such step."
+    )
     more["pgd"] = errors({1: [0.1], 6: [0.3, 0.5]})
     assert "after 6 steps: mopo and pgd are level (0.25 to 0.4)." in why(
         planted(tmp_path / "level", build, gains, more=more)
@@ -240,10 +242,10 @@ def test_limits_change_the_reading(tmp_path: Path, build: Any) -> None:
     gains = {"none": NONE[:3], "mopo": NOISE[:3]}
     results = collect(build.planted(tmp_path, gains, tasks=["local/hopper-medium"], **settings))
     assert limits(results) == (
-        "**Limits:** bc on hopper-medium, 3 seeds per cell (fewer than 5: an indication only); scores of 100 updates; 4 "
-        "episodes per evaluation; 60 % of every batch is real data; all seeds of a cell share one pretrained model: the "
-        "variance of fitting is not in the intervals; local/ data are of this project's own recipes: no scores to put "
-        "beside published D4RL numbers. Cells come from a tree with uncommitted changes."
+        "**Limits:** bc on hopper-medium, 3 seeds per cell (fewer than 5: an indication only); scores of 100 updates; "
+        "4 episodes per evaluation; 60 % of every batch is real data; all seeds of a cell share one pretrained model: "
+        "the variance of fitting is not in the intervals; local/ data are of this project's own recipes: no scores to "
+        "put beside published D4RL numbers. Cells come from a tree with uncommitted changes."
     )
 
 
