@@ -45,6 +45,4 @@ def diagnostics_table(results: Results) -> Table:
     return replace(table, data="diagnostics")
 
 
-SECTION = Section(
-    "diagnostics", "Signs of failure", "why", frames={"diagnostics": diagnostics}, tables=[diagnostics_table]
-)
+SECTION = Section("diagnostics", "Diagnostics", "why", frames={"diagnostics": diagnostics}, tables=[diagnostics_table])

@@ -190,7 +190,7 @@ TERMS: dict[str, str] = {  # by head of a table
     "price": _PRICE,
     "price, runs of none": _PRICE,
     "runs of none": _PRICE,
-    "signs of failure": "Signatures of known failures that show; the section of that name has their sentences.",
+    "signs of failure": "Signatures of known failures that show; see Diagnostics.",
     "level with best": "Highest mean of the values that were varied, or within 5 points of it by two one-sided tests.",
     "lag, last round": "How far actions moved in the last round of the generator's last call.",
     "score": f"{_SCORE} Mean of the last evaluations, then over seeds.",
