@@ -83,7 +83,8 @@ def score_text(store: ResultStore) -> str:
     """For a terminal: the headline, the score table, and whether its comparisons may judge generators."""
     results = collect(store)
     told = textwrap.fill(one_line(headline(results)).replace("**", ""), _TERMINAL)
-    tables = [to_text(table) for table in narrow(settled(score_table(results)), _TERMINAL)]
+    table = settled(score_table(results))
+    tables = [to_text(piece) for piece in narrow(table, _TERMINAL)] if table.rows else []
     return "\n".join([told, "", *tables, terminal(results)])
 
 
