@@ -139,9 +139,9 @@ def _table_caption(results: Results) -> str:
 
 def _curve_caption(results: Results) -> str:
     """Of the panels that are there."""
-    few = ablation(results)["n"].lt(FEW_SEEDS).any()
+    few = f", hollow below {FEW_SEEDS} seeds" if ablation(results)["n"].lt(FEW_SEEDS).any() else ""
     scores = (
-        f"Score: mean and 95 % Student-t interval over seeds{f', hollow below {FEW_SEEDS} seeds' * few}; dashed: "
+        f"Score: mean and 95 % Student-t interval over seeds{few}; dashed: "
         f"generator none, in its interval. {_marked(results)}{_shared(results)}"
     )
     lag = f" {_LAG}" if ablation(results)["lag"].notna().any() else ""
