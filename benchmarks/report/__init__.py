@@ -7,7 +7,7 @@ one page; `score_rows` is shared by sections; `comparability` says which results
 """
 
 from benchmarks.report.comparability import data_notes, mixtures, refusal
-from benchmarks.report.figures.style import save
+from benchmarks.report.figures.style import FORMATS, save
 from benchmarks.report.page.build import Content, Picture, page
 from benchmarks.report.regime import terminal
 from benchmarks.report.results import collect
@@ -56,7 +56,7 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
         text = "\n".join(render(table) for content in contents for table in content.tables)
         write_text(folder / f"scores.{suffix}", text)
     drawn = {picture.name for content in contents for picture in content.pictures}
-    for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
+    for path in [path for kind in FORMATS for path in folder.glob(f"*.{kind}")]:
         if path.stem not in drawn:
             path.unlink(missing_ok=True)
     warnings = [*(mixture.footnote for mixture in mixed), *data_notes(results.cells), *problems]

@@ -9,11 +9,13 @@ import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from benchmarks.report.figures.labels import place
 from benchmarks.report.figures.palette import BASELINE, CONTROLS, GRID, INK, LOOKS, SURFACE, Look, plug_ins, sequential
 from benchmarks.report.results import CEILING, Results, once, titled
 from benchmarks.report.text import natural, one_line
@@ -21,6 +23,8 @@ from core.files import atomic
 
 __all__ = [
     "BASELINE",
+    "COLUMN",
+    "FORMATS",
     "GRID",
     "INK",
     "SURFACE",
@@ -32,40 +36,51 @@ __all__ = [
     "draw",
     "legend",
     "line_styles",
+    "log_ticks",
     "panel_list",
     "panels",
     "plain",
     "save",
+    "short_task",
 ]
 
-WIDTH = 11.0  # inches
+WIDTH = 6.75  # inches: two columns of a paper
+COLUMN = 3.25  # one of them
 _STYLE: Any = {
     **sns.axes_style("whitegrid"),
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # of about equal width: text of an svg still fits
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.labelsize": 10,
-    "legend.fontsize": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
     "text.color": INK,
     "axes.labelcolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
     "axes.edgecolor": GRID,
     "grid.color": GRID,
-    "grid.linewidth": 0.8,
+    "grid.linewidth": 0.6,
     "axes.facecolor": SURFACE,
     "figure.facecolor": SURFACE,
     "savefig.facecolor": SURFACE,
     "legend.frameon": False,
-    "lines.linewidth": 1.8,
+    "lines.linewidth": 1.2,
     "axes.titleweight": "bold",
     "svg.hashsalt": "rolloutbench",
     "svg.fonttype": "none",  # text stays text: to search, select, translate
-    "savefig.dpi": 150,
-    "axes.titlepad": 7,
+    "pdf.fonttype": 42,  # TrueType, as publishers ask for
+    "savefig.dpi": 240,  # 1620 pixels across a page
+    "axes.titlepad": 5,
+    "axes.labelpad": 3,
+    "lines.markersize": 4,
+}
+FORMATS = {  # of files, and what of their metadata differs from day to day
+    "svg": ("Date", "Creator"),
+    "png": ("Software",),
+    "pdf": ("CreationDate", "Creator", "Producer"),
 }
 
 
@@ -79,23 +94,24 @@ class LineStyle(NamedTuple):
 
 
 LineStyles = dict[tuple[str, str], LineStyle]  # by (generator, variant), in the order of legends
-_LEGEND = 125  # characters in a row of the widest legend, the handle counting as eight
+_LEGEND = 105  # characters in a row of the widest legend, the handle counting as eight
 
 
 def draw(figure_of: Any, *arguments: Any) -> Figure:
     """Draw inside an rc_context, so that global matplotlib settings stay untouched."""
     with mpl.rc_context(_STYLE):
         figure: Figure = figure_of(*arguments)
-        ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08).execute(figure)  # once, for svg and png alike
+        ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.04).execute(figure)  # once, for all files alike
+        place(figure)
         return figure
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """As svg and png, without dates and versions."""
+    """As svg, png and pdf, without dates and versions."""
     with mpl.rc_context(_STYLE):
-        for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+        for kind, left_out in FORMATS.items():
             with atomic(folder / f"{name}.{kind}") as part:
-                figure.savefig(part, format=kind, metadata=metadata)
+                figure.savefig(part, format=kind, metadata=dict.fromkeys(left_out))
 
 
 @once
@@ -135,7 +151,7 @@ def _looks(look: Look, variants: list[str], scale: bool) -> list[tuple[str, Any,
 
 def panels(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure, Any]:
     """A figure and its axes[row][column]; `height` in inches of one row."""
-    figure = Figure(figsize=(WIDTH if columns > 1 else 0.7 * WIDTH, height * rows + 0.7))
+    figure = Figure(figsize=(WIDTH if columns > 1 else COLUMN, height * rows + 0.5))
     return figure, figure.subplots(rows, columns, squeeze=False, **share)
 
 
@@ -155,7 +171,7 @@ def bars(ax: Axes, styles: LineStyles, intervals: Mapping[tuple[str, str], list[
     for place, key in enumerate(there):
         value, low, high = intervals[key]
         ax.barh(place, high - low, left=low, height=0.62, color=styles[key].colour, alpha=0.5, linewidth=0)
-        ax.vlines(value, place - 0.31, place + 0.31, color=styles[key].colour, linewidth=2.4)
+        ax.vlines(value, place - 0.31, place + 0.31, color=styles[key].colour, linewidth=1.6)
     ax.set_yticks(range(len(there)), [styles[key].label for key in there])
     ax.set_ylim(len(there) - 0.5, -0.5)
     ax.use_sticky_edges = False  # a bar may end at the edge of the data, not at that of the panel
@@ -166,7 +182,7 @@ def bars(ax: Axes, styles: LineStyles, intervals: Mapping[tuple[str, str], list[
 
 def bars_height(styles: LineStyles) -> float:
     """Inches of a panel of `bars`."""
-    return 0.26 * len(styles) + 0.8
+    return 0.16 * len(styles) + 0.5
 
 
 def legend(figure: Figure, styles: LineStyles, rows: pd.DataFrame, extra: Sequence[Line2D] = (), **line: Any) -> None:
@@ -178,13 +194,28 @@ def legend(figure: Figure, styles: LineStyles, rows: pd.DataFrame, extra: Sequen
     fitting = int(_LEGEND * figure.get_figwidth() / WIDTH) // (longest + 8)
     columns = max(1, min(len(handles), 6, fitting))
     more = max(0, -(-len(handles) // columns) - 2)  # rows that `panels` has not left room for
-    figure.set_figheight(figure.get_figheight() + 0.22 * more)
+    figure.set_figheight(figure.get_figheight() + 0.15 * more)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def _handle(style: LineStyle) -> dict[str, Any]:
     look = {"color": style.colour, "linestyle": style.dash, "marker": style.marker}
-    return {"label": style.label, "markersize": 5, "markeredgewidth": 0, **look}
+    return {"label": style.label, "markersize": 4, "markeredgewidth": 0, **look}
+
+
+def short_task(task: str) -> str:
+    """Its name without the source of its data, which the page tells."""
+    return task.partition("/")[2] or task
+
+
+def log_ticks(axis: Axis, low: float, high: float, form: str = "{x:g}") -> None:
+    """Ticks of a logarithmic axis from low to high: powers of ten, or 1, 2 and 5 by `form` where there are few."""
+    if high > 60 * low:
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(form)
+        axis.set_minor_formatter(NullFormatter())
 
 
 def plain(text: str, width: int) -> str:
