@@ -8,7 +8,8 @@ one page; `score_rows` is shared by sections; `comparability` says which results
 
 from benchmarks.report.comparability import data_notes, mixtures, refusal
 from benchmarks.report.figures.style import FORMATS, save
-from benchmarks.report.page.build import Content, Picture, page
+from benchmarks.report.page.build import page
+from benchmarks.report.page.layout import Content, Picture
 from benchmarks.report.regime import terminal
 from benchmarks.report.results import collect
 from benchmarks.report.scores import undefined
@@ -60,7 +61,8 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
         if path.stem not in drawn:
             path.unlink(missing_ok=True)
     warnings = [*(mixture.footnote for mixture in mixed), *data_notes(results.cells), *problems]
-    write_text(folder / "index.html", page(results, contents, warnings))
+    beside = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} - {"index.html"}
+    write_text(folder / "index.html", page(results, contents, warnings, beside))
     return problems
 
 

@@ -141,11 +141,20 @@ def test_page_is_whole_and_needs_no_network(reported: Reported) -> None:
     assert [tag for tag, _ in page.tags].count("svg") == 3
 
 
-def test_page_has_the_sections_that_have_something_to_show(reported: Reported) -> None:
+def test_parts_stand_in_their_order(reported: Reported) -> None:
+    """Problems under the answer; parts without content are left out."""
     page = Page((reported[0] / "index.html").read_text())
     ids = [attributes["id"] for tag, attributes in page.tags if tag == "section" and "id" in attributes]
-    shown = ["scores", "regime", "aggregate", "improvement", "learning_curves", "compounding", "cost"]
-    assert ids == ["about", "problems", *shown, "meaning", "provenance", "reproduce"]
+    own = ["definitions", "provenance", "reproduce", "downloads"]
+    assert ids == ["answer", "problems", "help", "why", "price", "details", *own]
+    links = [attributes.get("href") for tag, attributes in page.tags if tag == "a"]
+    assert links[: len(ids) + 1] == ["#main", *(f"#{part}" for part in ids)]
+
+
+def test_ids_are_unique(reported: Reported) -> None:
+    page = Page((reported[0] / "index.html").read_text())
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
 
 
 def test_page_names_every_csv_file(reported: Reported) -> None:
@@ -154,13 +163,13 @@ def test_page_names_every_csv_file(reported: Reported) -> None:
     assert [path.name for path in folder.glob("*.csv") if f'href="{path.name}"' not in text] == []
 
 
-def test_numbers_carry_their_provenance(reported: Reported) -> None:
-    page = Page((reported[0] / "index.html").read_text())
-    titles = [attributes["title"] or "" for tag, attributes in page.tags if tag == "a" and "title" in attributes]
-    traced = next(title for title in titles if "0123abcd + uncommitted changes" in title)
-    assert "ab" * 32 in traced
-    assert "toy v1" in traced
-    assert any("commit: unknown" in title for title in titles)
+def test_numbers_lead_to_their_provenance(reported: Reported) -> None:
+    text = (reported[0] / "index.html").read_text()
+    linked = set(re.findall(r'<a href="#(cell-\w+)"', text))
+    assert len(linked) == 6
+    assert linked <= set(re.findall(r'<details id="(cell-\w+)"', text))
+    for fact in ("0123abcd + uncommitted changes", "ab" * 32, "toy v1", "<dt>commit</dt><dd>unknown</dd>"):
+        assert fact in text
 
 
 def test_an_empty_folder_makes_an_empty_report(tmp_path: Path, rows: Rows, build: Any) -> None:
