@@ -12,7 +12,7 @@ from matplotlib.transforms import Bbox
 
 from benchmarks.report.figures.palette import INK, SURFACE
 
-__all__ = ["fitting", "label_ends", "label_points", "place", "spread"]
+__all__ = ["fitting", "label_end", "label_point", "set_apart", "spread"]
 
 _SIZE = 7  # points
 _GAP = 9.0  # points between a curve's end and its name
@@ -28,35 +28,32 @@ class _Point(Annotation):
     """Beside a point."""
 
 
-def fitting(names: Iterable[str]) -> bool:
-    """Whether a panel has room for these names at its right; else a legend must tell."""
+def fitting(names: Iterable[str], longest: int) -> bool:
+    """Whether a panel has room for these names, the longest of so many characters; else a legend must tell."""
     names = list(names)
-    return len(names) <= 12 and max(map(len, names), default=0) <= 16
+    return len(names) <= 13 and max(map(len, names), default=0) <= longest
 
 
-def label_ends(ax: Axes, ends: Iterable[tuple[str, float, str]]) -> None:
-    """Right of the panel: (name, value at its end, colour) of every curve."""
-    for name, value, colour in ends:
-        label = _End(name, (1, value), (_GAP, 0), ("axes fraction", "data"), "offset points", _line(colour))
-        label.set(fontsize=_SIZE, color=INK, va="center")
-        label.set_annotation_clip(False)
-        ax.add_artist(label)
+def label_end(ax: Axes, name: str, value: float, colour: str) -> None:
+    """Right of the panel, of a curve that has this value there."""
+    label = _End(name, (1, value), (_GAP, 0), ("axes fraction", "data"), "offset points", _line(colour, (0.0, 0.5)))
+    label.set(fontsize=_SIZE, color=INK, va="center", annotation_clip=False)
+    ax.add_artist(label).set_clip_on(False)
 
 
-def label_points(ax: Axes, points: Iterable[tuple[str, float, float, str]]) -> None:
-    """Beside the point: (name, x, y, colour)."""
-    for name, x, y, colour in points:
-        label = _Point(name, (x, y), (_RINGS[0], 0), "data", "offset points", _line(colour))
-        label.set(fontsize=_SIZE, color=INK, va="center", ha="center", in_layout=False, zorder=5)
-        label.set_bbox({"facecolor": SURFACE, "linewidth": 0, "alpha": 0.7, "pad": 0.3})
-        ax.add_artist(label)
+def label_point(ax: Axes, name: str, x: float, y: float, colour: str) -> None:
+    """Beside the point."""
+    label = _Point(name, (x, y), (_RINGS[0], 0), "data", "offset points", _line(colour, (0.5, 0.5)))
+    label.set(fontsize=_SIZE, color=INK, va="center", ha="center", in_layout=False, zorder=5)
+    label.set_bbox({"facecolor": SURFACE, "linewidth": 0, "alpha": 0.7, "pad": 0.3})
+    ax.add_artist(label).set_clip_on(False)
 
 
-def place(figure: Figure) -> None:
+def set_apart(figure: Figure) -> None:
     """Move labels apart; called once the panels have their sizes."""
     for ax in figure.axes:
-        _stack(ax, [artist for artist in ax.artists if isinstance(artist, _End)])
-        _scatter(ax, [artist for artist in ax.artists if isinstance(artist, _Point)])
+        _stack(ax, [artist for artist in ax.texts if isinstance(artist, _End)])
+        _scatter(ax, [artist for artist in ax.texts if isinstance(artist, _Point)])
 
 
 def spread(at: Sequence[float], apart: float, low: float, high: float) -> list[float]:
@@ -79,9 +76,9 @@ def spread(at: Sequence[float], apart: float, low: float, high: float) -> list[f
     return found
 
 
-def _line(colour: str) -> dict[str, Any]:
+def _line(colour: str, relpos: tuple[float, float]) -> dict[str, Any]:
     """From a name to what it names."""
-    return {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
+    return {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0, "relpos": relpos}
 
 
 def _stack(ax: Axes, labels: list[_End]) -> None:
@@ -95,20 +92,24 @@ def _stack(ax: Axes, labels: list[_End]) -> None:
 def _scatter(ax: Axes, labels: list[_Point]) -> None:
     """Each where it covers least: of the labels before it, of the points, and of the lines through these."""
     points = [ax.transData.transform(label.xy) for label in labels]
-    size = 4 * _pixels(ax)
+    pixels = _pixels(ax)
+    size = 4 * pixels
     taken = [Bbox.from_extents(x - size, y - size, x + size, y + size) for x, y in points]
     lines = [Bbox(ends) for path in _paths(ax) for ends in pairwise(path)]
     for label, (x, y) in zip(labels, points, strict=True):
         extent = Text.get_window_extent(label)
         offers = []
         for place, (ring, (right, up)) in enumerate(product(_RINGS, _AROUND)):
-            away = right * (ring + extent.width / 2 / _pixels(ax)), up * (ring + extent.height / 2 / _pixels(ax))
-            centre = x + away[0] * _pixels(ax), y + away[1] * _pixels(ax)
-            box = Bbox.from_bounds(centre[0] - extent.width / 2, centre[1] - extent.height / 2, *extent.size)
-            cost = 3 * sum(_shared(box, other) for other in taken) + sum(_crossed(box, line) for line in lines)
+            away = right * (ring + extent.width / 2 / pixels), up * (ring + extent.height / 2 / pixels)
+            corner = x + away[0] * pixels - extent.width / 2, y + away[1] * pixels - extent.height / 2
+            box = Bbox.from_bounds(*corner, *extent.size)
             outside = extent.width * extent.height - _shared(box, ax.bbox)
-            offers.append((cost + 5 * outside, place, away, box))
-        _, _, label.xyann, box = min(offers, key=lambda offer: offer[:2])
+            covered = sum(_shared(box, other) for other in taken)
+            crossed = sum(_crossed(box, line) for line in lines)
+            offers.append((3 * covered + crossed + 5 * outside + ring**2 / 2, place, away, box))
+        _, place, label.xyann, box = min(offers, key=lambda offer: offer[:2])
+        if label.arrow_patch and place < len(_AROUND):  # so near that no line need tell whose it is
+            label.arrow_patch.set_visible(False)
         taken.append(box)
 
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from benchmarks.report.figures.labels import fitting, label_points
+from benchmarks.report.figures.labels import fitting, label_point
 from benchmarks.report.figures.palette import SURFACE
 from benchmarks.report.figures.style import LineStyle, legend, line_styles, panel_list, plain, short_task
 from benchmarks.report.results import LABELS, Results
@@ -47,10 +48,12 @@ def scatter(
         shown = [(styles[row["generator"], row["variant"]], row) for _, row in own.iterrows()]
         for style, row in shown:
             _point(ax, style, row, x, y)
-        if fitting(style.label for style, _ in shown):
-            label_points(ax, [(style.label, row[x], row[y], style.colour) for style, row in shown])
+        if fitting([style.label for style, _ in shown], 20):
+            for style, row in shown:
+                label_point(ax, style.label, row[x], row[y], style.colour)
         else:
             crowded = True
+        ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         ax.set_title(plain(f"{short_task(task)} · {algorithm}", 50))
     if crowded:
         legend(figure, styles, frame, linestyle="")

@@ -1,5 +1,6 @@
 """How every figure looks, and how it is written: equal data give equal bytes."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from benchmarks.report.figures.labels import place
-from benchmarks.report.figures.palette import BASELINE, CONTROLS, GRID, INK, LOOKS, SURFACE, Look, plug_ins, sequential
+from benchmarks.report.figures.labels import set_apart
+from benchmarks.report.figures.palette import BASELINE, CONTROLS, GRID, INK, LOOKS, SURFACE, plug_ins, sequential
 from benchmarks.report.results import CEILING, Results, once, titled
 from benchmarks.report.text import natural, one_line
 from core.files import atomic
@@ -31,6 +32,7 @@ __all__ = [
     "WIDTH",
     "LineStyle",
     "LineStyles",
+    "as_line",
     "bars",
     "bars_height",
     "draw",
@@ -91,27 +93,38 @@ class LineStyle(NamedTuple):
     colour: str
     dash: Any  # of lines
     marker: str
+    hue: str = ""  # what of the label the colour tells, where variants share it
+    shape: str = ""  # and what the dash and the marker tell
 
 
 LineStyles = dict[tuple[str, str], LineStyle]  # by (generator, variant), in the order of legends
+_PLACES = re.compile(r' (?:d|x|y|transform)="[^"]*"')
+_FINE = re.compile(r"(?<=\.\d)\d+")
 _LEGEND = 105  # characters in a row of the widest legend, the handle counting as eight
+_SHAPES = [  # of variants: a solid line first
+    (look.dash, look.marker) for name, look in reversed([*LOOKS.items()]) if name not in CONTROLS
+]
 
 
 def draw(figure_of: Any, *arguments: Any) -> Figure:
     """Draw inside an rc_context, so that global matplotlib settings stay untouched."""
     with mpl.rc_context(_STYLE):
         figure: Figure = figure_of(*arguments)
+        figure.draw_without_rendering()  # settles the limits of axes, which labels at the ends of curves depend on
         ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.04).execute(figure)  # once, for all files alike
-        place(figure)
+        set_apart(figure)
         return figure
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """As svg, png and pdf, without dates and versions."""
+    """As svg, png and pdf, without dates and versions; coordinates of an svg are in tenths of a point."""
     with mpl.rc_context(_STYLE):
         for kind, left_out in FORMATS.items():
             with atomic(folder / f"{name}.{kind}") as part:
                 figure.savefig(part, format=kind, metadata=dict.fromkeys(left_out))
+                if kind == "svg":
+                    text = _PLACES.sub(lambda found: _FINE.sub("", found[0]), part.read_text(encoding="utf-8"))
+                    part.write_text(text, encoding="utf-8", newline="\n")
 
 
 @once
@@ -121,32 +134,49 @@ def line_styles(results: Results) -> LineStyles:
     Variants of the only method that has several take their colours from a scale; those of several methods, and of
     controls, share the colour of their generator and differ in marker and dash.
     """
-    found: dict[str, set[str]] = {}
-    for cell in results.cells:
-        found.setdefault(cell.generator, set()).add(cell.variant)
+    found: dict[str, list[str]] = {}
+    for cell in sorted(results.cells, key=lambda cell: (cell.variant != "default", natural(cell.variant))):
+        own = found.setdefault(cell.generator, [])
+        own += [cell.variant] if cell.variant not in own else []
     others = sorted(found.keys() - LOOKS.keys(), key=natural)  # plug-ins
     looks = {**LOOKS, **dict(zip(others, plug_ins(len(others)), strict=True))}
-    varied = [generator for generator in found if len(found[generator]) > 1 and generator not in CONTROLS]
+    varied = {generator: variants for generator, variants in found.items() if len(variants) > 1}
+    methods = varied.keys() - set(CONTROLS)
+    shapes = list(dict.fromkeys(variant for variants in varied.values() for variant in variants))
     styles: LineStyles = {}
     for generator in sorted((name for name in looks if name in found), key=lambda name: name == CEILING):
-        variants = sorted(found[generator], key=lambda name: (name != "default", natural(name)))
-        shown = _looks(looks[generator], variants, scale=varied == [generator])
-        for variant, (colour, dash, marker) in zip(variants, shown, strict=True):
-            label = titled(generator) if variants == ["default"] else f"{titled(generator)} · {variant}"
-            styles[generator, variant] = LineStyle(plain(label, 48), colour, dash, marker)
+        title, look = titled(generator), looks[generator]
+        if methods == {generator}:
+            styles |= {(generator, variant): style for variant, style in _scale(title, found[generator]).items()}
+        elif generator in varied:
+            for variant in found[generator]:
+                style = _style(f"{title} · {variant}", look.colour, shapes.index(variant))
+                styles[generator, variant] = style._replace(hue=title, shape=plain(variant, 48))
+        else:
+            (variant,) = found[generator]
+            label = title if variant == "default" else f"{title} · {variant}"
+            styles[generator, variant] = LineStyle(plain(label, 48), look.colour, look.dash, look.marker)
     return styles
 
 
-def _looks(look: Look, variants: list[str], scale: bool) -> list[tuple[str, Any, str]]:
-    """Colour, dash and marker of each; in a `scale` over two fields the colour tells the first, the rest the second."""
+def _scale(title: str, variants: list[str]) -> dict[str, LineStyle]:
+    """Colours in the order of the variants; where these are of two fields, of the first, and shapes of the second."""
     pairs = [variant.split(", ") for variant in variants]
-    if not scale or any(len(pair) != 2 or "=" not in pair[0] or "=" not in pair[1] for pair in pairs):
-        pairs = [[variant, variant] for variant in variants]
+    if any(len(pair) != 2 or "=" not in pair[0] or "=" not in pair[1] for pair in pairs):
+        colours = sequential(len(variants))
+        return {name: _style(f"{title} · {name}", colours[i], i) for i, name in enumerate(variants)}
     first, second = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
-    colours = sequential(len(first)) if scale else [look.colour] * len(first)
-    shapes = [(look.dash, look.marker)]
-    shapes += [(other.dash, other.marker) for other in LOOKS.values() if other.marker != look.marker]
-    return [(colours[first.index(a)], *shapes[second.index(b) % len(shapes)]) for a, b in pairs]
+    colours = sequential(len(first))
+    return {
+        name: _style(f"{title} · {name}", colours[first.index(hue)], second.index(shape))._replace(
+            hue=plain(f"{title} · {hue}", 48), shape=plain(shape, 48)
+        )
+        for name, (hue, shape) in zip(variants, pairs, strict=True)
+    }
+
+
+def _style(label: str, colour: str, shape: int) -> LineStyle:
+    return LineStyle(plain(label, 48), colour, *_SHAPES[shape % len(_SHAPES)])
 
 
 def panels(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure, Any]:
@@ -185,22 +215,37 @@ def bars_height(styles: LineStyles) -> float:
     return 0.16 * len(styles) + 0.5
 
 
-def legend(figure: Figure, styles: LineStyles, rows: pd.DataFrame, extra: Sequence[Line2D] = (), **line: Any) -> None:
-    """Below the panels: the generators and variants that `rows` has, and `extra`."""
+def line(style: LineStyle, count: int) -> dict[str, Any]:
+    """How a curve of so many points is drawn: about four of them have a marker."""
+    marks = {"marker": style.marker, "markersize": 3.5, "markeredgewidth": 0, "markevery": max(1, count // 4)}
+    return {"color": style.colour, "linestyle": style.dash, **marks}
+
+
+def as_line(style: LineStyle, count: int) -> dict[str, Any]:
+    """How a curve of so many points is drawn: about four of them have a marker."""
+    marks = {"marker": style.marker, "markersize": 3.5, "markeredgewidth": 0, "markevery": max(1, count // 4)}
+    return {"label": style.label, "color": style.colour, "linestyle": style.dash, **marks}
+
+
+def legend(figure: Figure, styles: LineStyles, rows: pd.DataFrame, extra: Sequence[Line2D] = (), **look: Any) -> None:
+    """Below the panels: the generators and variants that `rows` has, and `extra`; nothing where there are neither.
+
+    Where variants share colours and shapes, what each of these tells.
+    """
     there = set(zip(rows["generator"], rows["variant"], strict=True))
-    handles = [Line2D([], [], **_handle(style) | line) for key, style in styles.items() if key in there]
-    handles += extra
-    longest = max((len(part) for handle in handles for part in str(handle.get_label()).split("\n")), default=0)
+    shown = [style for key, style in styles.items() if key in there]
+    alone = [as_line(style, 1) | look for style in shown if not style.hue]
+    hues = {s.hue: {"label": s.hue, "color": s.colour, "linewidth": 3} for s in shown if s.hue}
+    shapes = {s.shape: as_line(s, 1) | {"label": s.shape, "color": INK} | look for s in shown if s.hue}
+    handles = [Line2D([], [], **handle) for handle in (*alone, *hues.values(), *shapes.values())] + list(extra)
+    if not handles:
+        return
+    longest = max(len(part) for handle in handles for part in str(handle.get_label()).split("\n"))
     fitting = int(_LEGEND * figure.get_figwidth() / WIDTH) // (longest + 8)
     columns = max(1, min(len(handles), 6, fitting))
     more = max(0, -(-len(handles) // columns) - 2)  # rows that `panels` has not left room for
     figure.set_figheight(figure.get_figheight() + 0.15 * more)
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
-
-
-def _handle(style: LineStyle) -> dict[str, Any]:
-    look = {"color": style.colour, "linestyle": style.dash, "marker": style.marker}
-    return {"label": style.label, "markersize": 4, "markeredgewidth": 0, **look}
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3.2, columnspacing=1.4)
 
 
 def short_task(task: str) -> str:

@@ -3,17 +3,20 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.report.figures.palette import BASELINE, CONTROLS
 from benchmarks.report.figures.scatter import PER_PAGE, panels_of, points, scatter
-from benchmarks.report.figures.style import BASELINE, CONTROLS, log_ticks, short_task
+from benchmarks.report.figures.style import log_ticks, short_task
 from benchmarks.report.prices import price_multiples, run_seconds
 from benchmarks.report.results import Results, once
 from benchmarks.report.scores import FEW_SEEDS, estimates, finals
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.tables.table import Table, as_number, cell_table, values
+from benchmarks.report.verdict import compares_scores
 
 __all__ = ["SECTION", "cost", "cost_table", "prices"]
 
@@ -78,6 +81,11 @@ def prices(results: Results) -> pd.DataFrame:
     return points(results, columns | {"score_low": score["low"], "score_high": score["high"], "n": score["n"]})
 
 
+def _pairs(results: Results) -> list[tuple[str, str]]:
+    """Tasks and algorithms in which something was paid for other scores."""
+    return panels_of(prices(results).query("generator != 'none'")) if compares_scores(results) else []
+
+
 def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
     """Upper left is better; the dashed line is real data only."""
     price = prices(results)
@@ -89,43 +97,53 @@ def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
             ax.axhline(none["score"].item(), color=BASELINE, linestyle="--", linewidth=1)
             ax.axhspan(none["score_low"].item(), none["score_high"].item(), color=BASELINE, alpha=0.15, linewidth=0)
         ax.set(xlabel="price in runs of none", ylabel=results.unit(task), xscale="log")
-        ax.set_xlim(0.8 * own["price"].min(), 1.5 * own["price"].max())
+        ax.set_xlim(0.75 * own["price"].min(), 1.5 * own["price"].max())
         log_ticks(ax.xaxis, own["price"].min(), own["price"].max(), "{x:g}\N{MULTIPLICATION SIGN}")
     return figure
 
 
 def _caption(results: Results) -> str:
     """How to read the figure, then the seconds behind its multiples."""
-    seconds = run_seconds(results)
-    none = {cell.task: seconds.get(cell.cell_id, math.nan) for cell in results.cells if cell.generator == "none"}
-    one = ", ".join(f"{value:,.0f} s on {short_task(task)}" for task, value in none.items() if value > 0)
+    seconds = run_seconds(results).dropna()
+    took: dict[str, list[float]] = {}
+    for cell in results.cells:
+        if cell.generator == "none" and cell.cell_id in seconds.index:
+            took.setdefault(cell.task, []).append(float(seconds[cell.cell_id]))
+    one = ", ".join(f"{_range(of_task)} s on {short_task(task)}" for task, of_task in took.items())
+    few = f", hollow below {FEW_SEEDS} seeds" if (prices(results)["n"] < FEW_SEEDS).any() else ""
     return (
-        "Score against price, one point per cell; bars: 95 % Student-t interval over seeds"
-        f"{_few(results)}. Dashed, with its interval as a band: real data only. Price: wall-clock seconds of updates and "
-        "generation, all seeds together, and of the fits of pretrained models, whichever cell made them, in runs of "
-        f"generator none with equal settings.\nA run of none took {one}."
+        f"Score against price, one point per cell{few}; bars: 95 % Student-t interval over seeds. Dashed, with its "
+        "interval as a band: real data only. Price: wall-clock seconds of updates and generation, all seeds together, "
+        "and of the fits of pretrained models, whichever cell made them, in runs of generator none with equal "
+        f"settings. A run of none took {one}."
     )
 
 
-def _few(results: Results) -> str:
-    return f", hollow below {FEW_SEEDS} seeds" if (prices(results)["n"] < FEW_SEEDS).any() else ""
+def _names(rows: pd.DataFrame) -> list[str]:
+    pairs = zip(rows["generator"], rows["variant"], strict=True)
+    return [generator if variant == "default" else f"{generator} · {variant}" for generator, variant in pairs]
+
+
+def _range(seconds: list[float]) -> str:
+    least, most = (f"{value:,.0f}" for value in (min(seconds), max(seconds)))
+    return least if least == most else f"{least} to {most}"
 
 
 def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
-    """What the dearest and the best of each panel cost and score."""
+    """From the cheapest to the dearest method of each panel, and what the best scores at which price."""
     price = prices(results)
     said = []
     for task, algorithm in pairs:
-        own = price[(price["task"] == task) & (price["algorithm"] == algorithm)]
-        own = own[~own["generator"].isin(CONTROLS)].sort_values("price")
-        if len(own):
-            best, first, last = own.loc[own["score"].idxmax()], own.iloc[0], own.iloc[-1]
+        own = price[(price["task"] == task) & (price["algorithm"] == algorithm) & ~price["generator"].isin(CONTROLS)]
+        shown = sorted(zip(own["price"].tolist(), own["score"].tolist(), _names(own), strict=True))
+        if shown:
+            (low, _, cheap), (high, _, dear) = shown[0], shown[-1]
+            at, score, best = max(shown, key=lambda point: point[1])
             said.append(
-                f"{short_task(task)}, {algorithm}: prices from {first['price']:.1f} ({first['generator']}) to "
-                f"{last['price']:.1f} runs of none ({last['generator']}); highest score {best['score']:.1f} "
-                f"({best['generator']}, at {best['price']:.1f})"
+                f"{short_task(task)}, {algorithm}: from {low:.1f} ({cheap}) to {high:.1f} runs of none ({dear}); "
+                f"highest mean {as_number(score, '{:.1f}').text} ({best}, for {at:.1f})"
             )
-    return ("; ".join(said) + ".") if said else "Scores of controls only."
+    return ". ".join(said) + "." if said else "Controls only."
 
 
 @once
@@ -140,12 +158,12 @@ def _shared_fits(results: Results) -> dict[str, float]:
     return {cell_id: sum((s / users[key] for key, s in own.items()), 0.0) for cell_id, own in used.items()}
 
 
-def _derived(results: Results) -> dict[str, Mapping[str, float]]:
+def _derived(results: Results) -> dict[str, Mapping[Any, float]]:
     """By metric, then cell: what other cells of the folder tell of it."""
     return {
         "model_seconds_shared": _shared_fits(results),
-        "run_seconds": run_seconds(results).to_dict(),
-        "price_multiple": price_multiples(results).to_dict(),
+        "run_seconds": dict(run_seconds(results).items()),
+        "price_multiple": dict(price_multiples(results).items()),
     }
 
 
@@ -161,7 +179,9 @@ SECTION = Section(
             _caption,
             _alt,
             "cost",
-            rows=lambda results: panels_of(prices(results)),
+            rows=lambda results: (
+                panels_of(prices(results).query("generator != 'none'")) if compares_scores(results) else []
+            ),
             figure=_figure,
             per_page=PER_PAGE,
         )
