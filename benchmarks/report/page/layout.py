@@ -10,6 +10,7 @@ from benchmarks.report.tables.table import Entry, Table
 __all__ = ["Content", "Picture", "PlacedPart", "PlacedSection", "ShownFigure", "ShownTable", "parts"]
 
 TALL = 25  # rows; a longer table scrolls in a box of its own
+WIDE = 8  # columns; a wider table is printed in small type
 LONG = 300  # characters; a longer caption is folded
 PROSE = 40  # characters; a column with a longer entry wraps
 
@@ -40,7 +41,7 @@ class Column:
     """One column of a table as shown."""
 
     name: str
-    kind: str  # number, prose or label
+    kind: str  # num, long (a sentence) or label
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class ShownTable:
     def tall(self) -> bool:
         """Whether it scrolls in a box of its own."""
         return len(self.rows) > TALL
+
+    @property
+    def wide(self) -> bool:
+        """Whether paper is too narrow for whole words in it."""
+        return len(self.columns) > WIDE
 
     @property
     def folded(self) -> bool:
@@ -134,8 +140,8 @@ def _table(table: Table, number: int, files: Set[str]) -> ShownTable:
 
 def _kind(entries: list[Entry]) -> str:
     if any(isinstance(entry.value, float | int) for entry in entries):
-        return "number"
-    return "prose" if max((len(entry.text) for entry in entries), default=0) > PROSE else "label"
+        return "num"
+    return "long" if max((len(entry.text) for entry in entries), default=0) > PROSE else "label"
 
 
 def _links(name: str, data: str, kinds: Iterable[str], files: Set[str]) -> list[tuple[str, str]]:

@@ -46,8 +46,8 @@ def test_the_generator_names_a_row_and_stands_first() -> None:
     assert [(column.name, column.kind) for column in shown.columns] == [
         ("generator", "label"),
         ("task", "label"),
-        ("score", "number"),
-        ("what", "prose"),
+        ("score", "num"),
+        ("what", "long"),
     ]
     assert [entry.text for entry in shown.rows[0]][:3] == ["mopo", "toy", "2.5"]
 

@@ -88,7 +88,8 @@ def test_one_column_of_labels_stays() -> None:
     assert (table.head, table.caption) == (["task", "last"], "Score In all rows: algorithm td3bc.")
 
 
-def test_columns_of_numbers_are_told_from_text() -> None:
-    rows = [[Entry("a"), as_number(1.0), Entry("—", value=-math.inf)], [Entry("b"), as_number(math.nan), Entry("x")]]
-    table = Table("t", "title", "caption", ["task", "number", "mixed"], rows)
-    assert [table.numeric(i) for i in range(3)] == [False, True, False]
+def test_texts_have_true_minus_signs_before_numbers_only() -> None:
+    rows = [[Entry("-0.76 [-4.53, 3.00] (-1)"), Entry("hopper-2, x=-1")]]
+    table = settled(Table("t", "title", "From -.5 to x-1.", ["text", "name"], rows))
+    assert [entry.text for entry in table.rows[0]] == ["−0.76 [−4.53, 3.00] (−1)", "hopper-2, x=-1"]
+    assert table.caption == "From −.5 to x-1."
