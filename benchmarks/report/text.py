@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["natural", "one_line", "scientific", "without_folders"]
+__all__ = ["natural", "one_line", "without_folders"]
 
 
 def natural(text: str) -> list[str | float]:
@@ -14,12 +14,6 @@ def natural(text: str) -> list[str | float]:
 def one_line(text: str) -> str:
     """Without line breaks and other control characters, which could fake a row or steer a terminal."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)
-
-
-def scientific(value: float) -> str:
-    """A number such as 2 × 10⁻⁵."""
-    digit, _, power = f"{value:.0e}".partition("e")
-    return f"{digit} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def without_folders(text: str) -> str:

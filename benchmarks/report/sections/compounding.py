@@ -13,7 +13,6 @@ from benchmarks.report.figures.style import short_task
 from benchmarks.report.results import LABELS, Results, once, titled
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.tables.table import Entry, Table, as_number, cell_table
-from benchmarks.report.text import scientific
 from metrics.compounding import growth_law
 
 __all__ = ["SECTION", "compounding", "compounding_table", "growth_table"]
@@ -185,8 +184,9 @@ def _below(panels: list[ErrorPanel]) -> list[str]:
             tops[name] = max(top, tops.get(name, 0.0))
             where.setdefault(name, set()).add(panel.kind)
     seen = {titled(generator) for panel in panels for generator, _ in panel.drawn}
+    form = "{:.0e}"
     return [
-        f"{name}{f' ({_listed(where[name])})' if name in seen else ''}, {f'at most {scientific(top)}' if top else '0'}"
+        f"{name}{f' ({_listed(where[name])})' if name in seen else ''}, {f'at most {as_number(top, form).text}' if top else '0'}"
         for name, top in tops.items()
     ]
 

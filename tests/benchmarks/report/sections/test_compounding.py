@@ -83,8 +83,8 @@ def test_what_is_too_small_is_told_below_the_figure(tmp_path: Path, build: Any) 
     results = errors(tmp_path, build, duplicate=[4e-8], simulator=[1e-7, 3e-6], dydiff=[0.1, 0.2])
     assert names(results) == ["dydiff"]
     told = (
-        "Too small for the axes: replay floor, at most 2 × 10⁻⁹; duplicate, at most 4 × 10⁻⁸; "
-        "simulator (ceiling), at most 3 × 10⁻⁶."
+        "Too small for the axes: replay floor, at most 2e−09; duplicate, at most 4e−08; "
+        "simulator (ceiling), at most 3e−06."
     )
     assert PLOT.caption(results).endswith(told)
 
