@@ -184,9 +184,10 @@ def _below(panels: list[ErrorPanel]) -> list[str]:
             tops[name] = max(top, tops.get(name, 0.0))
             where.setdefault(name, set()).add(panel.kind)
     seen = {titled(generator) for panel in panels for generator, _ in panel.drawn}
-    form = "{:.0e}"
     return [
-        f"{name}{f' ({_listed(where[name])})' if name in seen else ''}, {f'at most {as_number(top, form).text}' if top else '0'}"
+        name
+        + (f" ({_listed(where[name])})" if name in seen else "")
+        + (f", at most {as_number(top, '{:.0e}').text}" if top else ", 0")
         for name, top in tops.items()
     ]
 
