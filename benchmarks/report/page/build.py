@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from benchmarks.report.page import provenance
 from benchmarks.report.page.layout import Content, Picture, parts
-from benchmarks.report.page.prose import anchor, definitions, paragraph, used
+from benchmarks.report.page.prose import anchor, breakable, definitions, paragraph, used
 from benchmarks.report.page.svg import inline, themes
 from benchmarks.report.results import Results
 
@@ -31,6 +31,7 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         lstrip_blocks=True,
     )
     environment.globals |= {"anchor": anchor, "inline": _picture, "key": provenance.key, "paragraph": paragraph}
+    environment.filters["breakable"] = breakable
     return environment.get_template("page.html.j2").render(
         suite=results.suite or "unnamed suite",
         headline=provenance.headline(results),
@@ -43,7 +44,8 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         about=provenance.about(results),
         environments=provenance.environments(results),
         cells=provenance.cells(results),
-        reproduce=_commands(results),
+        commands=_commands(results),
+        recorded=bool(results.command),
         downloads=_downloads(files),
         light=light,
         dark=dark,
@@ -59,7 +61,7 @@ def _picture(picture: Picture) -> Markup:
 def _commands(results: Results) -> str:
     """The lines that run this suite again and redraw its page."""
     suite = results.suite or "SUITE"
-    run = getattr(results, "command", "") or f"run_bench.py run {suite}"
+    run = results.command or f"run_bench.py run {suite}"
     return f"python {run}\npython run_bench.py report results/{suite.removesuffix('.toml')}"
 
 
