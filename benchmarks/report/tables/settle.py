@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from benchmarks.report.tables.table import Entry, Table, filled, without_blank
 
-__all__ = ["SHARED", "decimals", "settled"]
+__all__ = ["SHARED", "decimals", "settled", "short_caption"]
 
 SHARED = (  # heads of columns that say what a row is about: one text in all rows is said in the caption instead
     *("task", "dataset type", "algorithm", "variant", "generator", "seeds", "tasks", "cells", "actions", "error"),
@@ -16,6 +16,7 @@ SHARED = (  # heads of columns that say what a row is about: one text in all row
 )
 _MOST = 4  # decimals
 _LOCAL = "local/"
+_SHARED = "In all rows: "
 
 
 def settled(table: Table) -> Table:
@@ -31,8 +32,8 @@ def settled(table: Table) -> Table:
     table = _without_mark(_without_prefix(without_blank(table), shared), shared)
     columns = [_written([row[i] for row in table.rows]) for i in range(len(table.head))]
     rows = [list(row) for row in zip(*columns, strict=True)] if table.rows else []
-    first, rest = sentences(table.caption)
-    said = f"In all rows: {'; '.join(shared)}." if shared else ""
+    first, rest = _sentence(table.caption)
+    said = f"{_SHARED}{'; '.join(shared)}." if shared else ""
     return replace(table, rows=rows, caption=" ".join(part for part in (first, said, rest) if part))
 
 
@@ -52,7 +53,16 @@ def decimals(sizes: Sequence[float]) -> str:
     return f"z,.{min(_MOST, max(0, 2 - math.floor(math.log10(median))))}f"
 
 
-def sentences(caption: str) -> tuple[str, str]:
+def short_caption(table: Table) -> tuple[str, str]:
+    """The first sentence of a settled table's caption with what all rows share, and the rest: notes."""
+    first, rest = _sentence(table.caption)
+    if rest.startswith(_SHARED):
+        said, rest = _sentence(rest)
+        first = f"{first} {said}"
+    return first, rest
+
+
+def _sentence(caption: str) -> tuple[str, str]:
     """The first sentence, and the rest."""
     first, _, rest = caption.partition(". ")
     return (f"{first}.", rest) if rest else (first, "")

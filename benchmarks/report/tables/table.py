@@ -1,19 +1,11 @@
-"""A table, written as CSV, Markdown, LaTeX or plain text, each with its own escaping. Same input, same bytes."""
+"""What a table is made of: entries, heads, rows; and the entries that hold numbers."""
 
-import html
 import math
-import re
-import textwrap
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pandas as pd
-from tabulate import tabulate
-
 from benchmarks.report.results import CellView, Results, titled
-from benchmarks.report.text import one_line
 
 __all__ = [
     "Entry",
@@ -25,44 +17,10 @@ __all__ = [
     "digits",
     "filled",
     "labels",
-    "to_csv",
-    "to_latex",
-    "to_markdown",
-    "to_text",
     "values",
     "without_blank",
     "without_constant",
 ]
-
-_LATEX = {  # what the fonts of plain LaTeX (OT1) have; `\textquotedbl` would need the package fontenc
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "`": "{`}",  # behind ? and ! it would turn them over
-    "±": r"$\pm$",
-    "†": r"$^\dagger$",
-    "‡": r"$^\ddagger$",
-    "§": r"\S{}",
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "−": "$-$",
-    "…": r"\dots{}",
-    "·": r"$\cdot$",
-    "×": r"$\times$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-}
 
 
 @dataclass(frozen=True)
@@ -203,80 +161,3 @@ def digits(value: float) -> int:
 def values(row: Any) -> list[float]:
     """A row of a frame as plain numbers."""
     return [float(value) for value in row]
-
-
-def to_csv(frame: pd.DataFrame) -> str:
-    """Shortest exact numbers, empty where there is none; text that a spreadsheet would run as a formula gets a '."""
-    text = frame.select_dtypes(exclude="number").columns
-    safe = frame.assign(**{column: frame[column].map(_no_formula) for column in text})
-    return safe.to_csv(index=False, lineterminator="\n")
-
-
-def to_markdown(table: Table) -> str:
-    """Title, pipe table, caption."""
-
-    def cell(entry: Entry) -> str:
-        return f"**{_markdown(entry.text)}**" if entry.bold else _markdown(entry.text)
-
-    head = [_markdown(name) for name in table.head]
-    body = tabulate(_rows(table, cell), head, tablefmt="pipe", disable_numparse=True)
-    return f"## {table.title}\n\n{body}\n\n{_markdown(table.caption)}\n"
-
-
-def to_latex(table: Table) -> str:
-    """A `table` environment that needs the package booktabs and nothing else."""
-
-    def cell(entry: Entry) -> str:
-        return rf"\textbf{{{_latex(entry.text)}}}" if entry.bold else _latex(entry.text)
-
-    lines = [[_latex(name) for name in table.head], *_rows(table, cell)]
-    head, *body = [_row(line) for line in lines]
-    return "\n".join(
-        [
-            r"\begin{table}[htbp]",
-            r"\centering\small",
-            rf"\caption{{{_latex(table.title)}. {_latex(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}",
-            rf"\begin{{tabular}}{{{'l' * len(table.head)}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def to_text(table: Table) -> str:
-    """For a terminal."""
-    head = [one_line(name) for name in table.head]
-    body = tabulate(_rows(table, lambda entry: one_line(entry.text)), head, tablefmt="simple", disable_numparse=True)
-    return f"{table.title}\n\n{body}\n\n{textwrap.fill(table.caption, 100)}\n"
-
-
-def _rows(table: Table, cell: Callable[[Entry], str]) -> list[list[str]]:
-    return [[cell(entry) for entry in row] for row in table.rows]
-
-
-def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@")) else value
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(one_line(text), quote=False))
-
-
-def _row(entries: list[str]) -> str:
-    r"""Of a tabular; behind the `\\` or the rule of the row before, a bracket or a star would be an option of it."""
-    line = " & ".join(entries) + r" \\"
-    return "{}" + line if line.startswith(("[", "*")) else line
-
-
-def _latex(text: str) -> str:
-    """Letters lose their accents, and what plain pdflatex has no glyph for becomes a question mark."""
-    escaped = "".join(_LATEX.get(char) or unicodedata.normalize("NFKD", char) for char in one_line(text))
-    bare = "".join(char for char in escaped if not unicodedata.combining(char))
-    return re.sub("-(?=-)", "-{}", bare).encode("ascii", "replace").decode()  # two hyphens are no dash

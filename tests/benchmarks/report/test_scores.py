@@ -65,7 +65,7 @@ def test_intervals_over_tasks_are_those_of_the_method(store: ResultStore, build:
     wide, narrow = found["t"], found["bootstrap"]
     assert (wide["value"] == narrow["value"]).all()
     assert (wide["high"] - wide["low"] > narrow["high"] - narrow["low"]).all()
-    assert "percentile bootstrap" in (store.root / "report" / "scores.md").read_text(encoding="utf-8")
+    assert "percentile bootstrap" in (store.root / "report" / "tables.md").read_text(encoding="utf-8")
 
 
 def test_an_undefined_evaluation_leaves_no_score_and_is_named(tmp_path: Path, build: Any) -> None:
@@ -94,7 +94,7 @@ def test_a_diverged_seed_counts_with_zero_from_there_on(
     assert final["final"].tolist() == [25, 26, score]
     assert final["last"].tolist() == [30, 31, 0]
     assert "(n=3, 1 diverged)" in score_text(store)
-    assert "diverged: training stopped being finite" in (tmp_path / "report" / "scores.md").read_text()
+    assert "diverged: training stopped being finite" in (tmp_path / "report" / "tables.md").read_text()
     (row,) = [row for row in rows(tmp_path / "report" / "scores.csv") if row["status"] == "diverged"]
     assert (row["seed"], row["step"], row["return"], row["normalized_score"]) == ("2", str(noticed), "", "")
 

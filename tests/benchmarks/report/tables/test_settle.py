@@ -86,9 +86,3 @@ def test_one_column_of_labels_stays() -> None:
     rows = [[Entry("a"), Entry("td3bc"), as_number(1.0)], [Entry("a"), Entry("td3bc"), as_number(2.0)]]
     table = settled(Table("t", "title", "Score", ["task", "algorithm", "last"], rows))
     assert (table.head, table.caption) == (["task", "last"], "Score In all rows: algorithm td3bc.")
-
-
-def test_columns_of_numbers_are_told_from_text() -> None:
-    rows = [[Entry("a"), as_number(1.0), Entry("—", value=-math.inf)], [Entry("b"), as_number(math.nan), Entry("x")]]
-    table = Table("t", "title", "caption", ["task", "number", "mixed"], rows)
-    assert [table.numeric(i) for i in range(3)] == [False, True, False]
