@@ -1,6 +1,6 @@
 """One HTML file that needs nothing else: tables, figures and provenance of a results folder."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -11,10 +11,9 @@ from benchmarks.report.page.layout import Content, Picture, parts
 from benchmarks.report.page.prose import anchor, breakable, definitions, paragraph, used
 from benchmarks.report.page.svg import inline, themes
 from benchmarks.report.results import Results
+from benchmarks.report.tables.columns import TERMS
 
 __all__ = ["page"]
-
-TERMS: Mapping[str, str] = {}  # words of the tables' heads, with what they mean
 
 
 def page(results: Results, contents: Iterable[Content], problems: list[str], files: Set[str]) -> str:
@@ -67,12 +66,18 @@ def _commands(results: Results) -> str:
 
 def _downloads(files: Set[str]) -> list[tuple[str, list[str]]]:
     """The files beside the page, by kind."""
-    kinds = {"numbers": ("csv", "json"), "tables": ("md", "tex"), "figures": ("svg", "png", "pdf")}
-    found = {
-        title: [name for name in sorted(files) if name.rpartition(".")[2] in suffixes]
-        for title, suffixes in kinds.items()
+    columns = files & {"columns.md"}
+    kinds = {
+        "numbers": _ending(files, "csv", "json"),
+        "what their columns mean": sorted(columns),
+        "tables": _ending(files - columns, "md", "tex"),
+        "figures": _ending(files, "svg", "png", "pdf"),
     }
-    return [(title, names) for title, names in found.items() if names]
+    return [(title, names) for title, names in kinds.items() if names]
+
+
+def _ending(files: Set[str], *suffixes: str) -> list[str]:
+    return [name for name in sorted(files) if name.rpartition(".")[2] in suffixes]
 
 
 def _text(name: str) -> Markup:
