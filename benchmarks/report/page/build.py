@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from benchmarks.report.page import provenance
 from benchmarks.report.page.layout import Content, Picture, parts
-from benchmarks.report.page.prose import anchor, breakable, definitions, paragraph, used
+from benchmarks.report.page.prose import anchor, breakable, definitions, paragraph
 from benchmarks.report.page.svg import inline, themes
 from benchmarks.report.results import Results
-from benchmarks.report.tables.columns import TERMS
+from benchmarks.report.tables.columns import terms
 
 __all__ = ["page"]
 
@@ -38,7 +38,7 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         release=provenance.release(),
         parts=placed,
         problems=problems,
-        terms=used(TERMS, heads),
+        terms=terms(heads),
         definitions=definitions(),
         about=provenance.about(results),
         environments=provenance.environments(results),

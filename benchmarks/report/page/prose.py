@@ -1,13 +1,13 @@
-"""Texts of the page: words of sections, definitions of metrics, terms of the tables' heads."""
+"""Texts of the page: words of sections, definitions of metrics, labels that may break."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
-__all__ = ["anchor", "breakable", "counted", "definitions", "listed", "paragraph", "used"]
+__all__ = ["anchor", "breakable", "counted", "definitions", "listed", "paragraph"]
 
 _METRICS = Path(__file__).parents[3] / "metrics" / "METRICS.md"
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
@@ -53,9 +53,3 @@ def listed(names: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """1 task, 2 tasks."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def used(terms: Mapping[str, str], heads: Iterable[str]) -> dict[str, str]:
-    """The terms that stand in these heads, by name."""
-    there = set(heads)
-    return {term: terms[term] for term in sorted(terms, key=str.lower) if term in there}

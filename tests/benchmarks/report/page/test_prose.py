@@ -1,8 +1,8 @@
-"""Texts of the page: markdown of the sections' words, definitions in boxes, terms of the heads."""
+"""Texts of the page: markdown of the sections' words, definitions in boxes, labels that may break."""
 
 import re
 
-from benchmarks.report.page.prose import anchor, breakable, counted, definitions, listed, paragraph, used
+from benchmarks.report.page.prose import anchor, breakable, counted, definitions, listed, paragraph
 
 
 def test_words_are_markdown_without_html_and_pictures() -> None:
@@ -34,7 +34,3 @@ def test_lists_and_counts() -> None:
     assert listed(["b", "a", "b"]) == "b, a"
     assert listed([]) == "none"
     assert [counted(number, "task") for number in (1, 2)] == ["1 task", "2 tasks"]
-
-
-def test_terms_are_those_of_the_heads() -> None:
-    assert used({"b": "x", "A": "y", "c": "z"}, ["c", "A", "other"]) == {"A": "y", "c": "z"}
