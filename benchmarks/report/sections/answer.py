@@ -13,7 +13,16 @@ from benchmarks.report.score_rows import CONTROL, heading, no_score, notes, rank
 from benchmarks.report.scores import FEW_SEEDS, rule
 from benchmarks.report.section import Section
 from benchmarks.report.signatures import signs
-from benchmarks.report.tables.table import Entry, Table, as_interval, as_number, filled, labels, values
+from benchmarks.report.tables.table import (
+    Entry,
+    Table,
+    as_interval,
+    as_number,
+    filled,
+    labels,
+    values,
+    without_constant,
+)
 from benchmarks.report.verdict import RULE, WORDS, compares_scores, verdicts
 from benchmarks.report.words.headline import headline
 from benchmarks.report.words.limits import limits
@@ -75,18 +84,28 @@ def answer_table(results: Results) -> Table:
         if cell.generator != "none":
             groups.setdefault((cell.generator, cell.variant, cell.algorithm), {})[cell.task] = cell
     tasks = list(dict.fromkeys(cell.task for cell in results.cells))
-    found = answer(results)
-    means = {key: found.loc[[cell.cell_id for cell in own.values()], "change"].mean() for key, own in groups.items()}
-    order = sorted(groups, key=lambda key: (not ranked(key[0]), -means[key] if means[key] == means[key] else math.inf))
+    order = sorted(groups, key=lambda key: (not ranked(key[0]), _rank(results, groups[key])))
     rows = [_row(results, key, groups[key], tasks) for key in order]
-    changes = [] if not compares_scores(results) else _change_heads(results, tasks)
-    head = ["generator", "variant", "algorithm", *changes, *_REASONS]
-    return Table("answer", "Generators against real data only", _caption(results), head, rows, data="answer")
+    compared = compares_scores(results)
+    head = ["generator", "variant", "algorithm", *(_change_heads(results, tasks) if compared else []), *_REASONS]
+    if not any(row[-1].text for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    title = "Generators against real data only" if compared else "Generators, by their rollouts"
+    return Table("answer", title, _caption(results), head, rows, data="answer")
+
+
+def _rank(results: Results, own: Mapping[str, CellView]) -> float:
+    """Of a row: the highest mean change first or, where no scores are compared, the least error."""
+    found = answer(results).loc[[cell.cell_id for cell in own.values()]]
+    place = -found["change"].mean() if compares_scores(results) else found["error"].mean()
+    return math.inf if math.isnan(place) else float(place)
 
 
 def _change_heads(results: Results, tasks: Sequence[str]) -> list[str]:
     if len(tasks) > _FEW_TASKS:
         return ["change, mean over tasks", "verdict"]
+    if len(tasks) == 1:
+        return [f"change{heading(results, tasks[0], '').partition(' (return)')[1]}", "verdict"]
     algorithm = results.cells[0].algorithm if results.cells else ""
     names = [heading(results, task, algorithm).partition(" · ")[0] for task in tasks]
     return [*(f"change, {name}" for name in names), "verdict"]
@@ -219,7 +238,7 @@ def regime_table(results: Results) -> Table:
         rows.append([task, algorithm, Entry(regime.variant), *scores, *told, verdict, Entry(" ".join(advice(regime)))])
     differences = ["none − behaviour", "duplicate − none", "simulator − none"]
     columns = [*head, *differences, "these comparisons", "what to change"]
-    return Table("regime", TITLE, RULES, columns, rows, data="regime")
+    return without_constant(Table("regime", TITLE, RULES, columns, rows, data="regime"), "variant")
 
 
 SECTION = Section(

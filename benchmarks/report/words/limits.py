@@ -27,8 +27,11 @@ def _limits(results: Results) -> Iterator[str]:
     few = f" (fewer than {FEW_SEEDS}: an indication only)" if seeds[0] < FEW_SEEDS else ""
     algorithms = joined(list(dict.fromkeys(cell.algorithm for cell in cells)))
     yield f"{algorithms} on {listed(tasks)}, {_either(seeds)} {'seed' if seeds == [1] else 'seeds'} per cell{few}"
-    if compares_scores(results):
-        yield f"scores of {_either(sorted({own['updates'] for own in settings}))} updates"
+    updates = _either(sorted({own["updates"] for own in settings}))
+    if not compares_scores(results):
+        yield f"rollouts of policies that had up to {updates} updates"
+    else:
+        yield f"scores of {updates} updates"
         episodes = sorted({own["episodes"] for own in settings})
         yield f"{_either(episodes)} {'episode' if episodes == [1] else 'episodes'} per evaluation"
         shares = sorted({round(100 * own["real_fraction"]) for own in settings})
@@ -37,7 +40,7 @@ def _limits(results: Results) -> Iterator[str]:
     if any(shared):
         which = "" if all(shared) else "in some cells "
         yield f"{which}all seeds of a cell share one pretrained model: the variance of fitting is not in the intervals"
-    if any(cell.task.startswith("local/") for cell in cells):
+    if compares_scores(results) and any(cell.task.startswith("local/") for cell in cells):
         yield "local/ data are of this project's own recipes: no scores to put beside published D4RL numbers"
 
 

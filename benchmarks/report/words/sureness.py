@@ -18,19 +18,22 @@ _MOST = 6  # tasks that have a sentence each
 
 
 def by_task(results: Results) -> str:
-    """A sentence for every task and algorithm where there are several, and the changes over all; else empty."""
+    """A sentence for every task and algorithm where there are several, and the changes over all; else empty.
+
+    Where no task decides anything, the headline has said so.
+    """
     found = compared(results)
     groups = list(found.groupby(["task", "algorithm"], sort=False))
     if len(groups) < 2:
         return ""
-    shown = [group for group in groups if len(groups) <= _MOST or (group[1]["verdict"] != "undecided").any()]
+    decided = [group for group in groups if (group[1]["verdict"] != "undecided").any()]
+    shown = groups if decided and len(groups) <= _MOST else decided
     told = [
         f"**{place_name(results, str(key[0]), str(key[1]))}:** {' '.join(sentences(results, own))}"
         for key, own in shown
     ]
-    if len(shown) < len(groups):
-        others = "On the other" if shown else "On all"
-        told.append(f"{others} {len(groups) - len(shown)} no generator can be told apart from real data only.")
+    if shown and len(shown) < len(groups):
+        told.append(f"On the other {len(groups) - len(shown)} no generator can be told apart from real data only.")
     return " ".join([*told, *_over_all(results)])
 
 
@@ -42,7 +45,8 @@ def _over_all(results: Results) -> list[str]:
         own = {key: row for key, row in changes.items() if key[1] == algorithm and ranked(key[0])}
         if len(own) > 1:
             spec = decimals([max(map(abs, row[1:])) for row in changes.values()])
-            ends = [f(own, key=lambda key: own[key][1]) for f in (min, max)]
+            ordered = sorted(own, key=lambda key: own[key][1])
+            ends = ordered[0], ordered[-1]
             names = [method_name(results, key[0], key[2]) for key in ends]
             texts = [filled(as_interval(own[key][2], own[key][3], own[key][1], True), spec).text for key in ends]
             with_algorithm = f" with {algorithm}" if len({cell.algorithm for cell in results.cells}) > 1 else ""
@@ -106,7 +110,8 @@ def _controls(results: Results) -> str:
         return ""
     if len(found) == 1:
         return f"The controls do not show that these comparisons judge generators: {joined(_open(unsure[0]))}."
-    return f"In {len(unsure)} of {len(found)} settings the controls do not show that comparisons judge generators."
+    where = "all" if len(unsure) == len(found) else f"{len(unsure)} of"
+    return f"In {where} {len(found)} settings the controls do not show that the comparisons judge generators."
 
 
 def _open(regime: Regime) -> list[str]:
