@@ -21,9 +21,9 @@ _SHARED = {  # column: unit and meaning, in every file
     "value": ("of the metric", "value of the record"),
     "unit": ("", "unit of the scores: score (D4RL-normalized) or return (the task has no reference returns)"),
     "n": ("seeds", "seeds with a result"),
-    "mean": ("unit", "mean over seeds"),
-    "low": ("unit", "lower end of the 95 % interval over seeds; empty below two seeds"),
-    "high": ("unit", "upper end of the 95 % interval over seeds"),
+    "mean": ("score or return", "mean over seeds"),
+    "low": ("score or return", "lower end of the 95 % interval over seeds; empty below two seeds"),
+    "high": ("score or return", "upper end of the 95 % interval over seeds"),
 }
 COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffix: what is not shared, or otherwise
     "scores": {
@@ -45,10 +45,13 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "interval": ("", "method of the interval: t or bootstrap"),
     },
     "improvements": {
-        "mean": ("unit", "mean over seeds of the change: score less that of generator none with the same seed"),
-        "low": ("unit", "lower end of the 95 % Student-t interval of the change"),
-        "high": ("unit", "upper end of it"),
-        "std": ("unit", "standard deviation of the change over seeds"),
+        "mean": (
+            "score or return",
+            "mean over seeds of the change: score less that of generator none with the same seed",
+        ),
+        "low": ("score or return", "lower end of the 95 % Student-t interval of the change"),
+        "high": ("score or return", "upper end of it"),
+        "std": ("score or return", "standard deviation of the change over seeds"),
         "better": ("share", "probability that a run beats a run of generator none, ties count half; no p-value"),
         "p": ("", "of a two-sided paired t-test that the change is 0, uncorrected"),
         "p_holm": ("", _P_HOLM),
@@ -72,9 +75,9 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
     "ablation": {
         "fields": ("", "the fields that cells of the group differ in, joined by x"),
         "values": ("", "their values"),
-        "gain_mean": ("unit", "mean over seeds of the change against generator none"),
-        "gain_low": ("unit", "lower end of its 95 % interval"),
-        "gain_high": ("unit", "upper end of it"),
+        "gain_mean": ("score or return", "mean over seeds of the change against generator none"),
+        "gain_low": ("score or return", "lower end of its 95 % interval"),
+        "gain_high": ("score or return", "upper end of it"),
         "p_holm": ("", _P_HOLM),
         "verdict": ("", _VERDICT),
         "level_with_best": ("", "highest mean of its group; level with it, within 5 points; or open"),
@@ -104,9 +107,9 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "value": ("of the metric", "mean over seeds; model_seconds_shared: divided among the cells that use them")
     },
     "regime": {
-        "behaviour": ("unit", "mean score of the episodes that the data hold"),
-        "none": ("unit", "mean score of generator none"),
-        "room": ("unit", "the interval of a control that changes nothing lies within this"),
+        "behaviour": ("score or return", "mean score of the episodes that the data hold"),
+        "none": ("score or return", "mean score of generator none"),
+        "room": ("score or return", "the interval of a control that changes nothing lies within this"),
         "verdict": ("", "the weakest of the three conditions: holds, not shown or fails"),
         "learns": ("", "verdict on none - behaviour: real data alone learn more than the data's mean episode"),
         "control": ("", "verdict on duplicate - none: copies of real rows change nothing"),
@@ -120,9 +123,9 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
             )
             for number, unit, meaning in (
                 ("n", "seeds", "seeds"),
-                ("mean", "unit", "mean over seeds"),
-                ("low", "unit", "lower end of the 95 % interval"),
-                ("high", "unit", "upper end of the 95 % interval"),
+                ("mean", "score or return", "mean over seeds"),
+                ("low", "score or return", "lower end of the 95 % interval"),
+                ("high", "score or return", "upper end of the 95 % interval"),
             )
         },
     },
@@ -139,7 +142,7 @@ def to_columns(files: Iterable[Path]) -> str:
     lines = [
         "# Columns of the csv files",
         "",
-        "One row per line of a file; empty: not defined. unit as unit: what the column of that name says.",
+        "An empty field is not defined. Scores are D4RL-normalized; where a task has no reference returns, they are returns.",
         "",
         "|file|column|unit|meaning|",
         "|---|---|---|---|",
