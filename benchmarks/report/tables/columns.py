@@ -142,7 +142,7 @@ def to_columns(files: Iterable[Path]) -> str:
     lines = [
         "# Columns of the csv files",
         "",
-        "An empty field is not defined. Scores are D4RL-normalized; where a task has no reference returns, they are returns.",
+        "An empty field is not defined. Scores are D4RL-normalized, or returns where a task has no reference returns.",
         "",
         "|file|column|unit|meaning|",
         "|---|---|---|---|",
@@ -180,7 +180,6 @@ TERMS: dict[str, str] = {  # by head of a table
     "p after Holm": _P,
     "p (Holm)": _P,
     "wins": "Share of the pairs with a run on real data only in which a run scores more, ties count half; no test.",
-    "seeds for 5 points": "Seeds that would show a difference of 5 points with power 80 % and the spread seen here.",
     "error at the last step": _LAST_ERROR,
     "error, last step": _LAST_ERROR,
     "off the policy": "Root mean square distance of generated actions to those of the learning policy.",
@@ -264,9 +263,10 @@ TERMS: dict[str, str] = {  # by head of a table
 }
 _PATTERNS = {  # of heads that name a step, a task or a field
     r"h = \d+": "Error at this step of the rollouts.",
+    r"seeds for \d+ points": "Seeds that would show such a difference with power 80 % and the spread seen here.",
     r"change, .*": TERMS["change"],
     r"[\w.]+ \(.\)|\w+[._][\w.]+": "A field that was varied, with the papers' symbol for it.",
-    r"([\w-]+/)*\w+(-\w+)+‡?.*": TERMS["score"],
+    r"(\w+(-\w+)+|\w+/[\w/-]+)‡?( \(return\))?( · .*)?": TERMS["score"],
 }
 
 
