@@ -40,6 +40,7 @@ _LATEX = {  # what the fonts of plain LaTeX (OT1) have; `\textquotedbl` would ne
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "−": "$-$",
+    "⁻": "$^-$",
     "…": r"\dots{}",
     "·": r"$\cdot$",
     "×": r"$\times$",
