@@ -167,7 +167,6 @@ _VERDICTS = (
     "Helps or hurts: p after Holm below .05 and at least 5 seeds. Equivalent: two one-sided tests say that the change "
     "lies within 5 points. Else the generator and real data only cannot be told apart."
 )
-_P = "Of a paired t-test, after Holm's correction for all comparisons of the algorithm."
 _SCORE = "D4RL-normalized: 0 as the random policy, 100 as the expert; undiscounted return where marked (return)."
 _LAST_ERROR = (
     "Open-loop error at the last step of the generator's own rollouts, in standard deviations of the data: median over "
@@ -183,14 +182,12 @@ TERMS: dict[str, str] = {  # by head of a table
     "change against none": _CHANGE,
     "change, 95 % interval": f"{_CHANGE} In brackets its Student-t interval, uncorrected.",
     "verdict": _VERDICTS,
-    "p after Holm": _P,
-    "p (Holm)": _P,
+    "p after Holm": "Of a paired t-test, after Holm's correction for all comparisons of the algorithm.",
     "wins": "Share of the pairs with a run on real data only in which a run scores more, ties count half; no test.",
     "error at the last step": _LAST_ERROR,
     "error, last step": _LAST_ERROR,
     "off the policy": "Root mean square distance of generated actions to those of the learning policy.",
     "price": _PRICE,
-    "price, runs of none": _PRICE,
     "runs of none": _PRICE,
     "signs of failure": "Signatures of known failures that show; see Diagnostics.",
     "level with best": "Highest mean of the values that were varied, or within 5 points of it by two one-sided tests.",
