@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.report.comparability import data_notes, mixtures, refusal
-from benchmarks.report.figures.style import save
+from benchmarks.report.figures.style import FORMATS, save
 from benchmarks.report.page.build import page
 from benchmarks.report.page.layout import Content, Picture
 from benchmarks.report.regime import terminal
@@ -70,7 +70,7 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
         contents.append(Content(section, tables, pictures, words))
     _tables(folder, results.suite, [table for content in contents for table in content.tables])
     drawn = {picture.name for content in contents for picture in content.pictures}
-    for path in [found for suffix in ("svg", "png", "pdf") for found in folder.glob(f"*.{suffix}")]:
+    for path in [path for kind in FORMATS for path in folder.glob(f"*.{kind}")]:
         if path.stem not in drawn:
             path.unlink(missing_ok=True)
     warnings = [*(mixture.footnote for mixture in mixed), *data_notes(results.cells), *problems]

@@ -99,6 +99,12 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "capped": ("share", "errors cut to the diameter of the data"),
     },
     "consistency": {},
+    "diagnostics": {
+        "signature": ("", "a known way for rollouts to go wrong"),
+        "number": ("", "what it looks at: a ratio, a share, a correlation or nats"),
+        "threshold": ("", "beyond which it shows"),
+        "shows": ("", "True: the number is on the wrong side of the threshold"),
+    },
     "returns": {},
     "cost": {
         "value": ("of the metric", "mean over seeds; model_seconds_shared: divided among the cells that use them")

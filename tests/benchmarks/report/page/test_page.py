@@ -63,6 +63,7 @@ def test_csv_columns(reported: Reported) -> None:
         "p_equivalent,seeds_needed,verdict",
         "compounding": "task,generator,algorithm,variant,seed,horizon,median,mean,floor,alive,closed,actions,"
         "chaos,still,q10,q90,local,capped,alive_on_policy,closed_floor",
+        "diagnostics": "task,generator,algorithm,variant,signature,number,threshold,shows",
         "cost": "task,generator,algorithm,variant,metric,value",
     }  # files without rows are not written
 
@@ -103,7 +104,7 @@ def test_files_are_written_without_dates_and_folders(reported: Reported) -> None
         assert b"<svg" in written[f"{name}.svg"]
         assert b"<dc:date>" not in written[f"{name}.svg"]
     for name, content in written.items():
-        assert b"\r\n" not in content or name.endswith(".png")
+        assert b"\r\n" not in content or name.endswith((".png", ".pdf"))
         assert b"somebody" not in content, name
         assert str(folder.parent).encode() not in content, name
 
