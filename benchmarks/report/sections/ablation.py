@@ -57,7 +57,7 @@ def said(results: Results, group: Ablation) -> tuple[str, str]:
     own = ablation(results).loc[[cell.cell_id for cell in group.cells.values()]]
     short = len(group.names) <= 2
     own = own.assign(
-        value=[" x ".join(map(str, values)) if short else cell.variant for values, cell in group.cells.items()]
+        value=[" x ".join(map(str, values)) if short else f"“{cell.variant}”" for values, cell in group.cells.items()]
     )
     parts = []
     if measured(results, group, "gain_mean"):
