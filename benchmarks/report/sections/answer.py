@@ -94,11 +94,14 @@ def answer_table(results: Results) -> Table:
     return Table("answer", title, _caption(results), head, rows, data="answer")
 
 
-def _rank(results: Results, own: Mapping[str, CellView]) -> float:
-    """Of a row: the highest mean change first or, where no scores are compared, the least error."""
+def _rank(results: Results, own: Mapping[str, CellView]) -> tuple[bool, float]:
+    """Of a row: the highest mean change first or, where no scores are compared, the least error after all steps."""
     found = answer(results).loc[[cell.cell_id for cell in own.values()]]
-    place = -found["change"].mean() if compares_scores(results) else found["error"].mean()
-    return math.inf if math.isnan(place) else float(place)
+    if compares_scores(results):
+        single, place = False, -found["change"].mean()
+    else:
+        single, place = bool((found["steps"] == 1).any()), found["error"].mean()
+    return single, math.inf if math.isnan(place) else float(place)
 
 
 def _change_heads(results: Results, tasks: Sequence[str]) -> list[str]:

@@ -55,8 +55,7 @@ def _best(results: Results, own: pd.DataFrame) -> str:
     if len(level) == 1:
         return f"{names[0]} ({first['median']:.2g}, next {keys['median'].iloc[1]:.2g})"
     errors = span(level["median"].min(), level["median"].max(), ".2g")
-    who = joined(names) if len(names) < 4 else f"{len(level)} of {len(keys)}"
-    return f"{who} are level ({errors})"
+    return f"{listed(names, 3)} are level ({errors})"
 
 
 def _signs(results: Results) -> str:
