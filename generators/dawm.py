@@ -64,10 +64,10 @@ class DAWM(Generator):
         },
         "small": {
             **{name: DyDiff.presets["small"][name] for name in _SHARED},
+            "rollout_length": 7,
             "model": {
-                "rows": 16,
                 "denoiser": {"dim": 32, "multipliers": [1, 2], "blocks": 1},
-                "updates": 500,
+                "updates": 700,
                 "learning_rate": 3e-3,
             },
             "inverse": {"hidden": [64, 64], "max_updates": 1000, "check_every": 250},

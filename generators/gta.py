@@ -66,13 +66,13 @@ class GTA(Generator):
             },
         },
         "small": {  # a minute on a CPU
-            "rollouts": 2000,
+            "rollouts": 1000,
             "rollout_length": 15,
             "sampler": {"steps": 9},
             "model": {
                 "rows": 16,
                 "denoiser": {"dim": 32, "multipliers": [1, 2], "blocks": 1},
-                "updates": 1000,
+                "updates": 700,
                 "learning_rate": 3e-3,
             },
             "termination": DyDiff.presets["small"]["termination"],
@@ -93,7 +93,7 @@ class GTA(Generator):
     }
 
     def __post_init__(self) -> None:
-        if self.noise and self.sampler.steps_of(self.noise) < 2:
+        if self.sampler.steps_of(self.noise) == 1 < self.sampler.steps:
             rule = f"noise must be 0 or more than one of the sampler's {self.sampler.steps} steps"
             raise ValueError(f"{rule}, got {self.noise}")
         self.model.check_guidance(self.guidance)
