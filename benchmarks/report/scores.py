@@ -12,13 +12,12 @@ from pydantic import AliasPath, BaseModel, Field, PositiveInt, ValidationError
 from benchmarks.report.results import CEILING, LABELS, Results, once
 from metrics.intervals import t_interval
 from metrics.score import normalized_score
-from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed
+from metrics.statistics import holm, paired_t_test, probability_of_improvement
 
 __all__ = [
     "DIVERGENCE",
     "FEW_SEEDS",
     "LEVEL",
-    "RULE",
     "behaviours",
     "comparisons",
     "estimates",
@@ -26,7 +25,7 @@ __all__ = [
     "finals",
     "paired",
     "partners",
-    "resolution",
+    "rule",
     "scores_by_step",
     "undefined",
 ]
@@ -34,10 +33,6 @@ __all__ = [
 FEW_SEEDS = 5  # below, a cell is marked and never bold
 LEVEL = 0.05  # chance of calling any of the comparisons of an algorithm different when none is
 WINDOW = 10
-RULE = (
-    f"Score of a seed: mean over its last {WINDOW} evaluations; over the last half of them where there are fewer than "
-    f"{WINDOW}."
-)
 DIVERGENCE = (
     "diverged: training stopped being finite; from there on every evaluation of that seed counts as 0, the score of "
     "the uniformly random policy. Where a task has no reference returns, such a seed has no score."
@@ -60,6 +55,25 @@ def evaluations(results: Results) -> pd.DataFrame:
     columns = ["task", "generator", "algorithm", "variant", "seed", "step", "return", "normalized_score", "status"]
     table = pd.concat([rows, pd.DataFrame(absent, columns=columns)]) if absent else rows
     return table[columns].astype({"seed": "Int64", "step": "Int64"}).sort_values(columns[:6], ignore_index=True)
+
+
+@once
+def rule(results: Results) -> str:
+    """What the score of a seed is, in a sentence: at which updates, if all cells are evaluated at the same ones."""
+    settings = [cell.spec["settings"] for cell in results.cells]
+    budgets = {(tuple(_evaluated(own)), own["episodes"]) for own in settings}
+    if len(budgets) != 1:
+        half = f"over the last half of them where there are fewer than {WINDOW}"
+        return f"Score of a seed: mean over its last {WINDOW} evaluations; {half}."
+    ((steps, episodes),) = budgets
+    counted = [f"{step:,}" for step in steps[-_window(len(steps)) :]]
+    each = f"{episodes} episode{'s' * (episodes > 1)}"
+    if len(counted) == 1:
+        return f"Score of a seed: its evaluation at {counted[0]} updates, {each}."
+    if len(counted) == 2:
+        return f"Score of a seed: mean of the evaluations at {counted[0]} and {counted[1]} updates, {each} each."
+    span = f"at {counted[0]} to {counted[-1]} updates"
+    return f"Score of a seed: mean of the last {len(counted)} evaluations, {span}, {each} each."
 
 
 @once
@@ -108,7 +122,7 @@ def estimates(frame: pd.DataFrame, column: str = "final") -> pd.DataFrame:
 
 @once
 def comparisons(results: Results) -> pd.DataFrame:
-    """improvements.csv: each cell's score minus that of generator `none`, seed by seed; indexed by cell.
+    """Each cell's score minus that of generator `none`, seed by seed; indexed by cell. `verdict` judges them.
 
     The partner is the cell of equal task, algorithm and settings; cells without one are left out.
 
@@ -134,29 +148,15 @@ def comparisons(results: Results) -> pd.DataFrame:
     return table[[*LABELS, "unit", "n", "mean", "low", "high", "std", "better", "p", "p_holm"]]
 
 
-def resolution(compared: pd.DataFrame, points: float = 5.0) -> str:
-    """One line under `comparisons`: how many seeds would show a difference of `points`. Empty where there is no spread.
-
-    Pairs of tasks with reference returns only: elsewhere a point has no meaning.
-    """
-    pairs = compared[(compared["unit"] == "score") & compared["std"].notna()]
-    if pairs.empty:
-        return ""
-    needed = pd.Series([seeds_needed(points, std, paired=True) for std in pairs["std"]])
-    fewest, most = (int(count) for count in (pairs["n"].min(), pairs["n"].max()))
-    return (
-        f"With the spread seen here, {math.ceil(needed.median())} seeds per cell would show a difference of {points:g} "
-        f"points with power 80 % (paired by seed, two-sided 5 %, without Holm's correction; median over {len(pairs)} "
-        f"pair{'s' * (len(pairs) > 1)}; worst {needed.max()}). The spread was estimated from {fewest}"
-        f"{'' if fewest == most else f' to {most}'} seeds."
-    )
-
-
 @once
 def paired(results: Results) -> pd.DataFrame:
-    """Finished seeds whose cell's partner has finished the same seed: `final_none` and `gain` beside `final`."""
+    """Finished seeds whose cell's partner has finished the same seed: `final_none` and `gain` beside `final`.
+
+    Without cells whose batches are all real: they train the same policy as `none`.
+    """
     final = finals(results)
-    partner = partners(results)
+    trained = {cell.cell_id for cell in results.cells if cell.spec["settings"]["real_fraction"] < 1}
+    partner = {cell_id: none for cell_id, none in partners(results).items() if cell_id in trained}
     pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
         final[["cell_id", "seed", "final"]],
         left_on=["partner", "seed"],
@@ -236,9 +236,13 @@ def _evaluated(settings: Mapping[str, Any]) -> list[int]:
 
 
 def _final(scores: pd.Series) -> float:
-    """The rule: `RULE`."""
-    window = WINDOW if len(scores) >= WINDOW else max(1, len(scores) // 2)
-    return float(scores.tail(window).mean(skipna=False))
+    """By the `rule`."""
+    return float(scores.tail(_window(len(scores))).mean(skipna=False))
+
+
+def _window(evaluations: int) -> int:
+    """How many of them count."""
+    return WINDOW if evaluations >= WINDOW else max(1, evaluations // 2)
 
 
 def _or_unknown(seeds: Iterable[int], error: str | None) -> list[int | None]:

@@ -19,7 +19,10 @@ from matplotlib.text import Text
 from benchmarks.report import report, score_text
 from benchmarks.report.results import Results, collect
 from benchmarks.report.sections import SECTIONS
-from benchmarks.report.tables.table import to_csv, to_latex, to_markdown
+from benchmarks.report.tables.latex import to_latex
+from benchmarks.report.tables.markdown import to_markdown
+from benchmarks.report.tables.settle import settled
+from benchmarks.report.tables.spreadsheet import to_csv
 from benchmarks.spec import RunSpec, Settings
 from benchmarks.store import Record, ResultStore
 
@@ -130,22 +133,26 @@ NO_NUMBER = re.compile(r"\b(nan|None|NaT|inf)\b|<NA>")
 
 
 def texts(results: Results) -> Iterator[str]:
-    """Everything that the tables say; frames are made, too."""
+    """Everything that the words and tables say; frames are made, too."""
     for section in SECTIONS:
         for frame in section.frames.values():
             to_csv(frame(results))
         for function in section.tables:
-            table = function(results)
-            to_latex(table)
+            table = settled(function(results))
+            to_latex(table, "suite")
             to_markdown(table)
             yield from (table.caption, *table.head, *(entry.text for row in table.rows for entry in row))
+        if section.words is not None:
+            yield from section.words(results)
 
 
 def drawn(results: Results) -> Iterator[str]:
     """Everything that is written into the figures."""
     for section in SECTIONS:
         for plot in section.figures:
-            for _, _, figure in plot.pages(results):
+            for _, alt, figure in plot.pages(results):
+                yield plot.caption(results)
+                yield alt
                 yield from (str(text.get_text()) for text in figure.findobj(Text))
 
 
