@@ -67,7 +67,7 @@ class DAWM(Generator):
             "rollout_length": 7,
             "model": {
                 "denoiser": {"dim": 32, "multipliers": [1, 2], "blocks": 1},
-                "updates": 700,
+                "updates": 600,
                 "learning_rate": 3e-3,
             },
             "inverse": {"hidden": [64, 64], "max_updates": 1000, "check_every": 250},

@@ -72,7 +72,7 @@ class GTA(Generator):
             "model": {
                 "rows": 16,
                 "denoiser": {"dim": 32, "multipliers": [1, 2], "blocks": 1},
-                "updates": 700,
+                "updates": 600,
                 "learning_rate": 3e-3,
             },
             "termination": DyDiff.presets["small"]["termination"],
