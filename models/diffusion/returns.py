@@ -85,7 +85,7 @@ class ReturnDiffusionConfig(ModelConfig):
     """Whole windows, of which nothing is known. Network and budget are for two CPU cores."""
 
     rows: PositiveInt = 32  # H
-    discount: LeftOpenUnit = 0.99  # of the returns-to-go
+    discount: LeftOpenUnit = 0.99  # of returns-to-go; where episodes end by time these tell the steps left, too
     dropout: ClosedUnit = 0.25  # share of the windows whose return the network is not told
     denoiser: UNetConfig = UNetConfig()
     sigma_data: PositiveFloat = 1.0
