@@ -20,14 +20,14 @@ from benchmarks.report.regime import terminal
 from benchmarks.report.results import collect
 from benchmarks.report.scores import undefined
 from benchmarks.report.sections import SECTIONS
-from benchmarks.report.sections.scores import narrow, score_table
+from benchmarks.report.sections.scores import score_table
 from benchmarks.report.tables.columns import COLUMNS, to_columns
 from benchmarks.report.tables.latex import to_latex
 from benchmarks.report.tables.markdown import to_markdown
 from benchmarks.report.tables.settle import settled
 from benchmarks.report.tables.spreadsheet import to_csv
 from benchmarks.report.tables.table import Table
-from benchmarks.report.tables.terminal import to_text
+from benchmarks.report.tables.terminal import WIDTH, to_text
 from benchmarks.report.text import one_line
 from benchmarks.report.words.headline import headline
 from benchmarks.store import ResultStore
@@ -35,8 +35,6 @@ from core.errors import DataError
 from core.files import write_text
 
 __all__ = ["report", "score_text"]
-
-_TERMINAL = 100  # characters in a line
 
 
 def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t") -> list[str]:
@@ -82,10 +80,9 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
 def score_text(store: ResultStore) -> str:
     """For a terminal: the headline, the score table, and whether its comparisons may judge generators."""
     results = collect(store)
-    told = textwrap.fill(one_line(headline(results)).replace("**", ""), _TERMINAL)
+    told = textwrap.fill(one_line(headline(results)).replace("**", ""), WIDTH)
     table = settled(score_table(results))
-    tables = [to_text(piece) for piece in narrow(table, _TERMINAL)] if table.rows else []
-    return "\n".join([told, "", *tables, terminal(results)])
+    return "\n".join([told, "", *([to_text(table)] if table.rows else []), terminal(results)])
 
 
 def _numbers(path: Path, frame: pd.DataFrame) -> None:

@@ -16,6 +16,7 @@ from benchmarks.report.tables.table import values
 
 __all__ = ["forest", "panels_of"]
 
+_LONG = 22  # characters of a name that leaves no room for a panel in half a page
 _GOLDEN = 0.618  # spreads the points of a row without two of them meeting
 
 
@@ -38,10 +39,11 @@ def forest(
     """
     styles = line_styles(results)
     rows = [_ordered([cell for cell in _shown(estimate, results) if _pair(cell) == pair], estimate) for pair in pairs]
-    across = min(len(pairs), 2)
+    wide = max(len(styles[cell.generator, cell.variant].label) for cells in rows for cell in cells) > _LONG
+    across = 1 if wide else min(len(pairs), 2)
     one_unit = len({results.unit(task) for task, _ in pairs}) == 1
     height = 0.19 * max(map(len, rows)) + 0.6
-    figure, grid = panels(-(-len(pairs) // across), across, height, sharex="row" if one_unit else False)
+    figure, grid = panels(-(-len(pairs) // across), across, height, wide, sharex="row" if one_unit else False)
     axes = [ax for line in grid for ax in line]
     for ax in axes[len(pairs) :]:
         ax.set_visible(False)

@@ -71,6 +71,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.2,
     "axes.titleweight": "bold",
+    "text.hinting": "none",  # text is as wide at every resolution, in every file
     "svg.hashsalt": "rolloutbench",
     "svg.fonttype": "none",  # text stays text: to search, select, translate
     "pdf.fonttype": 42,  # TrueType, as publishers ask for
@@ -179,9 +180,12 @@ def _style(label: str, colour: str, shape: int) -> LineStyle:
     return LineStyle(plain(label, 48), colour, *_SHAPES[shape % len(_SHAPES)])
 
 
-def panels(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure, Any]:
-    """A figure and its axes[row][column]; `height` in inches of one row."""
-    figure = Figure(figsize=(WIDTH if columns > 1 else COLUMN, height * rows + 0.5))
+def panels(rows: int, columns: int, height: float, wide: bool = False, **share: Any) -> tuple[Figure, Any]:
+    """A figure and its axes[row][column], of both columns of a page if `wide` or several; `height` of a row in inches.
+
+    The rest are arguments of `Figure.subplots`.
+    """
+    figure = Figure(figsize=(WIDTH if columns > 1 or wide else COLUMN, height * rows + 0.5))
     return figure, figure.subplots(rows, columns, squeeze=False, **share)
 
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from benchmarks.report.page import provenance
 from benchmarks.report.page.layout import Content, Picture, parts
-from benchmarks.report.page.prose import anchor, definitions, paragraph
+from benchmarks.report.page.prose import anchor, breakable, definitions, paragraph
 from benchmarks.report.page.svg import inline, themes
 from benchmarks.report.results import Results
 from benchmarks.report.tables.columns import terms
@@ -30,6 +30,7 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         lstrip_blocks=True,
     )
     environment.globals |= {"anchor": anchor, "inline": _picture, "key": provenance.key, "paragraph": paragraph}
+    environment.filters["breakable"] = breakable
     return environment.get_template("page.html.j2").render(
         suite=results.suite or "unnamed suite",
         headline=provenance.headline(results),
@@ -42,7 +43,8 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         about=provenance.about(results),
         environments=provenance.environments(results),
         cells=provenance.cells(results),
-        reproduce=_commands(results),
+        commands=_commands(results),
+        recorded=bool(results.command),
         downloads=_downloads(files),
         light=light,
         dark=dark,
@@ -58,18 +60,24 @@ def _picture(picture: Picture) -> Markup:
 def _commands(results: Results) -> str:
     """The lines that run this suite again and redraw its page."""
     suite = results.suite or "SUITE"
-    run = getattr(results, "command", "") or f"run_bench.py run {suite}"
+    run = results.command or f"run_bench.py run {suite}"
     return f"python {run}\npython run_bench.py report results/{suite.removesuffix('.toml')}"
 
 
 def _downloads(files: Set[str]) -> list[tuple[str, list[str]]]:
     """The files beside the page, by kind."""
-    kinds = {"numbers": ("csv", "json"), "tables": ("md", "tex"), "figures": ("svg", "png", "pdf")}
-    found = {
-        title: [name for name in sorted(files) if name.rpartition(".")[2] in suffixes]
-        for title, suffixes in kinds.items()
+    columns = files & {"columns.md"}
+    kinds = {
+        "numbers": _ending(files, "csv", "json"),
+        "what their columns mean": sorted(columns),
+        "tables": _ending(files - columns, "md", "tex"),
+        "figures": _ending(files, "svg", "png", "pdf"),
     }
-    return [(title, names) for title, names in found.items() if names]
+    return [(title, names) for title, names in kinds.items() if names]
+
+
+def _ending(files: Set[str], *suffixes: str) -> list[str]:
+    return [name for name in sorted(files) if name.rpartition(".")[2] in suffixes]
 
 
 def _text(name: str) -> Markup:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -66,7 +67,8 @@ def compounding_table(results: Results) -> Table:
         "share of held-out steps that cannot be a start, because their simulator state is not known exactly."
     )
     columns = ["error", *(f"h = {h}" for h in shown), "starts excluded"]
-    return cell_table(results, "compounding", "Compounding error", caption, columns, rows)
+    table = cell_table(results, "compounding", "Compounding error", caption, columns, rows)
+    return replace(table, data="compounding")
 
 
 def growth_table(results: Results) -> Table:
@@ -88,7 +90,9 @@ def growth_table(results: Results) -> Table:
         "the last step of the generator, generated and in the simulator."
     )
     columns = ["actions", "b", "lambda", "better law", "one step", "leakage", "capped", "alive"]
-    return cell_table(results, "growth", "How the error grows", caption, [*columns, "alive in the simulator"], rows)
+    columns.append("alive in the simulator")
+    table = cell_table(results, "growth", "How the error grows", caption, columns, rows)
+    return replace(table, data="compounding")
 
 
 def _growth(own: pd.DataFrame) -> list[Entry]:

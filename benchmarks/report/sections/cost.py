@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -70,7 +71,7 @@ def cost_table(results: Results) -> Table:
         "cell's process; MiB = 2^20 bytes. Seconds of this cell alone: with evaluation and metrics, without models "
         "that another cell had fitted before."
     )
-    return cell_table(results, "cost", "Cost", caption, _COLUMNS, rows)
+    return replace(cell_table(results, "cost", "Cost", caption, _COLUMNS, rows), data="cost")
 
 
 @once

@@ -42,3 +42,6 @@ def test_few_seeds_are_hollow_and_never_judged(tmp_path: Path, varied: Any) -> N
     ((_, _, figure),) = SECTION.figures[0].pages(results)
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [line.get_markerfacecolor() for line in points] == [SURFACE] * 2
+    caption = SECTION.figures[0].caption(results)
+    assert "hollow below 5 seeds" in caption
+    assert "Marks" not in caption

@@ -18,7 +18,7 @@ Reported = tuple[Path, list[str]]
 class Page(HTMLParser):
     """Tags with their attributes; insists that what is opened is closed."""
 
-    void = frozenset({"meta", "br", "link", "img", "input", "hr"})
+    void = frozenset({"meta", "br", "link", "img", "input", "hr", "wbr"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
