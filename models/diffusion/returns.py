@@ -226,11 +226,10 @@ class ReturnDiffusion(ConditionalDenoiser):
 
     def scored(self, window: Window, known: Known) -> Bool[Tensor, "S B H D"]:
         """Entries that count in the loss: present and free; of the actions those of the episode."""
-        states = window.present[..., None].expand(window.obs.shape)
-        paid = window.present[..., 1:, None]
-        acted = (window.present[..., 1:] & window.in_episode)[..., None].expand(window.action.shape)
-        extra = paid if self.config.starts else torch.cat([acted, paid], -1)
-        return torch.cat([states, pad(extra, (0, 0, 1, 0))], -1) & ~known.mask
+        column = torch.arange(known.mask.shape[-1], device=known.mask.device)
+        is_action = (column >= self.dims[0]) & (column < known.mask.shape[-1] - 1)
+        acted = pad(window.in_episode, (1, 0), value=False)[..., None]
+        return window.present[..., None] & (acted | ~is_action) & ~known.mask
 
     def sample(
         self,
