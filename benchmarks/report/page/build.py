@@ -1,6 +1,6 @@
 """One HTML file that needs nothing else: tables, figures and provenance of a results folder."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -38,7 +38,8 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         release=provenance.release(),
         parts=placed,
         problems=problems,
-        terms=terms(heads),
+        terms=(meanings := terms(heads)),
+        glossary=_glossary(meanings),
         definitions=definitions(),
         about=provenance.about(results),
         environments=provenance.environments(results),
@@ -51,6 +52,14 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         css=_text("page.css"),
         js=_text("page.js"),
     )
+
+
+def _glossary(meanings: Mapping[str, str]) -> list[tuple[list[str], str]]:
+    """Terms of one meaning together."""
+    found: dict[str, list[str]] = {}
+    for term, meaning in meanings.items():
+        found.setdefault(meaning, []).append(term)
+    return [(names, meaning) for meaning, names in found.items()]
 
 
 def _picture(picture: Picture) -> Markup:

@@ -57,7 +57,7 @@ def said(results: Results, group: Ablation) -> tuple[str, str]:
     own = ablation(results).loc[[cell.cell_id for cell in group.cells.values()]]
     short = len(group.names) <= 2
     own = own.assign(
-        value=[" x ".join(map(str, values)) if short else f"“{cell.variant}”" for values, cell in group.cells.items()]
+        value=[" × ".join(map(str, values)) if short else f"“{cell.variant}”" for values, cell in group.cells.items()]
     )
     parts = []
     if measured(results, group, "gain_mean"):
@@ -75,7 +75,7 @@ def said(results: Results, group: Ablation) -> tuple[str, str]:
         parts.append(f"highest mean at {best}, {', '.join(level) or 'none'} shown to be level with it")
     if measured(results, group, "error"):
         parts.append(f"error at the last step {_range(own, 'error', '.2g')}")
-    over = " x ".join(map(named, group.fields))
+    over = " × ".join(map(named, group.fields))
     return f"{group.generator} over {over}", f"{group.task}, {group.algorithm}: {'; '.join(parts)}."
 
 

@@ -228,16 +228,17 @@ _NUMBERS = ("n", "mean", "low", "high")
 
 def regime_table(results: Results) -> Table:
     """One row per regime: scores, conditions, whether its comparisons may judge generators, and what to change."""
-    head = ["task", "algorithm", "variant", "behaviour", "none"]
+    head = ["task", "algorithm", "variant", "these comparisons", "behaviour", "none"]
     rows = []
     for regime in regimes(results):
         task, algorithm, _ = labels(results, regime.none)
         scores = [as_number(regime.behaviour), as_number(regime.score)]
         told = [Entry(x.text, value=x.mean, cell_id=x.cell_id) for x in regime.conditions]
         verdict = Entry(_JUDGES[regime.verdict], bold=regime.verdict == "holds")
-        rows.append([task, algorithm, Entry(regime.variant), *scores, *told, verdict, Entry(" ".join(advice(regime)))])
+        change = Entry(" ".join(advice(regime)))
+        rows.append([task, algorithm, Entry(regime.variant), verdict, *scores, *told, change])
     differences = ["none − behaviour", "duplicate − none", "simulator − none"]
-    columns = [*head, *differences, "these comparisons", "what to change"]
+    columns = [*head, *differences, "what to change"]
     return without_constant(Table("regime", TITLE, RULES, columns, rows, data="regime"), "variant")
 
 

@@ -19,6 +19,7 @@ from benchmarks.report.verdict import compares_scores, verdicts
 
 __all__ = ["DETAILS", "SECTION", "score_table", "selection_table"]
 
+_MANY = 6  # columns that fit a page
 _BEHAVIOUR = (
     "behaviour: mean score of the episodes that the data hold; where they are pieces of one stream (maze2d), of as "
     "many steps of it as an evaluation has."
@@ -26,7 +27,10 @@ _BEHAVIOUR = (
 
 
 def score_table(results: Results) -> Table:
-    """Rows: the data's behaviour, generators x variants; columns: tasks x algorithms. None where all data are real."""
+    """Rows: the data's behaviour, generators x variants; columns: tasks x algorithms. None where all data are real.
+
+    Where columns are many and rows few it is turned over.
+    """
     columns = _columns(results)
     cells = {(cell.generator, cell.variant, cell.task, cell.algorithm): cell for cell in results.cells}
     estimate = estimates(finals(results))
@@ -43,15 +47,15 @@ def score_table(results: Results) -> Table:
     bold_rule = "Bold: helps, by the verdict against real data only; never the ceiling."
     told = [rule(results), INTERVAL, bold_rule, _BEHAVIOUR if behaviours(results) else "", DAGGER, notes(results)]
     told += [*(mixture.footnote for mixture in mixtures(results.cells)), origins(results.cells)]
-    head = ["generator", "variant", *(heading(results, *column) for column in columns)]
-    return Table(
-        "scores",
-        "Scores",
-        " ".join(text for text in told if text),
-        head,
-        rows if compares_scores(results) else [],
-        data="scores",
-    )
+    names = [heading(results, *column) for column in columns]
+    if len(columns) > _MANY and len(columns) > 2 * len(rows):
+        head = ["task" if len({cell.algorithm for cell in results.cells}) == 1 else "task · algorithm"]
+        head += [row[0].text if row[1].text == "default" else f"{row[0].text} · {row[1].text}" for row in rows]
+        rows = [[Entry(name), *entries] for name, *entries in zip(names, *(row[2:] for row in rows), strict=True)]
+    else:
+        head = ["generator", "variant", *names]
+    caption = " ".join(text for text in told if text)
+    return Table("scores", "Scores", caption, head, rows if compares_scores(results) else [], data="scores")
 
 
 def selection_table(results: Results) -> Table:

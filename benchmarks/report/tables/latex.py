@@ -34,6 +34,8 @@ _LATEX = {  # what the fonts of plain LaTeX (OT1) have; `\textquotedbl` would ne
     '"': "''",
     "`": "{`}",  # behind ? and ! it would turn them over
     "±": r"$\pm$",
+    "“": "``",
+    "”": "''",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
     "§": r"\S{}",

@@ -1,14 +1,15 @@
 """The first paragraph: what is missing, which controls fail, and what the comparisons say."""
 
 import re
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.report.regime import Regime, counted
 from benchmarks.report.results import CEILING, Results
-from benchmarks.report.score_rows import CONTROL
+from benchmarks.report.score_rows import CONTROL, ranked
 from benchmarks.report.scores import FEW_SEEDS
 from benchmarks.report.verdict import MARGIN, compares_scores
 from benchmarks.report.words.phrases import change, compared, count, joined, method_name, place_name
@@ -32,7 +33,12 @@ _MOST = 3  # changes that are named in a sentence
 
 def headline(results: Results) -> str:
     """In bold the answer; before it what has not finished, and the controls that fail."""
-    return " ".join(part for part in (_unfinished(results), failures(results), f"**{_answer(results)}**") if part)
+    failing = "" if _only_real(results) else failures(results)
+    return " ".join(part for part in (_unfinished(results), failing, f"**{_answer(results)}**") if part)
+
+
+def _only_real(results: Results) -> bool:
+    return all(cell.generator == "none" for cell in results.cells)
 
 
 def _answer(results: Results) -> str:
@@ -42,6 +48,8 @@ def _answer(results: Results) -> str:
         return REAL_ONLY
     if not any(cell.generator == "none" for cell in results.cells):
         return "Generator none was not run: nothing says whether any generator helps."
+    if not any(ranked(cell.generator) for cell in results.cells):
+        return _without_methods(results)
     found = compared(results)
     if found.empty:
         return "No generator has a score that can be compared with real data only."
@@ -52,6 +60,26 @@ def _answer(results: Results) -> str:
     else:
         told = " ".join(sentences(results, found))
     return f"{few}{told[0].lower()}{told[1:]}" if few and told.startswith(("No ", "Of ")) else f"{few}{told}"
+
+
+def _without_methods(results: Results) -> str:
+    """Of real data alone, or of the controls: in how many settings which of the regime's conditions holds."""
+    found = counted(results)
+    settings = f"Of {count(len(found), 'setting')}"
+    if _only_real(results):
+        told = Counter(regime.learns.verdict for regime in found)
+        above, below = told["holds"], told["fails"]
+        says = f"real data only score above the data's own episodes in {above} and below them in {below}"
+        return f"No generator was run. {settings} {says}{_open(found, above, below)}"
+    told = Counter(regime.verdict for regime in found)
+    may, may_not = told["holds"], told["fails"]
+    says = f"{may} may judge generators and {may_not} may not"
+    return f"Only controls were run. {settings} {says}{_open(found, may, may_not)}"
+
+
+def _open(found: Sequence[Regime], holds: int, fails: int) -> str:
+    left = len(found) - holds - fails
+    return f"; {left} {'is' if left == 1 else 'are'} not shown." if left else "."
 
 
 def in_parts(found: pd.DataFrame) -> bool:

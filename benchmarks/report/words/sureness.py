@@ -8,7 +8,7 @@ from benchmarks.report.results import Results
 from benchmarks.report.score_rows import ranked
 from benchmarks.report.tables.settle import decimals
 from benchmarks.report.tables.table import as_interval, filled
-from benchmarks.report.verdict import MARGIN, compares_scores
+from benchmarks.report.verdict import MARGIN, compares_scores, verdicts
 from benchmarks.report.words.headline import in_parts, sentences
 from benchmarks.report.words.phrases import change, compared, joined, method_name, place_name
 
@@ -61,7 +61,8 @@ def sureness(results: Results) -> str:
     """Between what the changes lie, how many seeds would show a difference of 5 points, what the controls say."""
     if not compares_scores(results) or not any(cell.done for cell in results.cells):
         return ""
-    parts = (_range, _seeds_needed, _no_points, _controls)
+    methods = any(ranked(cell.generator) for cell in results.cells)
+    parts = (_range, _seeds_needed, _no_points, *([_controls] if methods else []))
     return " ".join(text for text in (part(results) for part in parts) if text)
 
 
@@ -76,7 +77,9 @@ def _range(results: Results) -> str:
         f"{change(results, row)} ({method_name(results, row['generator'], row['variant'])})"
         for row in (ordered[0], ordered[-1])
     ]
-    return f"Changes in {unit} lie between {' and '.join(ends)}."
+    tested = int(verdicts(results)["p_holm"].notna().sum())
+    corrected = f"; verdicts are corrected for {tested} comparisons, intervals are not" if tested > 1 else ""
+    return f"Changes in {unit} lie between {' and '.join(ends)}{corrected}."
 
 
 def _seeds_needed(results: Results) -> str:

@@ -26,7 +26,7 @@ def test_two_fields_make_a_heat_map(tmp_path: Path, varied: Any) -> None:
     marks = [line.get_marker() for line in change.lines]
     assert sorted(marks) == sorted("s^" * 3 + "*" * 2)  # equivalent, helps; level with one of the best
     assert [text.get_text() for text in error.texts] == ["0.2", "0.3"] * 3
-    assert "helps at 0.25 x 1, 0.5 x 1, 1.0 x 1" in alt
+    assert "helps at 0.25 × 1, 0.5 × 1, 1.0 × 1" in alt
 
 
 def test_panels_that_nothing_fills_are_left_out(tmp_path: Path, varied: Any) -> None:

@@ -77,6 +77,23 @@ def test_controls_and_the_ceiling_are_no_generators_that_help(tmp_path: Path, bu
     assert headline(results) == "**No generator can be told apart from real data only.**"
 
 
+def test_controls_alone_say_in_how_many_settings(tmp_path: Path, build: Any) -> None:
+    results = planted(tmp_path, build, {"duplicate": TIE, "simulator": WINNER})
+    assert (
+        headline(results)
+        == "**Only controls were run. Of 1 setting 0 may judge generators and 0 may not; 1 is not shown.**"
+    )
+    assert "controls" not in sureness(results)
+
+
+def test_real_data_alone_are_held_against_the_data(tmp_path: Path, build: Any) -> None:
+    results = planted(tmp_path, build, {})
+    assert headline(results) == (
+        "**No generator was run. Of 1 setting real data only score above the data's own episodes in 0 and below them "
+        "in 0; 1 is not shown.**"
+    )
+
+
 def test_real_batches_compare_the_rollouts(tmp_path: Path, build: Any) -> None:
     curves = {"mopo": errors({1: [0.1] * 5, 6: [0.3] * 5})}
     store = build.planted(tmp_path, {"none": NONE, "mopo": NONE, "duplicate": NONE}, real_fraction=1.0, more=curves)
@@ -148,7 +165,8 @@ def test_returns_have_no_points(tmp_path: Path, build: Any) -> None:
     assert headline(results) == "**mopo (+70.0 [56.3, 83.7]) helps; pgd cannot be told apart from real data only.**"
     said = sureness(results)
     assert "toy/linear has no reference scores: returns are compared, in no points, and not for equivalence." in said
-    assert "Changes in units of return lie between +0.0 [−3.6, 3.6] (pgd) and +70.0 [56.3, 83.7] (mopo)." in said
+    assert "Changes in units of return lie between +0.0 [−3.6, 3.6] (pgd) and +70.0 [56.3, 83.7] (mopo); " in said
+    assert "; verdicts are corrected for 2 comparisons, intervals are not." in said
     assert "5 points" not in said
 
 
