@@ -28,6 +28,7 @@ __all__ = [
     "Generator",
     "RolloutCompleter",
     "TerminationRule",
+    "extended",
     "per_seed",
     "start_states",
     "termination_rule",
@@ -104,7 +105,7 @@ class RolloutCompleter:
     """What a model of states and actions leaves open: bounds of the states, ends of episodes, rewards."""
 
     ended: TerminationRule
-    reward: RewardModel
+    reward: RewardModel | None  # None: rewards are generated, too
     low: Float[Tensor, " O"]  # the box that states are clipped to
     high: Float[Tensor, " O"]
     test_clipped: bool  # whether the rule of termination sees clipped states, as in DyDiff's released code
@@ -115,7 +116,7 @@ class RolloutCompleter:
         cls,
         ended: TerminationRule,
         data: Dataset,
-        reward: RewardModel,
+        reward: RewardModel | None,
         box: Box,
         *,
         test_clipped: bool = False,
@@ -141,16 +142,26 @@ class RolloutCompleter:
         """Rollouts' states as they are stored: all of them clipped, but for a given start."""
         return torch.cat([obs[:, :, :1], self.clip(obs[:, :, 1:])], 2) if self.keeps_start else self.clip(obs)
 
-    def __call__(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"]) -> Trajectories:
-        """Rollouts cut where they have ended, with rewards; `info` has the share of clipped state entries.
+    def __call__(
+        self,
+        action: Float[Tensor, "S B L A"],
+        obs: Float[Tensor, "S B L+1 O"],
+        reward: Float[Tensor, "S B L"] | None = None,
+    ) -> Trajectories:
+        """Rollouts cut where they have ended; `info` has the share of clipped state entries.
 
-        `obs` are the states before clipping: the rule sees the state that a step led to as it was drawn.
+        `obs` are the states before clipping: the rule sees the state that a step led to as it was drawn. Without a
+        given `reward` it is that of the reward model.
         """
         kept = self.clipped(obs)
         reached = kept if self.test_clipped else obs
         ended = self.ended(kept[:, :, :-1], action, reached[:, :, 1:])
-        steps = kept[:, :, :-1].flatten(1, 2), action.flatten(1, 2), kept[:, :, 1:].flatten(1, 2)
-        made = Trajectories.until_terminated(action, kept, self.reward(*steps).view_as(ended), ended)
+        if self.reward is not None:
+            steps = kept[:, :, :-1].flatten(1, 2), action.flatten(1, 2), kept[:, :, 1:].flatten(1, 2)
+            reward = self.reward(*steps).view_as(ended)
+        if reward is None:
+            raise ValueError("reward must be given where there is no reward model, got None")
+        made = Trajectories.until_terminated(action, kept, reward, ended)
         counted = pad(made.valid, (1, 0), value=not self.keeps_start)  # generated states that are stored
         outside = (kept != obs).float().mean(-1).where(counted, 0.0)
         return replace(made, info={"clipped": outside.flatten(1).sum(1) / counted.flatten(1).sum(1)})
@@ -183,7 +194,7 @@ class FittedSequence(Fitted):
         sampler = self.config.sampler
         obs, action = self.model.sample(start, None, own, sampler, rng, guide=guide, clip=self.complete.clip)
         made = self.completed(action, obs, own)
-        return replace(_extended(made, length), info=made.info)
+        return replace(extended(made, length), info=made.info)
 
     def completed(self, action: Float[Tensor, "S B L A"], obs: Float[Tensor, "S B L+1 O"], length: int) -> Trajectories:
         """Rollouts of unclipped states, with rewards and ends; `info` has a transition's cost, in calls of `length`."""
@@ -191,7 +202,7 @@ class FittedSequence(Fitted):
         return replace(made, info=made.info | per_seed(made, **self.model.cost(self.config.sampler, length)))
 
 
-def _extended(made: Trajectories, length: int) -> Trajectories:
+def extended(made: Trajectories, length: int) -> Trajectories:
     """Rollouts of the requested length: the last row is repeated, and not valid."""
     missing = length - made.action.shape[2]
     return Trajectories(

@@ -9,8 +9,9 @@ Source: Karras et al. 2022 (EDM, arXiv:2206.00364); Lu et al. 2022 (DPM-Solver++
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
-from math import expm1, log, sqrt
+from math import ceil, expm1, log, sqrt
 from typing import Literal
 
 import torch
@@ -223,6 +224,16 @@ class Sampler:
     def evaluations(self) -> int:
         """Calls of the denoiser for one sample (NFE)."""
         return 2 * self.steps - 1 if self.method == "heun" else self.steps
+
+    def steps_of(self, share: float) -> int:
+        """How many steps are the last share of all, rounded up."""
+        return ceil(share * self.steps - 1e-9)
+
+    def tail(self, share: float) -> "Sampler":
+        """The last share of the steps: what is left to do from the noise level at which they begin."""
+        steps = self.steps_of(share)
+        levels = schedule(self.steps, self.sigma_min, self.sigma_max, self.rho)
+        return replace(self, steps=steps, sigma_max=levels[self.steps - steps])
 
     def sample(
         self,

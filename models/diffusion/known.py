@@ -1,17 +1,21 @@
 """The known part of a trajectory: its start, or its start and actions, or nothing; the rest is drawn or learned."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from models.diffusion.denoisers import condition_channels
+from models.compiled import call
+from models.diffusion.denoisers import TemporalUNet, condition_channels
+from models.diffusion.edm import precondition
 from models.diffusion.windows import Window
 
-__all__ = ["Given", "Known"]
+__all__ = ["ConditionalDenoiser", "Given", "Known"]
+
+_MEMORY = 2**28  # bytes of each seed that one evaluation of the network may take, about
 
 Given = Literal["start_and_actions", "start", "nothing"]
 
@@ -76,3 +80,28 @@ class Known:
         actions = (window.present[..., 1:] & window.in_episode)[..., None].expand(window.action.shape)
         counted = torch.cat([states, pad(actions, (0, 0, 1, 0))], -1)
         return counted if which == "all" else counted & ~self.mask
+
+
+class ConditionalDenoiser(nn.Module):
+    """What models of trajectories share: a network that sees what is known in channels of its own."""
+
+    config: Any  # with fields `denoiser`, `rows` and `sigma_data`
+    net: TemporalUNet
+
+    def denoise(
+        self, x: Float[Tensor, "S B H D"], sigma: Float[Tensor, "S B"], known: Known
+    ) -> Float[Tensor, "S B H D"]:
+        """D(x; sigma). Absent rows are 0 for the network, as is everything outside of the trajectory."""
+
+        def network(scaled: Tensor, feature: Tensor) -> Tensor:
+            return self.net(scaled * known.present[..., None], feature, known.channels)
+
+        return precondition(network, x, sigma, self.config.sigma_data)
+
+    def evaluate(self, x: Tensor, sigma: Tensor, known: Known) -> Tensor:
+        """`denoise`, so many trajectories at a time that memory is enough; their number is that of a seed alone."""
+        most = max(_MEMORY // self.config.denoiser.memory(self.config.rows), 1)
+        if x.shape[1] <= most:
+            return call(self.denoise, x, sigma, known)
+        parts = (slice(first, first + most) for first in range(0, x.shape[1], most))
+        return torch.cat([call(self.denoise, x[:, some], sigma[:, some], known.some(some)) for some in parts], 1)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float
 from pydantic import PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
@@ -25,10 +25,9 @@ from core.data import Dataset
 from core.random import Streams
 from models.averaging import train_averaged
 from models.cache import FitContext, ModelConfig
-from models.compiled import call
 from models.diffusion.denoisers import UNetConfig
-from models.diffusion.edm import Sampler, denoising_loss, masked_mean_or_zero, precondition, training_sigma
-from models.diffusion.known import Given, Known
+from models.diffusion.edm import Sampler, denoising_loss, masked_mean_or_zero, training_sigma
+from models.diffusion.known import ConditionalDenoiser, Given, Known
 from models.diffusion.units import TrajectoryUnits
 from models.diffusion.windows import Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics
@@ -41,7 +40,6 @@ __all__ = [
     "TrajectoryRegressionConfig",
 ]
 
-_MEMORY = 2**28  # bytes of each seed that one evaluation of the network may take, about
 _SCALE_WINDOWS = 2_000  # from which the deviation at each step is measured
 
 
@@ -124,7 +122,7 @@ class TrajectoryDiffusionConfig(ModelConfig):
     ) -> None:
         """Learn from windows of the training episodes; the average of the weights is kept."""
         windows = Windows(data, self.rows, inside=self.windows == "inside")
-        model.units.fit(data.train, windows.longest, limits=self.units == "limits")
+        model.units.fit(data.train.obs, data.train.action, windows.longest, limits=self.units == "limits")
         if self.base == "start" or self.corrects is not None:
             window = windows.draw(_SCALE_WINDOWS, context.rng.fork("units"))
             model.units.fit_steps(window, model.base(window.obs[:, :, 0], window.action, ensemble))
@@ -181,7 +179,7 @@ class StepDiffusionConfig(TrajectoryDiffusionConfig):
     cut: ClosedUnit = 0.0
 
 
-class TrajectoryDiffusion(nn.Module):
+class TrajectoryDiffusion(ConditionalDenoiser):
     """One network per seed. Inputs and outputs in environment units; noise is added in the network's own units."""
 
     def __init__(self, config: TrajectoryDiffusionConfig, obs_dim: int, action_dim: int, rng: Streams) -> None:
@@ -287,30 +285,12 @@ class TrajectoryDiffusion(nn.Module):
             if old is not None:
                 held = old[:, :, -1:].expand(-1, -1, rows - old.shape[2], -1)
                 begin = self.units.encode(torch.cat([old, held], 2), filled, known.base)
-            evaluate = partial(self._evaluate, known=known)
+            evaluate = partial(self.evaluate, known=known)
             x = sampler.sample(evaluate, latent, rng.fork("sampler"), known.impose, guided, begin)
         obs, actions = self.units.decode(x, known.base)
         if self.config.given != "nothing":
             obs[:, :, 0] = start
         return obs, actions.clamp(-1, 1)
-
-    def _evaluate(self, x: Tensor, sigma: Tensor, known: Known) -> Tensor:
-        """`denoise`, so many trajectories at a time that memory is enough; their number is that of a seed alone."""
-        most = max(_MEMORY // self.config.denoiser.memory(self.config.rows), 1)
-        if x.shape[1] <= most:
-            return call(self.denoise, x, sigma, known)
-        parts = (slice(first, first + most) for first in range(0, x.shape[1], most))
-        return torch.cat([call(self.denoise, x[:, some], sigma[:, some], known.some(some)) for some in parts], 1)
-
-    def denoise(
-        self, x: Float[Tensor, "S B H D"], sigma: Float[Tensor, "S B"], known: Known
-    ) -> Float[Tensor, "S B H D"]:
-        """D(x; sigma). Absent rows are 0 for the network, as is everything outside of the trajectory."""
-
-        def network(scaled: Tensor, feature: Tensor) -> Tensor:
-            return self.net(scaled * known.present[..., None], feature, known.channels)
-
-        return precondition(network, x, sigma, self.config.sigma_data)
 
     def regress(self, known: Known) -> Float[Tensor, "S B H D"]:
         """The conditional mean in one evaluation: free entries are 0, there is no noise level."""

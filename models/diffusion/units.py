@@ -5,7 +5,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from core.data import Transitions
 from core.random import Streams
 from models.diffusion.windows import Window
 from models.nn import Standardize
@@ -27,9 +26,9 @@ class TrajectoryUnits(nn.Module):
         self.register_buffer("step_scale", torch.ones(seeds, 1, rows, obs_dim + action_dim, device=rng.device))
         self.register_buffer("longest", torch.full((seeds,), rows - 1, device=rng.device))  # steps in a row, seen
 
-    def fit(self, rows: Transitions, longest: int, *, limits: bool) -> None:
+    def fit(self, obs: Float[Tensor, "N O"], action: Float[Tensor, "N A"], longest: int, *, limits: bool) -> None:
         """Mean and deviation of states and actions, or with `limits` the middle and half of their range."""
-        for units, values in ((self.obs, rows.obs.double()), (self.action, rows.action.double())):
+        for units, values in ((self.obs, obs.double()), (self.action, action.double())):
             middle = values.mean(0)
             spread = values.std(0)
             if limits:

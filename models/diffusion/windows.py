@@ -51,9 +51,9 @@ class Windows:
         last[:-1] = data.episode[1:] != data.episode[:-1]
         ends = last.nonzero()[:, 0]
         index = torch.arange(total, device=last.device)
-        self._end = ends[torch.searchsorted(ends, index)]  # the last row of every row's episode
+        self.end = ends[torch.searchsorted(ends, index)]  # the last row of every row's episode
         self.longest = int(torch.diff(ends, prepend=ends.new_full((1,), -1)).max())  # steps of the longest episode
-        whole = self._end - index >= rows - 2
+        whole = self.end - index >= rows - 2
         short = last.roll(1) & ~whole  # first rows of episodes
         self.starts = index if not inside else index[whole | short]
 
@@ -64,12 +64,12 @@ class Windows:
     def at(self, start: Int[Tensor, "S B"], rng: Streams) -> Window:
         """The windows that begin at these training rows."""
         steps = torch.arange(self.rows, device=start.device)
-        end = self._end[start][..., None]
+        end = self.end[start][..., None]
         row = start[..., None] + steps
         past = row > end  # states after the end are the end's next state; the first of them was observed
         obs = torch.where(past[..., None], self._train.next_obs[end], self._train.obs[row.minimum(end)])
         in_episode = ~past[..., :-1]
-        other = (rng.uniform64(*row.shape[1:-1], self.rows - 1) * len(self._end)).long()
+        other = (rng.uniform64(*row.shape[1:-1], self.rows - 1) * len(self.end)).long()
         action = self._train.action[torch.where(in_episode, row[..., :-1], other)]
         present = row <= end + 1
         if not self._inside:

@@ -43,6 +43,7 @@ TINY: dict[str, dict[str, Any]] = {
     "reward": {"hidden": [8], "max_updates": 10, "check_every": 5},
     "sampler": {"steps": 3},
     "model": _SEQUENCE,
+    "inverse": {"hidden": [8], "max_updates": 10, "check_every": 5},
 }
 
 
@@ -62,6 +63,8 @@ def build(name: str, preset: str | None) -> Generator:
         tiny["model"] = {"denoiser": {"width": 8, "blocks": 1, "embedding": 8}, "updates": 10, "batch_size": 8}
     if name == "ar_diffusion":
         tiny["model"] = {field: value for field, value in _SEQUENCE.items() if field != "rows"}
+    if preset == "dwm":
+        tiny.pop("inverse")
     if preset == "unrolled":
         tiny["dynamics"] = _ENSEMBLE | {"unroll_updates": 5}
     if preset == "corrector":

@@ -52,6 +52,15 @@ def test_dydiffs_schedule_churns_20_of_34_steps() -> None:
     assert churned == list(range(3, 23))
 
 
+@pytest.mark.parametrize(("share", "steps"), [(0.5, 7), (0.25, 4), (1.0, 13)])
+def test_the_tail_of_a_sampler_takes_the_last_levels(share: float, steps: int) -> None:
+    """A share of the steps, rounded up: the same levels as those of the whole schedule."""
+    tail = Sampler(steps=13).tail(share)
+    levels = schedule(tail.steps, tail.sigma_min, tail.sigma_max, tail.rho)
+    assert tail.steps == steps
+    assert levels == pytest.approx(schedule(13)[-steps - 1 :])
+
+
 def test_loss_weight_makes_every_noise_level_count_alike() -> None:
     sigma = torch.logspace(-3, 2, 50)
     for sigma_data in (0.5, 1.0):

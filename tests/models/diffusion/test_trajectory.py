@@ -152,7 +152,7 @@ def test_little_memory_changes_no_rollout(toy: Dataset, monkeypatch: pytest.Monk
     whole, _ = model.sample(start, action, 5, SAMPLER, Streams((0, 1)))
     one = NET.memory(6)
     rows = []
-    monkeypatch.setattr("models.diffusion.trajectory._MEMORY", 3 * one)
+    monkeypatch.setattr("models.diffusion.known._MEMORY", 3 * one)
     denoise = TrajectoryDiffusion.denoise
     monkeypatch.setattr(
         TrajectoryDiffusion, "denoise", lambda *given: rows.append(given[1].shape[1]) or denoise(*given)
@@ -163,7 +163,7 @@ def test_little_memory_changes_no_rollout(toy: Dataset, monkeypatch: pytest.Monk
 
 
 def test_pieces_of_a_batch_do_not_depend_on_other_seeds(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.diffusion.trajectory._MEMORY", 40 * NET.memory(6))
+    monkeypatch.setattr("models.diffusion.known._MEMORY", 40 * NET.memory(6))
     start = toy.train.obs[:97].expand(3, -1, -1)
     action = toy.train.action[: 97 * 5].view(97, 5, 2).expand(3, -1, -1, -1)
     rows = []
