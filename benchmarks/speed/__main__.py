@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
+from benchmarks.peers import NotThereError
 from benchmarks.speed.harness import Options, machine
-from benchmarks.speed.peers import NotThereError
 from core.files import write_text
 
 __all__ = ["MEASURED", "main", "run", "table"]

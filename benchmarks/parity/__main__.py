@@ -1,0 +1,75 @@
+"""Run what is missing of the comparisons, and draw the page: `python -m benchmarks.parity --peers DIR`.
+
+Every job leaves files in the folder `--work`; the same command resumes. For each comparison that has numbers there is
+one json file in the folder `--out`, and its README.md is drawn from these files alone.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from benchmarks.parity.collect import collected
+from benchmarks.parity.jobs import run_all
+from benchmarks.parity.plan import Comparison, chosen, smoke
+from benchmarks.parity.sides import planned
+from benchmarks.parity.table import draw
+from core.errors import SpecError
+from core.files import write_json
+
+__all__ = ["Options", "main"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parity with the authors' own code, on the same file."""
+
+    peers: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None  # checkouts; default: $ROLLOUTBENCH_PEERS
+    only: str | None = None  # names of comparisons, separated by commas; default: all
+    python: Annotated[Path, tyro.conf.arg(metavar="PYTHON")] = Path(sys.executable)  # interpreter of the peers
+    work: Path = Path("results/parity-work")  # files of the jobs
+    out: Path = Path("results/parity")  # the page, and what it is drawn from
+    jobs: int = 2  # processes at a time, one thread each
+    minutes: float | None = None  # then no job starts, and those that run are stopped; 0: only draw the page
+    smoke: bool = False  # tiny budgets, the first comparison unless --only says which: does it run?
+    any_commit: bool = False  # take checkouts at other commits than the drivers were written for
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when all jobs have finished, 1 when one has failed or waits or a peer is not there."""
+    options = tyro.cli(Options, prog="python -m benchmarks.parity", args=arguments)
+    try:
+        wanted = chosen(options.only or ("td3bc" if options.smoke else None))
+    except SpecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return run([smoke(each) for each in wanted] if options.smoke else wanted, options)
+
+
+def run(comparisons: Sequence[Comparison], options: Options) -> int:
+    """Trainings of all, then judging, then the page."""
+    known = os.environ.get("ROLLOUTBENCH_PEERS")
+    folder = options.peers or (Path(known) if known else None)
+    work = options.work / "smoke" if options.smoke else options.work
+    started = time.monotonic()
+    plans = [planned(each, folder, work, str(options.python), options.any_commit) for each in comparisons]
+    outcomes = run_all([job for plan in plans for job in plan.training], options.jobs, options.minutes)
+    left = None if options.minutes is None else max(0.0, options.minutes - (time.monotonic() - started) / 60)
+    outcomes |= run_all([job for plan in plans for job in plan.judging()], options.jobs, left)
+    out = work / "page" if options.smoke else options.out
+    for plan in plans:
+        if (found := collected(plan)) is not None:
+            write_json(out / f"{plan.comparison.name}.json", found)
+        if plan.not_there:
+            print(f"{plan.comparison.name}: left out, needs {plan.not_there}")
+    print(draw(out))
+    return int(any(plan.not_there for plan in plans) or not {"failed", "waiting"}.isdisjoint(outcomes.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What has finished of a comparison, as one json value: numbers of both sides, commits, speeds, what is missing."""
+
+import json
+from typing import Any
+
+from benchmarks.parity.jobs import Job
+from benchmarks.parity.sides import Plan, records
+
+__all__ = ["collected"]
+
+
+def collected(plan: Plan) -> dict[str, Any] | None:
+    """None if nothing has finished.
+
+    `values` are (side, task, seed, what, unit, update, value); update is None for what is not a curve.
+    """
+    values = list[tuple[str, str, int, str, str, int | None, float]]()
+    about: dict[str, Any] = {"theirs": {}, "ours": {}}
+    for task in plan.theirs:
+        judge = plan.judge(task)
+        if judge is not None and judge.finished:
+            values += _judged(plan, task, judge)
+        if plan.comparison.kind == "policy":
+            values += _ours(plan, task, about)
+    for side, jobs in (("theirs", plan.theirs), ("ours", plan.ours)):
+        for task, each in jobs.items():
+            about[side].setdefault(task, {})["seconds"] = {job.name: job.seconds for job in each if job.finished}
+            if found := [json.loads(file.read_text(encoding="utf-8")) for job in each for file in _facts(job)]:
+                about[side][task]["facts"] = found[0]
+    if not values and not plan.not_there and not _failures(plan):
+        return None
+    comparison = plan.comparison
+    return {
+        "title": comparison.title,
+        "kind": comparison.kind,
+        "peer": comparison.peer,
+        "peer_commit": plan.commit,
+        "not_there": plan.not_there,
+        "purpose": list(comparison.purpose),
+        "budget": {"updates": comparison.updates, "every": comparison.every, "seeds": comparison.seeds},
+        "failed": _failures(plan),
+        "waiting": [job.name for job in plan.training if not job.finished and job.failure is None],
+        "values": values,
+        "about": about,
+    }
+
+
+def _judged(plan: Plan, task: str, judge: Job) -> list[tuple[str, str, int, str, str, int | None, float]]:
+    content = json.loads((judge.folder / "values.json").read_text(encoding="utf-8"))
+    if plan.comparison.kind == "policy":
+        return [("theirs", task, seed, "score", "points", step, score) for seed, step, score in content]
+    return [(side, task, seed, what, unit, None, value) for side, seed, what, unit, value in content]
+
+
+def _ours(plan: Plan, task: str, about: dict[str, Any]) -> list[tuple[str, str, int, str, str, int | None, float]]:
+    (job,) = plan.ours[task]
+    if not job.finished:
+        return []
+    scores, origin = records(job)
+    kept = ("commit", "dirty", "versions", "physics", "device", "dataset_sha256")
+    about["ours"].setdefault(task, {})["provenance"] = {name: origin.get(name) for name in kept}
+    return [("ours", task, seed, "score", "points", step, score) for (seed, step), score in scores.items()]
+
+
+def _facts(job: Job) -> list[Any]:
+    file = job.folder / "facts.json"
+    return [file] if job.finished and file.is_file() else []
+
+
+def _failures(plan: Plan) -> dict[str, str]:
+    return {job.name: job.failure for job in plan.training if job.failure is not None and not job.finished}

@@ -1,0 +1,193 @@
+"""The page of parity: one table, one figure for each family, drawn from the json files in its folder alone."""
+
+import csv
+import io
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from tabulate import tabulate
+
+from benchmarks.parity import figures
+from benchmarks.parity.compare import MARGINS, Row, row
+from benchmarks.parity.plan import COMPARISONS, PEERS
+from core.files import write_text
+
+_Sides = dict[str, dict[int, float]]  # value by side and seed
+
+__all__ = ["Line", "draw", "lines", "page"]
+
+_PAGE = """# Parity with the authors' own code
+
+Does each method do what its authors' code does? Both sides learn from the same file, for the same number of updates,
+with the published settings, and one judge looks at both: policies are evaluated in one simulator from the same start
+states, rollouts of models by the same functions. Drawn by `python -m benchmarks.parity --minutes 0` from the json files
+in this folder; run by `make parity PEERS=DIR`. None of the peers' code is in this repository.
+
+"equivalent": two one-sided Welch tests reject, at 5 %, that the means differ by more than the margin: 5 points of the
+normalised score, a factor of 1.1 of an error, 0.05 of a correlation. "differs": the 95 % interval leaves out zero (a
+factor of one). "cannot be told apart": neither; more seeds would tell. A score is the mean of the later half of a
+seed's checkpoints; every checkpoint by itself: [checkpoints.csv](checkpoints.csv).
+"""
+
+
+class Line(NamedTuple):
+    """One comparison of one number on one task."""
+
+    comparison: str
+    task: str
+    update: int | None  # None: not a curve, or the mean of its later half
+    row: Row
+
+
+def lines(name: str, found: Mapping[str, Any]) -> Iterator[Line]:
+    """All that a comparison's file says: curves checkpoint by checkpoint, then as the mean of their later half."""
+    sides = defaultdict[tuple[str, str, str, int | None], dict[str, dict[int, float]]](
+        lambda: {"theirs": {}, "ours": {}}
+    )
+    for side, task, seed, what, unit, update, value in found["values"]:
+        sides[task, what, unit, update][side][seed] = value
+    for (task, what, unit, update), both in sides.items():
+        if all(both.values()):
+            yield Line(name, task, update, row(what, unit, *(list(both[side].values()) for side in ("theirs", "ours"))))
+    curves = sorted(key for key in sides if key[3] is not None and all(sides[key].values()))
+    for (task, what, unit), keys in groupby(curves, lambda key: key[:3]):
+        points = list(keys)
+        later = [sides[key] for key in points[len(points) // 2 :]]
+        means = [
+            [
+                fmean(each[side][seed] for each in later)
+                for seed in later[0][side]
+                if all(seed in x[side] for x in later)
+            ]
+            for side in ("theirs", "ours")
+        ]
+        yield Line(name, task, None, row(what, unit, *means))
+
+
+def _means(points: Sequence[_Sides], side: str) -> list[float]:
+    """Of every seed that has all points."""
+    seeds = set.intersection(*(set(point[side]) for point in points))
+    return [fmean(point[side][seed] for point in points) for seed in sorted(seeds)]
+
+
+def draw(out: Path) -> str:
+    """Write README.md, checkpoints.csv and the figures; returns the table as text."""
+    known = [each.name for each in COMPARISONS]
+    files = sorted(out.glob("*.json"), key=lambda file: known.index(file.stem) if file.stem in known else len(known))
+    found = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    if not found:
+        return "nothing has finished yet"
+    every = [line for name, content in found.items() for line in lines(name, content)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["comparison", "task", "update", *Row._fields])
+    writer.writerows([line.comparison, line.task, line.update or "", *line.row] for line in every if line.update)
+    write_text(out / "checkpoints.csv", text.getvalue())
+    drawn = list(figures.draw_all(out, found, every))
+    write_text(out / "README.md", page(found, every, drawn))
+    return tabulate(list(_table(found, every)), _HEADS, disable_numparse=True)
+
+
+_HEADS = (
+    "method",
+    "beside",
+    "task",
+    "quantity",
+    "theirs",
+    "ours",
+    "difference [95 %]",
+    "p (not equivalent)",
+    "verdict",
+)
+
+
+def page(found: Mapping[str, Any], every: Sequence[Line], drawn: Sequence[tuple[str, str]]) -> str:
+    """The page, in Markdown."""
+    table = tabulate(list(_table(found, every)), _HEADS, tablefmt="github", disable_numparse=True)
+    shown = [part for name, alt in drawn for part in (f"![{alt}]({name}.svg)", "")]
+    notes = [f"- **{content['title']}**: {text}" for content in found.values() for text in content["purpose"]]
+    parts = [_PAGE, table, "", *shown, "## Budgets", "", *_budgets(found), ""]
+    parts += ["## What differs on purpose, or was found to differ", "", *notes, ""] if notes else []
+    parts += ["## Versions", "", *_versions(found), ""]
+    if missing := list(_missing(found)):
+        parts += ["## Left out", "", *missing, ""]
+    return "\n".join(parts)
+
+
+def _table(found: Mapping[str, Any], every: Sequence[Line]) -> Iterator[tuple[str, ...]]:
+    for line in every:
+        if line.update is None:
+            content = found[line.comparison]
+            yield (content["title"], content["peer"], line.task, line.row.what, *_cells(line.row))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    digits = 1 if row.unit == "points" else 2 if row.unit == "correlation" else 3
+    sides = [
+        f"{_number(mean, digits)} ± {_number(std, digits)} (n = {n})"
+        for mean, std, n in ((row.theirs, row.theirs_std, row.theirs_n), (row.ours, row.ours_std, row.ours_n))
+    ]
+    digits = min(digits, 2)
+    sign = "× " if row.unit == "ratio" else ""
+    interval = f"[{_number(row.low, digits)}, {_number(row.high, digits)}]"
+    p = f"{row.p_equivalent:.3f}" if row.p_equivalent >= 0.001 else "< 0.001" if row.p_equivalent >= 0 else "–"
+    return (*sides, f"{sign}{_number(row.difference, digits)} {interval}", p, row.verdict)
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−") if value == value else "–"
+
+
+def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
+    for content in found.values():
+        budget = content["budget"]
+        seconds = {
+            side: sum(sum(task.get("seconds", {}).values()) for task in content["about"][side].values())
+            for side in ("theirs", "ours")
+        }
+        yield (
+            f"- {content['title']}: {budget['seeds']} seeds, {budget['updates']:,} updates, a checkpoint every "
+            f"{budget['every']:,}; one thread each, theirs {seconds['theirs'] / 60:.0f} min, ours "
+            f"{seconds['ours'] / 60:.0f} min with its evaluations"
+        )
+
+
+def _versions(found: Mapping[str, Any]) -> Iterator[str]:
+    peers = {content["peer"]: content["peer_commit"] for content in found.values() if content["peer_commit"]}
+    for name, commit in peers.items():
+        url = PEERS[name].url if name in PEERS else name
+        yield f"- {name}: [{url}](https://github.com/{url}) at `{commit[:12]}`"
+    runs = [
+        task["provenance"]
+        for content in found.values()
+        for task in content["about"]["ours"].values()
+        if "provenance" in task
+    ]
+    for commit, dirty in sorted({(str(run["commit"]), bool(run["dirty"])) for run in runs}):
+        yield f"- ours: `{commit[:12]}`{' with changes' if dirty else ''}"
+    versions = sorted({json.dumps(run["versions"], sort_keys=True) for run in runs})
+    yield from (f"- {text}" for text in versions)
+    theirs = {
+        json.dumps(task["facts"]["versions"], sort_keys=True)
+        for content in found.values()
+        for task in content["about"]["theirs"].values()
+        if "facts" in task
+    }
+    yield from (f"- theirs: {text}" for text in sorted(theirs))
+    yield f"- {os.cpu_count()} cores; margins: {', '.join(f'{unit} {margin:g}' for unit, margin in MARGINS.items())}"
+
+
+def _missing(found: Mapping[str, Any]) -> Iterator[str]:
+    for content in found.values():
+        if content["not_there"]:
+            yield f"- {content['title']} of {content['peer']}: needs {content['not_there']}"
+        for name, said in content["failed"].items():
+            yield f"- {name} failed:\n\n  ```\n" + "\n".join(f"  {text}" for text in said.splitlines()) + "\n  ```\n"
+        if content["waiting"]:
+            yield f"- {content['title']}: {len(content['waiting'])} jobs have not run yet"
