@@ -63,8 +63,10 @@ def run(comparisons: Sequence[Comparison], options: Options) -> int:
     outcomes |= run_all([job for plan in plans for job in plan.judging()], options.jobs, left)
     out = work / "page" if options.smoke else options.out
     for plan in plans:
-        if (found := collected(plan)) is not None:
-            write_json(out / f"{plan.comparison.name}.json", found)
+        file = out / f"{plan.comparison.name}.json"
+        found = collected(plan)
+        if found is not None and (found["values"] or not file.exists()):  # numbers are not replaced by a reason
+            write_json(file, found)
         if plan.not_there:
             print(f"{plan.comparison.name}: left out, needs {plan.not_there}")
     print(draw(out))

@@ -12,14 +12,18 @@ __all__ = ["collected"]
 def collected(plan: Plan) -> dict[str, Any] | None:
     """None if nothing has finished.
 
-    `values` are (side, task, seed, what, unit, update, value); update is None for what is not a curve.
+    `values` are (side, task, seed, what, unit, update, value); update is None for what is not a curve. `lockstep` are
+    (task, network, how far it has moved, how far both sides are apart).
     """
     values = list[tuple[str, str, int, str, str, int | None, float]]()
+    lockstep = list[tuple[str, str, float, float]]()
     about: dict[str, Any] = {"theirs": {}, "ours": {}}
     for task in plan.theirs:
         judge = plan.judge(task)
         if judge is not None and judge.finished:
-            values += _judged(plan, task, judge)
+            content = json.loads((judge.folder / "values.json").read_text(encoding="utf-8"))
+            values += _judged(plan, task, content["values"])
+            lockstep += [(task, name, moved, apart) for name, moved, apart in content["lockstep"]]
         if plan.comparison.kind == "policy":
             values += _ours(plan, task, about)
     for side, jobs in (("theirs", plan.theirs), ("ours", plan.ours)):
@@ -27,7 +31,7 @@ def collected(plan: Plan) -> dict[str, Any] | None:
             about[side].setdefault(task, {})["seconds"] = {job.name: job.seconds for job in each if job.finished}
             if found := [json.loads(file.read_text(encoding="utf-8")) for job in each for file in _facts(job)]:
                 about[side][task]["facts"] = found[0]
-    if not values and not plan.not_there and not _failures(plan):
+    if not values and not lockstep and not plan.not_there and not _failures(plan):
         return None
     comparison = plan.comparison
     return {
@@ -41,12 +45,12 @@ def collected(plan: Plan) -> dict[str, Any] | None:
         "failed": _failures(plan),
         "waiting": [job.name for job in plan.training if not job.finished and job.failure is None],
         "values": values,
+        "lockstep": lockstep,
         "about": about,
     }
 
 
-def _judged(plan: Plan, task: str, judge: Job) -> list[tuple[str, str, int, str, str, int | None, float]]:
-    content = json.loads((judge.folder / "values.json").read_text(encoding="utf-8"))
+def _judged(plan: Plan, task: str, content: list[Any]) -> list[tuple[str, str, int, str, str, int | None, float]]:
     if plan.comparison.kind == "policy":
         return [("theirs", task, seed, "score", "points", step, score) for seed, step, score in content]
     return [(side, task, seed, what, unit, None, value) for side, seed, what, unit, value in content]

@@ -28,11 +28,11 @@ class Row(NamedTuple):
 
     what: str
     unit: Unit
-    theirs: float  # means
-    ours: float
+    theirs: float  # mean
     theirs_std: float
-    ours_std: float
     theirs_n: int
+    ours: float
+    ours_std: float
     ours_n: int
     difference: float  # ours - theirs; of a ratio: ours / theirs
     low: float
@@ -65,15 +65,18 @@ def welch(x: Sequence[float], y: Sequence[float], margin: float, level: float = 
 def row(what: str, unit: Unit, theirs: Sequence[float], ours: Sequence[float]) -> Row:
     """Both sides and whether they are equivalent within the margin of the unit."""
     margin = MARGINS[unit]
-    both = [[value for value in side if isfinite(value)] for side in (theirs, ours)]
+    x, y = ([value for value in side if isfinite(value)] for side in (theirs, ours))
     if unit == "ratio":
-        x, y = ([log(value) for value in side] for side in both)
-        found = Welch(*(exp(v) if i < 3 else v for i, v in enumerate(welch(x, y, log(margin)))))
+        of_logs = welch([log(value) for value in x], [log(value) for value in y], log(margin))
+        found = Welch(exp(of_logs.difference), exp(of_logs.low), exp(of_logs.high), of_logs.p_equivalent)
     else:
-        found = welch(*both, margin)
-    means = [fmean(side) if side else nan for side in both]
-    spreads = [sqrt(variance(side)) if len(side) > 1 else nan for side in both]
-    return Row(what, unit, *means, *spreads, len(both[0]), len(both[1]), *found, _verdict(found, unit))
+        found = welch(x, y, margin)
+    verdict = _verdict(found, unit)
+    return Row(what, unit, *_mean_std(x), len(x), *_mean_std(y), len(y), *found, verdict)
+
+
+def _mean_std(values: Sequence[float]) -> tuple[float, float]:
+    return fmean(values) if values else nan, sqrt(variance(values)) if len(values) > 1 else nan
 
 
 def _verdict(found: Welch, unit: Unit) -> str:

@@ -33,7 +33,7 @@ def models(task: Task, job: dict[str, Any]) -> list[tuple[str, int, str, str, fl
     """(side, seed, quantity, unit, value) of all rollouts that the job names."""
     data, _ = task.dataset()
     held = load_windows(Path(job["windows"]))
-    found = []
+    found = list[tuple[str, int, str, str, float]]()
     for side in ("theirs", "ours"):
         for asked, folder in zip(job[side], job[f"{side}_folders"], strict=True):
             with np.load(Path(folder) / "rollouts.npz", allow_pickle=False) as content:
@@ -54,9 +54,10 @@ def quantities(simulator: Simulator, data: Dataset, held: Windows, made: dict[st
 
 def _compounding(simulator: Simulator, data: Dataset, held: Windows, obs: Tensor) -> Iterator[Quantity]:
     """e(h) under logged actions: median over the windows."""
-    truth = replayed(simulator, torch.from_numpy(held.state)[None], torch.from_numpy(held.action)[None]).obs
+    steps = obs.shape[1] - 1
+    truth = replayed(simulator, torch.from_numpy(held.state)[None], torch.from_numpy(held.action[:, :steps])[None]).obs
     error = standardized_error(obs[None, :, 1:].float(), truth[:, :, 1:], data.obs_std)
-    valid = torch.from_numpy(held.valid)[None]
+    valid = torch.from_numpy(held.valid[:, :steps])[None]
     curve = over_starts(error, valid, data_diameter(data.train.obs, data.obs_std)).median[0]
     for horizon in _HORIZONS:
         if horizon <= len(curve):

@@ -7,7 +7,7 @@ A file of weights also says what the peer's own code does in some states: what i
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch.nn.functional import mish
 
 from benchmarks.evaluation.policy import evaluate_policy
 from benchmarks.parity.fidelity import models
+from benchmarks.parity.lockstep import compare
 from core.files import write_json
 from core.random import Streams
 from tasks.base import DataOptions, Task, load_task
@@ -139,17 +140,22 @@ def judge(task: Task, files: Sequence[Path], seeds: Sequence[int], episodes: int
 def main(job: dict[str, Any], folder: Path) -> None:
     """Judge what the job names; writes `values.json`."""
     task = load_task(f"local/{job['task']}", DataOptions(dataset_rows=job["rows"]))
-    if job["kind"] == "model":
-        write_json(folder / "values.json", models(task, job))
-        return
+    values = models(task, job) if job["kind"] == "model" else list(_scores(task, job))
+    same: list[Any] = []
+    if job["lockstep"]:
+        data, _ = task.dataset()
+        same = [list(network) for network in compare(job["method"], job["settings"], data, Path(job["lockstep_file"]))]
+    write_json(folder / "values.json", {"values": values, "lockstep": same})
+
+
+def _scores(task: Task, job: dict[str, Any]) -> Iterator[tuple[int, int, float]]:
+    """(seed, update, normalised score) of all of the peer's checkpoints."""
     seeds = [asked["seed"] for asked in job["theirs"]]
-    found = []
-    for step in job["steps"]:
+    for step in job["steps"] if seeds else []:
         files = [Path(trained) / f"policy-{step}.npz" for trained in job["theirs_folders"]]
         scores = judge(task, files, seeds, job["episodes"])
-        found += [(seed, step, score) for seed, score in zip(seeds, scores, strict=True)]
+        yield from ((seed, step, score) for seed, score in zip(seeds, scores, strict=True))
         print(f"{job['task']} update {step}: {', '.join(f'{score:.1f}' for score in scores)}", flush=True)
-    write_json(folder / "values.json", found)
 
 
 def _stacked(files: Sequence[dict[str, np.ndarray]], name: str) -> Tensor:

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,19 @@ from core.random import Streams
 from core.registry import build_method
 from generators.mopo import uncertainty
 from models.cache import FitContext
-from models.dynamics import DynamicsConfig
 from tasks.base import DataOptions, load_task
 
 __all__ = ["MODELS", "main"]
 
+_SAMPLES = 4000  # rows, as of the peers
 
-def ensemble(data: Dataset, held: Windows, job: dict[str, Any], rng: Streams) -> tuple[dict[str, Any], float]:
+
+def ensemble(data: Dataset, held: Windows, job: dict[str, Any], rng: Streams) -> tuple[dict[str, Tensor], float]:
     """What drivers/offlinerl_kit.py writes, and the seconds of training."""
     kept = build_method("generators", "mopo", job["settings"]).dynamics
     validation = min(round(kept.validation * len(data.episode)), kept.validation_rows)
     epoch = ceil((len(data.episode) - validation) / kept.batch_size)
-    config = DynamicsConfig(**vars(kept) | {"max_updates": max(1, job["updates"] // epoch) * epoch})
+    config = replace(kept, max_updates=max(1, job["updates"] // epoch) * epoch)
     obs, action = (torch.from_numpy(x)[None] for x in (held.obs, held.action))
     model, seconds = _fitted(config, data, rng)
     path = [obs[:, :, 0]]
@@ -50,7 +52,26 @@ def ensemble(data: Dataset, held: Windows, job: dict[str, Any], rng: Streams) ->
     return found, seconds
 
 
-MODELS = {"ensemble": ensemble}  # by method of the comparison
+def transitions(data: Dataset, held: Windows, job: dict[str, Any], rng: Streams) -> tuple[dict[str, Tensor], float]:
+    """What drivers/synther.py writes."""
+    kept = build_method("generators", "synther", job["settings"])
+    model, seconds = _fitted(replace(kept.model, updates=job["updates"]), data, rng)
+    rows = model.sample(_SAMPLES, kept.sampler, rng.fork("sample"))
+    columns = {name: getattr(rows, name)[0] for name in ("obs", "action", "reward", "next_obs")}
+    return {f"sample_{name}": column for name, column in columns.items()}, seconds
+
+
+def sequences(data: Dataset, held: Windows, job: dict[str, Any], rng: Streams) -> tuple[dict[str, Tensor], float]:
+    """What drivers/dydiff.py writes."""
+    kept = build_method("generators", "dydiff", job["settings"])
+    model, seconds = _fitted(replace(kept.model, updates=job["updates"]), data, rng)
+    length = kept.model.rows - 1
+    start, action = torch.from_numpy(held.obs[None, :, 0]), torch.from_numpy(held.action[None, :, :length])
+    obs, _ = model.sample(start, action, length, kept.sampler, rng.fork("sample"))
+    return {"obs": obs[0]}, seconds
+
+
+MODELS = {"ensemble": ensemble, "synther": transitions, "dydiff": sequences}  # by method of the comparison
 
 
 def main(job: dict[str, Any], folder: Path) -> None:
@@ -59,7 +80,8 @@ def main(job: dict[str, Any], folder: Path) -> None:
     rng = Streams((job["seed"],), "parity")
     with torch.no_grad():
         found, seconds = MODELS[job["method"]](data, load_windows(Path(job["windows"])), job, rng)
-    np.savez(folder / "rollouts.npz", **{name: x.numpy() if isinstance(x, Tensor) else x for name, x in found.items()})
+    arrays: dict[str, Any] = {name: x.numpy() for name, x in found.items()}
+    np.savez(folder / "rollouts.npz", **arrays)
     origin = provenance(torch.device("cpu"))
     write_json(folder / "facts.json", {"train_seconds": seconds, "commit": origin["commit"], "dirty": origin["dirty"]})
 

@@ -33,7 +33,8 @@ class Peer:
             raise NotThereError(f"{self.landmark} in {checkout}, which is not {self.url}")
         found = commit(checkout)
         if found != self.commit and not any_commit:
-            raise NotThereError(f"{self.name} at {self.commit[:7]}, found {(found or 'no commit')[:7]} (--any-commit)")
+            other = found[:7] if found else "no commit"
+            raise NotThereError(f"{self.name} at {self.commit[:7]}, found {other} (--any-commit)")
         return checkout, found
 
 
@@ -142,6 +143,19 @@ COMPARISONS = (  # in the order in which they run
         ),
     ),
     Comparison(
+        "synther",
+        "SynthER's diffusion",
+        "SynthER",
+        "model",
+        "synther",
+        3,
+        4000,
+        4000,
+        ours={"": {"preset": "faithful", "model": {"denoiser": {"width": 256}}}},
+        theirs={"": {"width": 256}},
+        purpose=("ours clips generated actions to [-1, 1]; theirs leaves them to the learner.",),
+    ),
+    Comparison(
         "dql",
         "Diffusion-QL",
         "Diffusion-QL",
@@ -165,6 +179,22 @@ COMPARISONS = (  # in the order in which they run
         purpose=(
             "CORL's configuration of hopper-medium divides rewards by the range of returns, ours has no such setting: "
             "switched off there.",
+        ),
+    ),
+    Comparison(
+        "dydiff",
+        "DyDiff's sequence model",
+        "DyDiff",
+        "model",
+        "dydiff",
+        3,
+        2000,
+        2000,
+        ours={"": {"preset": "faithful", "model": {"rows": 32, "denoiser": {"dim": 32}, "batch_size": 32}}},
+        theirs={"": {"rows": 32, "dim": 32, "batch": 32}},
+        purpose=(
+            "a row of ours holds a state and the action before it, of theirs the action after it; ours clips gradients "
+            "and keeps its learning rate, then lets it fall, theirs raises it linearly to the same value.",
         ),
     ),
 )

@@ -7,7 +7,7 @@ all seeds in one program, which judges as it trains; of models one process for e
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from core.files import write_text
 __all__ = ["Plan", "Scores", "planned", "suite"]
 
 Scores = dict[tuple[int, int], float]  # by (seed, update)
-STARTS, LENGTH = 256, 20  # held-out windows on which models are judged
+LOCKSTEP = 20  # updates from equal weights on equal batches
+STARTS, LENGTH = 256, 32  # held-out windows on which models are judged
 
 
 @dataclass
@@ -35,11 +36,12 @@ class Plan:
     exported: dict[str, Exported] = field(default_factory=dict)
     theirs: dict[str, list[Job]] = field(default_factory=dict)
     ours: dict[str, list[Job]] = field(default_factory=dict)
+    lockstep: dict[str, Job] = field(default_factory=dict)  # of policies: the peer's first updates, to be repeated
 
     @property
     def training(self) -> list[Job]:
         """Of both sides, task by task."""
-        return [job for task in self.theirs for job in (*self.theirs[task], *self.ours[task])]
+        return [*self.lockstep.values(), *(job for task in self.theirs for job in self.theirs[task] + self.ours[task])]
 
     def judging(self) -> Iterator[Job]:
         """Once the training jobs have ended: one for each task, of what they have finished."""
@@ -51,7 +53,9 @@ class Plan:
         """Judges what a task's jobs have finished; of policies only the peer's, of models both."""
         sides = {"theirs": self.theirs[task], "ours": self.ours[task] if self.comparison.kind == "model" else []}
         done = {side: [job for job in jobs if job.finished] for side, jobs in sides.items()}
-        if not any(done.values()):
+        first = self.lockstep.get(task)
+        first = first if first is not None and first.finished else None
+        if not any(done.values()) and first is None:
             return None
         asked = {
             "kind": self.comparison.kind,
@@ -59,10 +63,16 @@ class Plan:
             "rows": self.comparison.rows,
             "episodes": self.comparison.episodes,
             "steps": self.comparison.steps,
+            "lockstep": first and dict(first.asked),
+            "method": self.comparison.method,
+            "settings": self.comparison.fields("ours", task),
             **{side: [dict(job.asked) for job in jobs] for side, jobs in done.items()},
         }
-        places = {f"{side}_folders": [str(job.folder.absolute()) for job in jobs] for side, jobs in done.items()}
+        places: dict[str, Any] = {
+            f"{side}_folders": [str(job.folder.absolute()) for job in jobs] for side, jobs in done.items()
+        }
         places["windows"] = str(self.exported[task].windows.absolute())
+        places["lockstep_file"] = first and str((first.folder / "lockstep.npz").absolute())
         command = [sys.executable, "-m", "benchmarks.parity.judge", "{job}", "{folder}"]
         return Job(f"judged-{self.comparison.name}-{task}", command, asked, places, self.work)
 
@@ -81,6 +91,9 @@ def planned(comparison: Comparison, peers: Path | None, work: Path, python: str,
         plan.theirs[task] = [_theirs(plan, task, seed, checkout, python) for seed in range(comparison.seeds)]
         if comparison.kind == "policy":
             plan.ours[task] = [_command_line(plan, task)]
+            alone = plan.theirs[task][0]
+            name = f"lockstep-{comparison.name}-{task}"
+            plan.lockstep[task] = replace(alone, name=name, asked={**alone.asked, "lockstep": LOCKSTEP})
         else:
             plan.ours[task] = [_model(plan, task, seed) for seed in range(comparison.seeds)]
     return plan
@@ -98,6 +111,7 @@ def suite(comparison: Comparison, task: str) -> dict[str, Any]:
         "episodes": comparison.episodes,
         "dataset_rows": comparison.rows,
         "real_fraction": 1.0,
+        "compile": "auto",
         comparison.method: comparison.fields("ours", task),
     }
 
@@ -140,7 +154,8 @@ def _model(plan: Plan, task: str, seed: int) -> Job:
 
 
 def _asked(comparison: Comparison, task: str, seed: int, exported: Exported) -> dict[str, Any]:
-    return {
+    judged = {"windows": [STARTS, LENGTH]} if comparison.kind == "model" else {}
+    return judged | {
         "method": comparison.method,
         "task": task,
         "seed": seed,

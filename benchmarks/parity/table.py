@@ -6,7 +6,6 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 
 from benchmarks.parity import figures
-from benchmarks.parity.compare import MARGINS, Row, row
+from benchmarks.parity.compare import MARGINS, Row, Unit, row
 from benchmarks.parity.plan import COMPARISONS, PEERS
 from core.files import write_text
 
@@ -47,27 +46,19 @@ class Line(NamedTuple):
 
 def lines(name: str, found: Mapping[str, Any]) -> Iterator[Line]:
     """All that a comparison's file says: curves checkpoint by checkpoint, then as the mean of their later half."""
-    sides = defaultdict[tuple[str, str, str, int | None], dict[str, dict[int, float]]](
-        lambda: {"theirs": {}, "ours": {}}
-    )
+    sides: dict[tuple[str, str, Unit, int | None], _Sides] = defaultdict(lambda: {"theirs": {}, "ours": {}})
     for side, task, seed, what, unit, update, value in found["values"]:
         sides[task, what, unit, update][side][seed] = value
     for (task, what, unit, update), both in sides.items():
         if all(both.values()):
             yield Line(name, task, update, row(what, unit, *(list(both[side].values()) for side in ("theirs", "ours"))))
-    curves = sorted(key for key in sides if key[3] is not None and all(sides[key].values()))
-    for (task, what, unit), keys in groupby(curves, lambda key: key[:3]):
-        points = list(keys)
-        later = [sides[key] for key in points[len(points) // 2 :]]
-        means = [
-            [
-                fmean(each[side][seed] for each in later)
-                for seed in later[0][side]
-                if all(seed in x[side] for x in later)
-            ]
-            for side in ("theirs", "ours")
-        ]
-        yield Line(name, task, None, row(what, unit, *means))
+    curves = dict.fromkeys(key[:3] for key in sides if key[3] is not None)
+    for task, what, unit in curves:
+        updates = sorted(key[3] for key in sides if key[:3] == (task, what, unit) and key[3] is not None)
+        points = [sides[task, what, unit, update] for update in updates]
+        later = [point for point in points if all(point.values())][len(points) // 2 :]
+        if later:
+            yield Line(name, task, None, row(what, unit, *(_means(later, side) for side in ("theirs", "ours"))))
 
 
 def _means(points: Sequence[_Sides], side: str) -> list[float]:
@@ -112,12 +103,32 @@ def page(found: Mapping[str, Any], every: Sequence[Line], drawn: Sequence[tuple[
     table = tabulate(list(_table(found, every)), _HEADS, tablefmt="github", disable_numparse=True)
     shown = [part for name, alt in drawn for part in (f"![{alt}]({name}.svg)", "")]
     notes = [f"- **{content['title']}**: {text}" for content in found.values() for text in content["purpose"]]
-    parts = [_PAGE, table, "", *shown, "## Budgets", "", *_budgets(found), ""]
+    parts = [_PAGE, table, "", *shown, *_lockstep(found), "## Budgets", "", *_budgets(found), ""]
     parts += ["## What differs on purpose, or was found to differ", "", *notes, ""] if notes else []
     parts += ["## Versions", "", *_versions(found), ""]
     if missing := list(_missing(found)):
         parts += ["## Left out", "", *missing, ""]
     return "\n".join(parts)
+
+
+_LOCKSTEP = """## The first updates, in lockstep
+
+Both begin with the same weights, get the same batches and draw the same random numbers (every normal one 0.3, every
+uniform one 0.6), so all terms of all losses, the optimisers and the targets are compared. "moved" and "apart" are root
+mean squares over a network's weights: how far they have moved, and how far both sides are apart afterwards; rounding
+leaves some 1e-9, a term that differs leaves them as far apart as they have moved.
+"""
+
+
+def _lockstep(found: Mapping[str, Any]) -> Iterator[str]:
+    rows = [
+        (content["title"], content["peer"], task, name, f"{moved:.1e}", f"{apart:.1e}")
+        for content in found.values()
+        for task, name, moved, apart in content["lockstep"]
+    ]
+    if rows:
+        heads = ("method", "beside", "task", "network", "moved", "apart")
+        yield from (_LOCKSTEP, tabulate(rows, heads, tablefmt="github", disable_numparse=True), "")
 
 
 def _table(found: Mapping[str, Any], every: Sequence[Line]) -> Iterator[tuple[str, ...]]:

@@ -6,7 +6,10 @@ Its evaluation is replaced: it writes the policy and the target critics, with wh
 import argparse
 import importlib
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.parity.drivers import shims
+from benchmarks.parity.drivers.lockstep import Lockstep, constant_draws, linear
 
 _PROBES = 64
 
@@ -22,7 +26,7 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     """The peer's run for the job's updates."""
     env = shims.install(Path(job["data"]), ("torch.utils.tensorboard",))
     sys.path.insert(0, job["checkout"])
-    main = importlib.import_module("main")
+    main: Any = importlib.import_module("main")
     main.logger = _Silent()
     known = main.hyperparameters[f"{job['task']}-v2"]
     settings = {
@@ -60,9 +64,47 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     torch.manual_seed(job["seed"])
     np.random.seed(job["seed"])  # noqa: NPY002
     sizes = env.observation_space.shape[0], env.action_space.shape[0], float(env.action_space.high[0])
+    if job.get("lockstep"):
+        agents = importlib.import_module("agents.ql_diffusion")
+        agents.Diffusion_QL.train = locked(agents.Diffusion_QL.train, job["lockstep"], record)
     record.resume()
-    main.train_agent(env, *sizes, "cpu", str(record.folder), argparse.Namespace(**settings))
+    with suppress(shims.Finished):
+        main.train_agent(env, *sizes, "cpu", str(record.folder), argparse.Namespace(**settings))
     return {"settings": settings}
+
+
+def locked(original: Callable[..., Any], updates: int, record: shims.Recorder) -> Callable[..., Any]:
+    """The agent's `train`, whose first updates are recorded; then the training ends."""
+
+    def train(agent: Any, sampler: Any, iterations: int, batch_size: int, **given: Any) -> None:
+        lockstep = Lockstep(record, updates, lambda: _networks(agent))
+
+        def sample(size: int) -> tuple[torch.Tensor, ...]:
+            index = generator.integers(sampler.size, size=size)
+            batch = [getattr(sampler, name)[index] for name in ("state", "action", "next_state", "reward", "not_done")]
+            state, action, next_state, reward, not_done = batch
+            lockstep.batch(state, action, reward, next_state, 1 - not_done)
+            return tuple(batch)
+
+        generator = np.random.default_rng(0)
+        constant_draws()
+        original(agent, SimpleNamespace(sample=sample), updates, batch_size)
+        lockstep.finish()
+
+    return train
+
+
+def _networks(agent: Any) -> dict[str, nn.Module]:
+    """By our names."""
+    found: dict[str, nn.Module] = {}
+    for prefix, diffusion, critic in (
+        ("", agent.actor, agent.critic),
+        ("target_", agent.ema_model, agent.critic_target),
+    ):
+        found[f"{prefix}actor"] = nn.ModuleList([diffusion.model.mid_layer, diffusion.model.final_layer])
+        found[f"{prefix}time"] = diffusion.model.time_mlp
+        found[f"{prefix}critic1"], found[f"{prefix}critic2"] = critic.q1_model, critic.q2_model
+    return found
 
 
 def policy(agent: Any, states: np.ndarray) -> dict[str, Any]:
@@ -80,17 +122,11 @@ def policy(agent: Any, states: np.ndarray) -> dict[str, Any]:
         "probe_x": noised.numpy(),
         "probe_step": step.numpy(),
         "probe_action": noise.numpy(),
-        **_linear("time_", model.time_mlp),
-        **_linear("", nn.ModuleList([model.mid_layer, model.final_layer])),
-        **_linear("q1_", target.q1_model),
-        **_linear("q2_", target.q2_model),
+        **linear("time_", model.time_mlp),
+        **linear("", nn.ModuleList([model.mid_layer, model.final_layer])),
+        **linear("q1_", target.q1_model),
+        **linear("q2_", target.q2_model),
     }
-
-
-def _linear(prefix: str, network: nn.Module) -> dict[str, np.ndarray]:
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    weights = {f"{prefix}weight{i}": layer.weight.numpy() for i, layer in enumerate(layers)}
-    return weights | {f"{prefix}bias{i}": layer.bias.numpy() for i, layer in enumerate(layers)}
 
 
 class _Silent:

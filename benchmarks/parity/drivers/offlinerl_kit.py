@@ -5,6 +5,7 @@ every row of the windows the mean of its elites and its penalty.
 """
 
 import sys
+from importlib import import_module
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,15 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     """Fit, then look at held-out windows."""
     shims.install(Path(job["data"]), ["torch.utils.tensorboard"])
     sys.path.insert(0, job["checkout"])
-    from offlinerlkit.dynamics import EnsembleDynamics
-    from offlinerlkit.modules import EnsembleDynamicsModel
-    from offlinerlkit.utils.scaler import StandardScaler
-
+    kit = {name: import_module(f"offlinerlkit.{name}") for name in ("dynamics", "modules", "utils.scaler")}
     torch.manual_seed(job["seed"])
     np.random.seed(job["seed"])  # noqa: NPY002
     rows = shims.read(Path(job["data"]))
     sizes = rows["observations"].shape[1], rows["actions"].shape[1]
-    model = EnsembleDynamicsModel(*sizes, HIDDEN, 7, 5, weight_decays=DECAY, device="cpu")
+    model = kit["modules"].EnsembleDynamicsModel(*sizes, HIDDEN, 7, 5, weight_decays=DECAY, device="cpu")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    dynamics = EnsembleDynamics(model, optimizer, StandardScaler(), _never, penalty_coef=1.0)
+    scaler = kit["utils.scaler"].StandardScaler()
+    dynamics = kit["dynamics"].EnsembleDynamics(model, optimizer, scaler, _never, penalty_coef=1.0)
     dynamics.save = lambda path: None
     epochs = max(1, job["updates"] // ceil((len(rows["rewards"]) - _HOLDOUT) / _BATCH))
     rows["rewards"] = rows["rewards"][:, None]
@@ -47,7 +46,7 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
         path.append(dynamics.step(path[-1], action[:, step])[0])
     state, acted = obs[:, :-1].reshape(-1, sizes[0]), action.reshape(-1, sizes[1])
     with torch.no_grad():
-        mean, _ = model(dynamics.scaler.transform(np.concatenate([state, acted], -1)))
+        mean, _ = model(scaler.transform(np.concatenate([state, acted], -1)))
     elites = mean[model.elites.long()].mean(0).numpy()
     penalty = dynamics.step(state, acted)[3]["penalty"][:, 0]
     record.arrays("rollouts", obs=np.stack(path, 1), mean=state + elites[:, :-1], penalty=penalty)

@@ -8,9 +8,11 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
 
 import h5py
@@ -68,20 +70,23 @@ def read(file: Path) -> dict[str, np.ndarray]:
         return {name: np.asarray(content[name]) for name in _KEYS}
 
 
-def install(file: Path, idle: Iterable[str] = ()) -> Env:
+def install(file: Path, idle: Iterable[str] = (), more: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> Env:
     """Put the shims where `import` finds them; returns the environment that `gym.make` makes, whatever its name.
 
-    Modules named in `idle` can be imported, too, and do nothing.
+    Modules named in `idle` can be imported, too, and do nothing; `more` are others, with their content. So can
+    everything below any of them.
     """
     env = Env(file)
-    known: dict[str, dict[str, Any]] = {
+    known: dict[str, Mapping[str, Any]] = {
         "gym": {"make": lambda name, **given: env, "Env": Env},
         "gym.wrappers": {"TransformObservation": _same, "TransformReward": _same},
         "d4rl": {"qlearning_dataset": lambda env, **given: env.get_dataset()},
         "wandb": {"log": _nothing, "init": _nothing},
         "pyrallis": {"wrap": lambda *given, **named: lambda train: train},
     }
-    for name, content in (known | {name: {} for name in idle}).items():
+    modules = {**known, **{name: {} for name in idle}, **more}
+    sys.meta_path.append(_Below(modules))
+    for name, content in modules.items():
         module = Stub(name)
         module.__path__ = []
         for key, value in content.items():
@@ -111,7 +116,8 @@ class Recorder:
     def arrays(self, name: str, **values: Any) -> None:
         """Write `name.npz`; it is there whole or not at all."""
         part = self.folder / f"{name}.part.npz"
-        np.savez(part, **{key: np.asarray(value) for key, value in values.items()})
+        content: dict[str, Any] = {key: np.asarray(value) for key, value in values.items()}
+        np.savez(part, **content)
         part.replace(self.folder / f"{name}.npz")
 
 
@@ -124,7 +130,25 @@ def main(train: Callable[[dict[str, Any], Recorder], dict[str, Any]]) -> None:
     if isinstance(torch := sys.modules.get("torch"), ModuleType):
         versions["torch"] = str(torch.__version__)
     facts = {"train_seconds": record.seconds, "versions": versions, **facts}
-    (record.folder / "facts.json").write_text(json.dumps(facts, default=str), encoding="utf-8")
+    plain = json.loads(json.dumps(facts, default=str), parse_constant=str)  # JSON has no infinity
+    (record.folder / "facts.json").write_text(json.dumps(plain), encoding="utf-8")
+
+
+class _Below(MetaPathFinder, Loader):
+    """Finds an idle module for every name below the given ones that nothing else finds."""
+
+    def __init__(self, above: Iterable[str]) -> None:
+        self.above = tuple(f"{name}." for name in above)
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Asked last."""
+        return ModuleSpec(name, self, is_package=True) if name.startswith(self.above) else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return Stub(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
 
 
 def _same(env: Any, *given: Any) -> Any:
