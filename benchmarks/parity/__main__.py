@@ -16,9 +16,9 @@ import tyro
 
 from benchmarks.parity.collect import collected
 from benchmarks.parity.jobs import run_all
+from benchmarks.parity.page.table import draw
 from benchmarks.parity.plan import Comparison, chosen, smoke
 from benchmarks.parity.sides import planned
-from benchmarks.parity.table import draw
 from core.errors import SpecError
 from core.files import write_json
 

@@ -93,7 +93,9 @@ def planned(comparison: Comparison, peers: Path | None, work: Path, python: str,
             plan.ours[task] = [_command_line(plan, task)]
             alone = plan.theirs[task][0]
             name = f"lockstep-{comparison.name}-{task}"
-            plan.lockstep[task] = replace(alone, name=name, asked={**alone.asked, "lockstep": LOCKSTEP})
+            plan.lockstep[task] = replace(
+                alone, name=name, asked={**alone.asked, "lockstep": min(LOCKSTEP, comparison.updates)}
+            )
         else:
             plan.ours[task] = [_model(plan, task, seed) for seed in range(comparison.seeds)]
     return plan

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from benchmarks.parity import figures
 from benchmarks.parity.compare import MARGINS, Row, Unit, row
+from benchmarks.parity.page import figures
 from benchmarks.parity.plan import COMPARISONS, PEERS
 from core.files import write_text
 
