@@ -21,7 +21,7 @@ test: $(VENV)/installed-dev            # under 10 minutes on two cores
 	$(PYTEST) -m "not slow and not oracle"
 
 test-all: $(VENV)/installed-dev         # the slow ones, too, and those on Ray
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray,policies]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray,policies,browser]"
 	$(PYTEST) -m "not oracle"
 
 lint: $(VENV)/installed-dev

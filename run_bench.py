@@ -18,6 +18,7 @@ from tyro.extras import SubcommandApp
 from benchmarks import report
 from benchmarks.audit import regression, reproduce, status, verify
 from benchmarks.execution import matrix, plan
+from benchmarks.execution.provenance import command_line
 from benchmarks.execution.ray_engine import on_ray
 from benchmarks.execution.trackers import require_tracker
 from benchmarks.probe import Probe
@@ -55,9 +56,7 @@ Imports = Annotated[
 DataDir = Annotated[Path | None, arg(metavar="DIR", help="looked into first for dataset files")]
 Cells = Annotated[
     str | None,
-    arg(
-        name="cells", metavar="PATTERN", help="cells whose 'task generator algorithm variant' matches, e.g. '*dydiff*'"
-    ),
+    arg(name="cells", metavar="PATTERN", help="where 'task generator algorithm variant' matches, e.g. '*dydiff*'"),
 ]
 StallMinutes = Annotated[
     float, arg(metavar="MIN", help="a cell that gives no sign of life for so long is ended and has failed; 0: never")
@@ -103,7 +102,8 @@ def run(
     chosen = None if tracker == "none" else tracker
     if chosen is not None:
         require_tracker(chosen)
-    specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds, chain.from_iterable(imports)), data_dir)
+    changes, modules = list(chain.from_iterable(overrides)), list(chain.from_iterable(imports))
+    specs = cells(load_suite(suite, changes, seeds, modules), data_dir)
     place = _device(device)
     at_a_time = _jobs(jobs, place)
     stall = _stall_seconds(stall_minutes)
@@ -117,7 +117,7 @@ def run(
     else:
         runs = partial(matrix.local, jobs=at_a_time)
     try:
-        store.plan(suite, specs)
+        store.plan(suite, specs, command_line(suite, seeds, changes, modules, device))
     except OSError as error:
         raise SpecError(f"--out must be a folder that can be written to, got {store.root}: {error}") from None
     if some is not None:
@@ -152,9 +152,8 @@ def show_plan(
     place = _device(device)
     if place.type == "cpu":
         torch.set_num_threads(1)  # as in cells
-    name = (
-        "GPU, one cell at a time" if place.type == "cuda" else f"CPU core (a cell takes one; {_jobs(None, place)} here)"
-    )
+    cores = f"CPU core (a cell takes one; {_jobs(None, place)} here)"
+    name = "GPU, one cell at a time" if place.type == "cuda" else cores
     print(plan.describe(specs, store, Probe(specs, place), name))
     return 0
 

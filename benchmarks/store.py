@@ -1,6 +1,6 @@
 """The one file that knows the layout of a results folder; text only, written whole or not at all.
 
-DIR/plan.json                      what the last `run` was asked for: cells, seeds, labels
+DIR/plan.json                      what the last `run` was asked for: command, cells, seeds, labels
 DIR/<cell_id>/spec.json            the specification, and the provenance of every run that added seeds
 DIR/<cell_id>/records.jsonl.gz     one line per number: {"seed", "step", "metric", "horizon" (of curves), "value"}
 DIR/<cell_id>/DONE                 finished seeds with the sha256 of their lines; written last, so it is the truth
@@ -82,8 +82,8 @@ class ResultStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def plan(self, suite: str, specs: Iterable[RunSpec]) -> None:
-        """Remember what was asked for, so that a report can name what is missing.
+    def plan(self, suite: str, specs: Iterable[RunSpec], command: str = "") -> None:
+        """Remember what was asked for, and by which command, so that a report can name what is missing.
 
         Raises:
             DataError: the folder was written by a version with another format, or a file of it cannot be read.
@@ -95,7 +95,7 @@ class ResultStore:
             {"cell_id": spec.cell_id, "variant": spec.variant, "seeds": list(spec.seeds), **spec.describe()}
             for spec in specs
         ]
-        write_json(self.root / "plan.json", {"format": FORMAT, "suite": suite, "cells": planned})
+        write_json(self.root / "plan.json", {"format": FORMAT, "suite": suite, "command": command, "cells": planned})
 
     def planned(self) -> dict[str, Any]:
         """What `plan` wrote last; empty when nothing was planned here."""
@@ -267,6 +267,7 @@ class _Planned(_Spec, strict=True):
 
 class _Plan(BaseModel, strict=True):
     suite: str
+    command: str = ""  # 0.3.0 kept none
     cells: list[_Planned]
 
 

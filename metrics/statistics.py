@@ -15,6 +15,7 @@ from torch import Tensor
 
 __all__ = [
     "ascending",
+    "equivalence_test",
     "holm",
     "iqm",
     "mean",
@@ -93,6 +94,28 @@ def paired_t_test(x: Float[Tensor, "*B runs"]) -> Float[Tensor, "*B"]:
     centre = x.mean(-1)
     ratio = torch.where(centre == 0, centre, centre.abs() / (x.std(-1) / runs**0.5))
     return torch.as_tensor(2 * student.sf(ratio.cpu().numpy(), runs - 1)).to(x)
+
+
+def equivalence_test(x: Float[Tensor, "*B runs"], margin: float) -> Float[Tensor, "*B"]:
+    """p of the two one-sided t-tests that the mean of differences paired by seed lies within (-margin, margin).
+
+    The larger p of the two tests, of mean <= -margin and of mean >= margin: it belongs to the bound that lies nearer.
+    Small where both are refused, so p < 5 % if and only if the 90 % Student-t interval lies within the margin. Below
+    two runs there is no test: NaN.
+
+    Raises:
+        ValueError: margin is not positive and finite.
+
+    Source: Schuirmann 1987 (Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680).
+    """
+    if not (isfinite(margin) and margin > 0):
+        raise ValueError(f"margin must be positive and finite, got {margin}")
+    runs = x.shape[-1]
+    if runs < 2:
+        return torch.full_like(x.sum(-1), torch.nan)
+    inside = margin - x.mean(-1).abs()
+    ratio = torch.where(inside == 0, inside, inside / (x.std(-1) / runs**0.5))
+    return torch.as_tensor(student.sf(ratio.cpu().numpy(), runs - 1)).to(x)
 
 
 def holm(p: Float[Tensor, "*B m"]) -> Float[Tensor, "*B m"]:

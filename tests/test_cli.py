@@ -40,7 +40,7 @@ def test_run_then_nothing_to_do_then_report(
     assert "td3bc" in first.out
     assert "ensemble" in first.out
     assert "done in" in first.err
-    assert {"scores.csv", "compounding.csv", "scores.md", "scores.tex", "index.html"} <= {
+    assert {"scores.csv", "compounding.csv", "tables.md", "columns.md", "index.html"} <= {
         path.name for path in (out / "report").iterdir()
     }
     assert [cell.done for cell in ResultStore(out).cells()] == [(0, 1), (0, 1)]

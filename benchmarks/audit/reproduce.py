@@ -15,6 +15,7 @@ __all__ = ["reproduce"]
 
 _SHOWN = 10
 _ORIGIN = ("commit", "physics", "dataset_sha256", "device", "threads", "versions", "imports")
+_CPUS = "made on CPU {}, this is CPU {}: data made here may differ in the last digits, and every number that follows"
 
 
 def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tuple[str, bool]:
@@ -40,6 +41,8 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     then_and_now = [(name, last.get(name), origin.get(name)) for name in _ORIGIN]
     lines += [f"{name}: was {then}, is {now}" for name, then, now in then_and_now if then != now]
     if rows:
+        cpus = [run.get("cpu") for run in (last, origin)]  # cells of 0.3.0 do not tell
+        lines += [_CPUS.format(*cpus)] if all(cpus) and len(set(cpus)) > 1 else []
         lines += ["", tabulate(rows[:_SHOWN], ["seed", "step", "metric", "horizon", "was", "is"])]
         lines += [f"... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
     return "\n".join(lines), not rows

@@ -14,7 +14,7 @@ from benchmarks.report.aggregates import aggregate
 from benchmarks.report.comparability import mixtures
 from benchmarks.report.results import collect
 from benchmarks.report.scores import evaluations
-from benchmarks.report.tables.table import to_csv
+from benchmarks.report.tables.spreadsheet import to_csv
 from benchmarks.spec import cell_id
 from benchmarks.store import Cell, ResultStore
 from core.errors import DataError
@@ -25,7 +25,7 @@ __all__ = ["summary", "verify"]
 _FILES = ("spec.json", "records.jsonl", "records.jsonl.gz", "DONE", "error.txt", "LEASE")  # of a cell
 _OTHERS = ("report", "tracker")  # folders that are no cells
 _UNFINISHED = {"LEASE", "checkpoint"}  # may lie in a cell before anything else does
-_DRAWN = (".csv", ".md", ".tex", ".html", ".svg", ".png")  # of report/
+_DRAWN = (".csv", ".md", ".tex", ".html", ".svg", ".png", ".pdf")  # of report/
 _ROUNDING = 1e-9  # what another machine may make of the same numbers
 
 
@@ -90,7 +90,9 @@ def _has_place(parts: tuple[str, ...], path: Path) -> bool:
         case (_,):
             return is_folder
         case ("report", name):
-            return not is_folder and name.endswith(_DRAWN)
+            return is_folder if name == "latex" else not is_folder and name.endswith(_DRAWN)
+        case ("report", "latex", name):
+            return not is_folder and name.endswith(".tex")
         case (_, name):
             return not is_folder and name in _FILES
     return False

@@ -1,9 +1,12 @@
-"""Provenance of a number: code, data, versions, machine."""
+"""Provenance of a number: command, code, data, versions, machine."""
 
 import hashlib
 import math
+import os
 import platform
+import re
 import resource
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -19,7 +22,7 @@ from core.data import Dataset
 from core.registry import module_digests
 from tasks.base import Task
 
-__all__ = ["available_memory_mib", "inputs", "peak_memory_mib", "provenance"]
+__all__ = ["available_memory_mib", "command_line", "inputs", "peak_memory_mib", "provenance"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "h5py", "safetensors", "pydantic")
@@ -34,9 +37,20 @@ def provenance(device: torch.device, imports: Iterable[str] = ()) -> dict[str, A
         "diff_sha256": _diff(),
         "versions": {"python": platform.python_version(), **_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}",
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         **({"imports": own} if own else {}),
     }
+
+
+def command_line(suite: str, seeds: int | None, overrides: Iterable[str], imports: Iterable[str], device: str) -> str:
+    """The command that asks for the same cells, quoted for a shell; files of this machine by their names alone."""
+    named = {"--seeds": [] if seeds is None else [str(seeds)], "--set": list(overrides), "--import": list(imports)}
+    named["--device"] = [] if device == "auto" else [device]
+    options = [word for option, values in named.items() if values for word in (option, *values)]
+    absolute = r"""(?<![\w.:/~])(?:[A-Za-z]:)?[/\\](?:[^'"]*[/\\])?"""  # folders, up to the file's name
+    return shlex.join(["run_bench.py", "run", *(re.sub(absolute, "", word) for word in (suite, *options))])
 
 
 def inputs(
@@ -75,6 +89,15 @@ def available_memory_mib() -> float:
         limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
         free = min(free, (limit - used) / 2**20)
     return free
+
+
+@cache
+def _cpu_model() -> str:
+    """The processor's model, as Linux lists it, else as Python names it."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _versions() -> dict[str, str]:

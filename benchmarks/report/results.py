@@ -82,6 +82,7 @@ class Results:
     suite: str  # empty when the folder has no plan
     cells: tuple[CellView, ...]  # in the order of tables
     records: pd.DataFrame  # cell_id, *LABELS, seed, step, metric, value (NaN: not defined), horizon (NA: not a curve)
+    command: str = ""  # that asked for the plan; empty where the folder has none, or an old one
     interval: str = "t"  # method of intervals over tasks: t or bootstrap
     computed: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # by functions that are `once`
 
@@ -223,7 +224,7 @@ def collect(store: ResultStore, interval: str = "t") -> Results:
     suite: str = plan.get("suite", "")
     if suite.endswith(".toml"):  # somebody's file: its name says enough
         suite = re.sub(r".*[/\\]", "", suite)
-    return Results(suite, tuple(views), records, interval)
+    return Results(suite, tuple(views), records, plan.get("command", ""), interval)
 
 
 def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, Any] | None) -> CellView:

@@ -12,7 +12,7 @@ from pydantic import AliasPath, BaseModel, Field, PositiveInt, ValidationError
 from benchmarks.report.results import CEILING, LABELS, Results, once
 from metrics.intervals import t_interval
 from metrics.score import normalized_score
-from metrics.statistics import holm, paired_t_test, probability_of_improvement, seeds_needed
+from metrics.statistics import holm, paired_t_test, probability_of_improvement
 
 __all__ = [
     "DIVERGENCE",
@@ -26,7 +26,6 @@ __all__ = [
     "finals",
     "paired",
     "partners",
-    "resolution",
     "scores_by_step",
     "undefined",
 ]
@@ -108,7 +107,7 @@ def estimates(frame: pd.DataFrame, column: str = "final") -> pd.DataFrame:
 
 @once
 def comparisons(results: Results) -> pd.DataFrame:
-    """improvements.csv: each cell's score minus that of generator `none`, seed by seed; indexed by cell.
+    """Each cell's score minus that of generator `none`, seed by seed; indexed by cell. `verdict` judges them.
 
     The partner is the cell of equal task, algorithm and settings; cells without one are left out.
 
@@ -134,24 +133,6 @@ def comparisons(results: Results) -> pd.DataFrame:
     return table[[*LABELS, "unit", "n", "mean", "low", "high", "std", "better", "p", "p_holm"]]
 
 
-def resolution(compared: pd.DataFrame, points: float = 5.0) -> str:
-    """One line under `comparisons`: how many seeds would show a difference of `points`. Empty where there is no spread.
-
-    Pairs of tasks with reference returns only: elsewhere a point has no meaning.
-    """
-    pairs = compared[(compared["unit"] == "score") & compared["std"].notna()]
-    if pairs.empty:
-        return ""
-    needed = pd.Series([seeds_needed(points, std, paired=True) for std in pairs["std"]])
-    fewest, most = (int(count) for count in (pairs["n"].min(), pairs["n"].max()))
-    return (
-        f"With the spread seen here, {math.ceil(needed.median())} seeds per cell would show a difference of {points:g} "
-        f"points with power 80 % (paired by seed, two-sided 5 %, without Holm's correction; median over {len(pairs)} "
-        f"pair{'s' * (len(pairs) > 1)}; worst {needed.max()}). The spread was estimated from {fewest}"
-        f"{'' if fewest == most else f' to {most}'} seeds."
-    )
-
-
 @once
 def paired(results: Results) -> pd.DataFrame:
     """Finished seeds whose cell's partner has finished the same seed: `final_none` and `gain` beside `final`."""
@@ -167,13 +148,20 @@ def paired(results: Results) -> pd.DataFrame:
 
 
 def partners(results: Results) -> dict[str, str]:
-    """By cell, the cell of generator `none` with equal task, algorithm and settings; without cells that have none."""
+    """By cell, the cell of generator `none` with equal task, algorithm and settings; without cells that have none.
+
+    Without those whose batches are all real, too: they train the same policy as `none`.
+    """
 
     def context(spec: object) -> str:
         return repr([spec[key] for key in ("task", "algorithm", "settings")])  # type: ignore[index]
 
     none = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
-    others = {cell.cell_id: context(cell.spec) for cell in results.cells if cell.generator != "none"}
+    others = {
+        cell.cell_id: context(cell.spec)
+        for cell in results.cells
+        if cell.generator != "none" and cell.spec["settings"]["real_fraction"] < 1
+    }
     return {cell_id: none[key] for cell_id, key in others.items() if key in none}
 
 

@@ -1,4 +1,4 @@
-"""What one section of the page is made of: csv frames, tables and figures, each a function of the results."""
+"""What one section of the page is made of: words, csv frames, tables and figures, each a function of the results."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Section:
-    """One section; tables without rows and figures without panels are left out."""
+    """One section; tables without rows and figures without panels are left out. Words may carry **bold** markup."""
 
     id: str  # of the element on the page
     title: str
@@ -55,3 +55,4 @@ class Section:
     frames: Mapping[str, Callable[[Results], pd.DataFrame]] = field(default_factory=dict)  # by name of the csv file
     tables: Sequence[Callable[[Results], Table]] = ()
     figures: Sequence[Plot] = ()
+    words: Callable[[Results], Sequence[str]] | None = None  # paragraphs above all else, the first is the headline

@@ -17,20 +17,26 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
+from benchmarks.execution.provenance import provenance
 from benchmarks.peers import NotThereError
-from benchmarks.speed.harness import Options, machine
+from benchmarks.speed.harness import NOISE, Options
 from core.files import write_text
 
 __all__ = ["MEASURED", "main", "run", "table"]
 
 MEASURED = ("updates", "ensemble", "unet", "libraries", "solvers", "scaling", "profile")
-_HEADS = ("figure", "asked for", "plain", "compiled")
-_PAGE = """# Speed, beside the usual tools and by itself
+_HEADS = ("figure", "asked for", "plain", "compiled", "target")
+_PAGE = f"""# Speed, beside the usual tools and by itself
 
 Drawn from the json files in this folder by `python -m benchmarks.speed --table`; measured by `make bench`. All who are
-compared do the same work in turns, in one run on one machine: read ratios, not times, and those under 1.15x as noise.
-"Asked for" are the targets of the project's design; where one says "compiled", the design leaves open which of both it
-means. "compiled" has its losses or networks through torch.compile (`--set compile=auto`).
+compared do the same work in turns, in one run on one machine.
+
+- **Ratios** ("2.42x") say how many times as fast as the peer this project is: more is better, below 1x is slower. Those
+  between {1 / NOISE:.2f}x and {NOISE}x are noise: level. Of times, memory, errors and shares, less is better.
+- **Targets** are those of the project's design, *met* or *missed*. Where one says "compiled", the design leaves open
+  which of both it means: the compiled number is judged, and plain ones below the target miss it.
+- **compiled** has its losses or networks through torch.compile (`--set compile=auto`).
+- Lines of scaling.json are single runs, without a spread.
 """
 
 
@@ -58,7 +64,7 @@ def run(name: str, options: Options, out: Path) -> None:
     """One measurement in this process; the file stays as it is where nothing can be measured."""
     module = import_module(f"benchmarks.speed.{name}")
     try:
-        found = _rounded({"machine": machine(torch.device("cpu"))} | module.measure(options))
+        found = _rounded({"machine": provenance(torch.device("cpu"))} | module.measure(options))
     except NotThereError as error:
         return print(f"{name}: {error}")
     write_text(out / f"{name}.json", json.dumps(found, sort_keys=True, allow_nan=False) + "\n")
@@ -97,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _machine(found: dict[str, Any]) -> str:
     where = found["machine"]
-    text = f"{where['processor']}, {where['device']}, threads {where['threads']}, "
+    text = f"{where.get('cpu', where.get('processor'))}, {where['device']}, threads {where['threads']}, "
     text += f"torch {where['versions']['torch']}, commit {str(where['commit'])[:7]}"
     text += " with changes" if where["dirty"] else ""
     known = [f"{name} {commit[:7]}" for name, commit in found.get("peers", {}).items() if commit]

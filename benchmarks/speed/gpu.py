@@ -29,7 +29,8 @@ from tabulate import tabulate
 from torch import Tensor
 
 from algorithms.td3bc import TD3BC
-from benchmarks.speed.harness import ACTION, OBS, hopper_sized, machine, paced, training
+from benchmarks.execution.provenance import provenance
+from benchmarks.speed.harness import ACTION, OBS, hopper_sized, paced, training
 from benchmarks.speed.libraries import intervals
 from core.buffer import Buffer, Mixer
 from core.config import build_config
@@ -265,7 +266,7 @@ def measure(device: torch.device, sizes: Sizes, budget: float, out: Path | None 
     """
     bench = Bench(device, sizes, budget)
     scale = 1.0 if device.type == "cuda" else 0.0
-    found: dict[str, Any] = {"machine": machine(device), "budget_seconds": budget, "figures": {}}
+    found: dict[str, Any] = {"machine": provenance(device), "budget_seconds": budget, "figures": {}}
     for name, (call, needs) in FIGURES.items():
         started = time.monotonic()
         if bench.left() <= needs * scale:
@@ -312,7 +313,7 @@ def main() -> None:
         [name, row.get("value"), row.get("unit"), row.get("target"), row.get("met"), row.get("share_of_products")]
         for name, row in found["figures"].items()
     ]
-    print(f"{found['machine']['device']}, {found['machine']['processor']}")
+    print(f"{found['machine']['device']}, {found['machine']['cpu']}")
     print(tabulate(rows, ["figure", "value", "unit", "target", "met", "share of products"], floatfmt=".4g"))
 
 

@@ -1,6 +1,5 @@
 """What all measurements share: implementations that take turns, figures of the table, data of Hopper's shape."""
 
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.execution.provenance import provenance
 from benchmarks.execution.updates import Stepper, capture_on
 from core.buffer import Buffer, Mixer
 from core.data import Dataset, Trajectories, Transitions
@@ -21,13 +19,14 @@ from models.compiled import compiling
 
 __all__ = [
     "ACTION",
+    "NOISE",
     "OBS",
     "Figure",
     "Options",
     "Turn",
     "also_compiled",
     "hopper_sized",
-    "machine",
+    "judged",
     "paced",
     "ratio_figures",
     "take_turns",
@@ -39,6 +38,7 @@ OBS = 11
 ACTION = 3
 _EPISODE = 1000  # rows
 _COMPILED = ", compiled"
+NOISE = 1.15  # a ratio nearer to 1 than this says nothing
 
 
 class Options(NamedTuple):
@@ -56,6 +56,12 @@ class Figure(NamedTuple):
     target: str
     plain: str
     compiled: str = ""
+    met: str = ""  # "met" or "missed", where there are a target and a number
+
+
+def judged(met: bool) -> str:
+    """The word for a target in the table."""
+    return "met" if met else "missed"
 
 
 @dataclass(frozen=True)
@@ -118,11 +124,11 @@ def take_turns(
 
 
 def ratio_figures(
-    found: Mapping[str, Any], title: Callable[[str, str, str], str], targets: Mapping[str, str]
+    found: Mapping[str, Any], title: Callable[[str, str, str], str], target: Callable[[str], float | None]
 ) -> Iterator[Figure]:
     """A line for each of ours beside each peer, plain and compiled; `title` is given part, own name and peer.
 
-    `targets` is by the line's title.
+    `target`, the least ratio asked for, is given the title; the compiled one has to reach it, where there is one.
     """
     missing = found["not_there"]
     for part, turns in found["measured"].items():
@@ -132,12 +138,19 @@ def ratio_figures(
             if own not in ratios:
                 return ""
             ratio = ratios[own][peer]
-            return f"{ratio:.2f}x" if ratio is not None else missing.get(peer, "not there")
+            if ratio is None:
+                return missing.get(peer, "not there")
+            return f"{ratio:.2f}x" + (" (slower)" if ratio < 1 / NOISE else " (level)" if ratio < NOISE else "")
 
         for own in [name for name in ratios if not name.endswith(_COMPILED)]:
             for peer in ratios[own]:
                 line = title(part, own, peer)
-                yield Figure(line, targets.get(line, ""), text(own, peer), text(own + _COMPILED, peer))
+                least = target(line)
+                judge = own + _COMPILED if own + _COMPILED in ratios else own
+                asked = "" if least is None else f">= {least:g}x" + (", compiled" if judge != own else "")
+                reached = ratios[judge][peer]
+                met = "" if least is None or reached is None else judged(reached >= least)
+                yield Figure(line, asked, text(own, peer), text(own + _COMPILED, peer), met)
 
 
 def paced(call: Callable[[], object], device: torch.device, seconds: float, least: int = 3) -> float:
@@ -167,14 +180,6 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Versions, device, threads, and the processor's name where Linux tells it."""
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return provenance(device) | {"processor": names[0] if names else platform.processor() or platform.machine()}
 
 
 def training(

@@ -19,7 +19,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from algorithms.td3bc import TD3BC
 from benchmarks.execution import matrix
 from benchmarks.report.results import collect
-from benchmarks.speed.harness import Figure, Options, Turn, also_compiled, hopper_sized, take_turns, threads, training
+from benchmarks.speed.harness import (
+    Figure,
+    Options,
+    Turn,
+    also_compiled,
+    hopper_sized,
+    judged,
+    take_turns,
+    threads,
+    training,
+)
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core.data import Dataset
@@ -119,7 +129,7 @@ def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
     for seeds, turns in found["updates"].items():
         rates = {name: rate["median"] for name, rate in turns["rates"].items()}
         whole, compiled = (f"{1e3 / rates[name]:.2f} ms" if name in rates else "" for name in (_WHOLE, _COMPILED))
-        yield Figure(f"Update of TD3+BC, {seeds}, 1 thread", "", whole, compiled)
+        yield Figure(f"Update of TD3+BC taken apart, {seeds}, 1 thread", "", whole, compiled)
         for name in PARTS:
             share, of_compiled = (
                 f"{1 / turns['ratios'][name][by]:.0%}" if by in rates else "" for by in (_WHOLE, _COMPILED)
@@ -127,7 +137,8 @@ def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
             yield Figure(f"... share of {name}, run alone", "", share, of_compiled)
     shares = sorted(found["cell"]["shares"].items(), key=lambda item: -item[1])
     work = ", ".join(f"{name} {share:.0%}" for name, share in shares if name != "other" and share >= 0.01)
-    yield Figure("Share of a whole cell that is not work", "<= 5 %", f"{found['cell']['shares']['other']:.1%}")
+    other = found["cell"]["shares"]["other"]
+    yield Figure("Share of a whole cell that is not work", "<= 5 %", f"{other:.1%}", met=judged(other <= 0.05))
     yield Figure("Share of a whole cell by activity", "", work)
 
 

@@ -57,8 +57,8 @@ def measure(options: Options) -> dict[str, Any]:
 
 def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
     """Lines of the table of figures."""
-    for line in ratio_figures(found, lambda part, own, peer: f"Small U-Net, {part}, beside {peer}'s code", {}):
-        yield line._replace(target=">= 2x, compiled")
+    title = "Small U-Net, {}, beside {}'s code"
+    yield from ratio_figures(found, lambda part, own, peer: title.format(part, peer), lambda line: 2)
 
 
 def _released(module: ModuleType, config: UNetConfig) -> nn.Module:

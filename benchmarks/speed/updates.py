@@ -52,8 +52,15 @@ __all__ = ["figures", "measure"]
 
 SEEDS = 8
 _ASKED = {
-    f"TD3+BC, {SEEDS} seeds, beside CORL": ">= 2.2x, compiled",
-    f"TD3+BC, {SEEDS} seeds, beside unifloral, 1 seed": "level, compiled",
+    f"TD3+BC, {SEEDS} seeds, beside CORL": 2.2,
+    f"TD3+BC, {SEEDS} seeds, beside unifloral, 1 seed": 1,
+}
+_WORDS = {
+    "TrajectoryDiffusionConfig": "the diffusion model of trajectories",
+    "TransitionDiffusionConfig": "the diffusion model of transitions",
+    "DynamicsConfig": "the dynamics ensemble",
+    "td3bc": "TD3+BC",
+    "dql": "Diffusion-QL",
 }
 _CPU = torch.device("cpu")
 
@@ -71,12 +78,13 @@ def measure(options: Options) -> dict[str, Any]:
 def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
     """Lines of the table of figures."""
     yield from ratio_figures(
-        found, lambda part, own, peer: f"TD3+BC, {own.removeprefix('ours, ')}, beside {peer}", _ASKED
+        found, lambda part, own, peer: f"TD3+BC, {own.removeprefix('ours, ')}, beside {peer}", _ASKED.get
     )
     for row in found["compiling"]:
         pays = "never pays" if row["pays_from"] is None else f"paid back after {row['pays_from']:,.0f} updates"
         compiled = f"{row['compiled_ms']:.1f} ms ({row['ratio']:.2f}x); {row['compiling_s']:.0f} s to compile, {pays}"
-        yield Figure(f"Update of {row['name']}, 1 seed, 1 thread", "", f"{row['plain_ms']:.1f} ms", compiled)
+        name = _WORDS.get(row["name"], row["name"].upper())
+        yield Figure(f"Update of {name}, 1 seed, 1 thread", "", f"{row['plain_ms']:.1f} ms", compiled)
 
 
 def compare(options: Options, *, rows: int, updates: int) -> dict[str, Any]:

@@ -191,7 +191,8 @@ def test_a_run_that_was_killed_before_done_is_no_run(store: ResultStore, spec: R
 
 def test_the_plan_is_what_was_asked_for_last(store: ResultStore, spec: RunSpec) -> None:
     assert store.planned() == {}
-    store.plan("first", [spec])
+    store.plan("first", [spec], "run_bench.py run first")
+    assert store.planned()["command"] == "run_bench.py run first"
     store.plan("second", [replace(spec, seeds=(4,), variant="updates=4")])
     plan = store.planned()
     assert plan["suite"] == "second"

@@ -10,6 +10,7 @@ from scipy.stats import t as student
 
 from metrics.intervals import t_interval
 from metrics.statistics import (
+    equivalence_test,
     holm,
     iqm,
     mean,
@@ -89,6 +90,47 @@ def test_paired_t_test_without_spread_or_without_pairs() -> None:
     x = torch.tensor([[2.0, 2.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
     assert paired_t_test(x).tolist() == [0, 1]
     assert paired_t_test(x[:, :1]).isnan().all()
+
+
+def test_equivalence_by_hand() -> None:
+    """1, 2, 3: mean 2, error 1/sqrt(3), two degrees of freedom, where P(T > t) = 1/2 - t / (2 sqrt(2 + t^2))."""
+    x = torch.tensor([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0], [7.0, 8.0, 9.0]], dtype=torch.float64)
+    t = torch.tensor([3.0, 3.0, -3.0], dtype=torch.float64) * 3**0.5  # margin 5: three inside, or outside, in errors
+    torch.testing.assert_close(equivalence_test(x, 5.0), 0.5 - t / (2 * (2 + t**2).sqrt()))
+
+
+def test_equivalence_is_the_larger_of_scipys_one_sided_tests() -> None:
+    x = normal(3, 4, 6)
+    above = ttest_1samp(x.numpy(), -0.7, axis=-1, alternative="greater").pvalue
+    below = ttest_1samp(x.numpy(), 0.7, axis=-1, alternative="less").pvalue
+    np.testing.assert_allclose(equivalence_test(x, 0.7).numpy(), np.maximum(above, below), rtol=1e-12)
+
+
+def test_equivalence_agrees_with_its_interval() -> None:
+    """p < 5 % where the 90 % interval lies within the margin."""
+    x = normal(500, 6)
+    half = student.ppf(0.95, 5) * x.std(-1) / 6**0.5
+    within = (x.mean(-1) - half > -1) & (x.mean(-1) + half < 1)
+    assert torch.equal(equivalence_test(x, 1.0) < 0.05, within)
+    assert 0.1 < within.double().mean() < 0.9
+
+
+def test_equivalence_keeps_its_promise_at_the_margin() -> None:
+    """A mean that lies at the margin is called equivalent in 5 % of cases."""
+    p = equivalence_test(normal(5000, 5) + 4, 4.0)
+    assert (p < 0.05).double().mean().item() == pytest.approx(0.05, abs=0.01)
+
+
+def test_equivalence_without_spread_or_without_pairs() -> None:
+    x = torch.tensor([[2.0, 2.0], [5.0, 5.0], [-6.0, -6.0]], dtype=torch.float64)
+    assert equivalence_test(x, 5.0).tolist() == [0, 0.5, 1]
+    assert equivalence_test(x[:, :1], 5.0).isnan().all()
+
+
+@pytest.mark.parametrize("margin", [0.0, -5.0, math.nan, math.inf])
+def test_equivalence_refuses_a_margin_that_is_none(margin: float) -> None:
+    with pytest.raises(ValueError, match="margin must be positive and finite, got"):
+        equivalence_test(torch.zeros(3), margin)
 
 
 def test_holm_by_hand() -> None:

@@ -14,13 +14,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from benchmarks.report.figures.palette import BASELINE, CONTROLS, GRID, INK, LOOKS, SURFACE, Look, plug_ins, sequential
 from benchmarks.report.results import CEILING, Results, once, titled
 from benchmarks.report.text import natural, one_line
 from core.files import atomic
 
 __all__ = [
     "BASELINE",
-    "COLOURS",
     "GRID",
     "INK",
     "SURFACE",
@@ -38,29 +38,11 @@ __all__ = [
     "save",
 ]
 
-# The page swaps these three for the colours of its theme.
-INK = "#1f252d"
-GRID = "#d9dee5"
-SURFACE = "#fefefe"
-BASELINE = "#6f7782"  # generator none, and the predictor that nothing moves
-COLOURS = {  # Okabe-Ito and Tol; relatives have related hues
-    "none": BASELINE,
-    "duplicate": "#a8927a",
-    "ensemble": "#0072b2",
-    "mopo": "#56b4e9",
-    "synther": "#009e73",
-    "trajectory": "#882255",
-    "pgd": "#cc79a7",
-    "ar_diffusion": "#999933",
-    "oneshot": "#e69f00",
-    "dydiff": "#d55e00",
-    CEILING: "#3b4048",
-}
 WIDTH = 11.0  # inches
 _STYLE: Any = {
     **sns.axes_style("whitegrid"),
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # of about equal width: text of an svg still fits
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
@@ -81,7 +63,7 @@ _STYLE: Any = {
     "lines.linewidth": 1.8,
     "axes.titleweight": "bold",
     "svg.hashsalt": "rolloutbench",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # text stays text: to search, select, translate
     "savefig.dpi": 150,
     "axes.titlepad": 7,
 }
@@ -93,10 +75,10 @@ class LineStyle(NamedTuple):
     label: str
     colour: str
     dash: Any  # of lines
+    marker: str
 
 
 LineStyles = dict[tuple[str, str], LineStyle]  # by (generator, variant), in the order of legends
-_DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1)), (0, (6, 1.5, 1, 1.5, 1, 1.5))]
 _LEGEND = 125  # characters in a row of the widest legend, the handle counting as eight
 
 
@@ -118,25 +100,37 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 @once
 def line_styles(results: Results) -> LineStyles:
-    """One colour per generator, the same in every report; its variants are shades of it, with a dash of their own.
+    """A colour, marker and dash per generator, the same in every report; the ceiling is the last.
 
-    The ceiling is the last, and has no solid line.
+    Variants of the only method that has several take their colours from a scale; those of several methods, and of
+    controls, share the colour of their generator and differ in marker and dash.
     """
     found: dict[str, set[str]] = {}
     for cell in results.cells:
         found.setdefault(cell.generator, set()).add(cell.variant)
-    others = sorted(found.keys() - COLOURS.keys(), key=natural)  # plug-ins
-    colours = COLOURS | dict(zip(others, sns.husl_palette(len(others), l=0.55), strict=True))
+    others = sorted(found.keys() - LOOKS.keys(), key=natural)  # plug-ins
+    looks = {**LOOKS, **dict(zip(others, plug_ins(len(others)), strict=True))}
+    varied = [generator for generator in found if len(found[generator]) > 1 and generator not in CONTROLS]
     styles: LineStyles = {}
-    for generator in sorted((name for name in colours if name in found), key=lambda name: name == CEILING):
+    for generator in sorted((name for name in looks if name in found), key=lambda name: name == CEILING):
         variants = sorted(found[generator], key=lambda name: (name != "default", natural(name)))
-        shade = sns.light_palette(colours[generator], as_cmap=True)
-        for place, variant in enumerate(variants):
+        shown = _looks(looks[generator], variants, scale=varied == [generator])
+        for variant, (colour, dash, marker) in zip(variants, shown, strict=True):
             label = titled(generator) if variants == ["default"] else f"{titled(generator)} · {variant}"
-            colour = mpl.colors.to_hex(shade(1 - 0.6 * place / len(variants)))
-            dash = _DASHES[(place + (generator == CEILING)) % len(_DASHES)]
-            styles[generator, variant] = LineStyle(plain(label, 48), colour, dash)
+            styles[generator, variant] = LineStyle(plain(label, 48), colour, dash, marker)
     return styles
+
+
+def _looks(look: Look, variants: list[str], scale: bool) -> list[tuple[str, Any, str]]:
+    """Colour, dash and marker of each; in a `scale` over two fields the colour tells the first, the rest the second."""
+    pairs = [variant.split(", ") for variant in variants]
+    if not scale or any(len(pair) != 2 or "=" not in pair[0] or "=" not in pair[1] for pair in pairs):
+        pairs = [[variant, variant] for variant in variants]
+    first, second = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
+    colours = sequential(len(first)) if scale else [look.colour] * len(first)
+    shapes = [(look.dash, look.marker)]
+    shapes += [(other.dash, other.marker) for other in LOOKS.values() if other.marker != look.marker]
+    return [(colours[first.index(a)], *shapes[second.index(b) % len(shapes)]) for a, b in pairs]
 
 
 def panels(rows: int, columns: int, height: float, **share: Any) -> tuple[Figure, Any]:
@@ -178,11 +172,7 @@ def bars_height(styles: LineStyles) -> float:
 def legend(figure: Figure, styles: LineStyles, rows: pd.DataFrame, extra: Sequence[Line2D] = (), **line: Any) -> None:
     """Below the panels: the generators and variants that `rows` has, and `extra`."""
     there = set(zip(rows["generator"], rows["variant"], strict=True))
-    handles = [
-        Line2D([], [], **{"color": style.colour, "label": style.label, "linestyle": style.dash} | line)
-        for key, style in styles.items()
-        if key in there
-    ]
+    handles = [Line2D([], [], **_handle(style) | line) for key, style in styles.items() if key in there]
     handles += extra
     longest = max((len(part) for handle in handles for part in str(handle.get_label()).split("\n")), default=0)
     fitting = int(_LEGEND * figure.get_figwidth() / WIDTH) // (longest + 8)
@@ -190,6 +180,11 @@ def legend(figure: Figure, styles: LineStyles, rows: pd.DataFrame, extra: Sequen
     more = max(0, -(-len(handles) // columns) - 2)  # rows that `panels` has not left room for
     figure.set_figheight(figure.get_figheight() + 0.22 * more)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def _handle(style: LineStyle) -> dict[str, Any]:
+    look = {"color": style.colour, "linestyle": style.dash, "marker": style.marker}
+    return {"label": style.label, "markersize": 5, "markeredgewidth": 0, **look}
 
 
 def plain(text: str, width: int) -> str:

@@ -1,53 +1,28 @@
 """One HTML file that needs nothing else: tables, figures and provenance of a results folder."""
 
-import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from benchmarks.report.figures.style import COLOURS, GRID, INK, SURFACE, WIDTH
-from benchmarks.report.results import CellView, Results
-from benchmarks.report.section import Section
-from benchmarks.report.tables.table import Table
-from benchmarks.report.text import without_folders
+from benchmarks.report.page import provenance
+from benchmarks.report.page.layout import Content, Picture, parts
+from benchmarks.report.page.prose import anchor, definitions, paragraph, used
+from benchmarks.report.page.svg import inline, themes
+from benchmarks.report.results import Results
 
-__all__ = ["Content", "Picture", "page"]
+__all__ = ["page"]
 
-_METRICS = Path(__file__).parents[3] / "metrics" / "METRICS.md"
-_THEMED = {INK: "currentColor", GRID: "var(--line)", SURFACE: "var(--surface)"} | {
-    colour: f"var(--c{colour[1:]})" for colour in COLOURS.values()
-}
+TERMS: Mapping[str, str] = {}  # words of the tables' heads, with what they mean
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure as matplotlib wrote it."""
-
-    name: str  # of its files
-    caption: str
-    alt: str  # what it says
-    data: str  # the csv file with its numbers, without suffix
-    svg: str
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a section shows of some results."""
-
-    section: Section
-    tables: list[Table]
-    pictures: list[Picture]
-
-
-def page(results: Results, contents: Iterable[Content], problems: list[str]) -> str:
-    """The page's text; sections with nothing to show are left out."""
-    contents = list(contents)
+def page(results: Results, contents: Iterable[Content], problems: list[str], files: Set[str]) -> str:
+    """The page's text; parts with nothing to show are left out. `files`: names of those beside it, to link to."""
+    placed = parts(contents, files)
+    tables = [table for part in placed for section in part.sections for table in section.tables]
+    heads = [column.name for table in tables for column in table.columns]
+    light, dark = themes()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -55,128 +30,49 @@ def page(results: Results, contents: Iterable[Content], problems: list[str]) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"anchor": anchor, "inline": _picture, "key": provenance.key, "paragraph": paragraph}
     return environment.get_template("page.html.j2").render(
         suite=results.suite or "unnamed suite",
-        summary=_summary(results),
-        contents=[content for content in contents if content.tables or content.pictures],
-        frames=[name for content in contents for name in content.section.frames],
-        inline=_inline,
+        headline=provenance.headline(results),
+        newest=provenance.newest(results),
+        release=provenance.release(),
+        parts=placed,
         problems=problems,
-        cells=[_provenance(cell) for cell in results.cells],
-        hover=_hover(results),
-        environments=_environments(results),
-        palette=list(COLOURS.values()),
-        meaning=_meaning(),
-        reproduce=results.suite or "SUITE",
+        terms=used(TERMS, heads),
+        definitions=definitions(),
+        about=provenance.about(results),
+        environments=provenance.environments(results),
+        cells=provenance.cells(results),
+        reproduce=_commands(results),
+        downloads=_downloads(files),
+        light=light,
+        dark=dark,
+        css=_text("page.css"),
+        js=_text("page.js"),
     )
 
 
-def _meaning() -> Markup:
-    """The page on metrics, without its title, marks and figure, its headings one level down."""
-    text = _METRICS.read_text(encoding="utf-8").partition("\n")[2]
-    text = re.sub(r"^(<!--|!\[).*\n", "", text, flags=re.MULTILINE)
-    html: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text.replace("\n## ", "\n### "))
-    return Markup(html)
+def _picture(picture: Picture) -> Markup:
+    return inline(picture.svg, picture.name, picture.alt or picture.caption)
 
 
-def _summary(results: Results) -> list[tuple[str, str]]:
-    cells = results.cells
-    settings = [cell.spec["settings"] for cell in cells]
-    finished = sum(cell.state in ("finished", "diverged") for cell in cells)
-    seeds = sorted({seed for cell in cells for seed in (*cell.done, *cell.failed, *cell.missing)})
-    return [
-        ("tasks", _listed(cell.task for cell in cells)),
-        ("generators", _listed(cell.generator for cell in cells)),
-        ("algorithms", _listed(cell.algorithm for cell in cells)),
-        ("seeds", _listed(str(seed) for seed in seeds)),
-        ("updates", _listed(f"{setting['updates']:,}" for setting in settings)),
-        ("cells", f"{finished} of {len(cells)} finished"),
-    ]
+def _commands(results: Results) -> str:
+    """The lines that run this suite again and redraw its page."""
+    suite = results.suite or "SUITE"
+    run = getattr(results, "command", "") or f"run_bench.py run {suite}"
+    return f"python {run}\npython run_bench.py report results/{suite.removesuffix('.toml')}"
 
 
-def _provenance(cell: CellView) -> dict[str, Any]:
-    return {
-        "id": cell.cell_id,
-        "name": cell.name,
-        "runs": [_run(run) for run in cell.runs],
-        "spec": without_folders(json.dumps(cell.spec, indent=1, sort_keys=True)),
-        "state": cell.state,
+def _downloads(files: Set[str]) -> list[tuple[str, list[str]]]:
+    """The files beside the page, by kind."""
+    kinds = {"numbers": ("csv", "json"), "tables": ("md", "tex"), "figures": ("svg", "png", "pdf")}
+    found = {
+        title: [name for name in sorted(files) if name.rpartition(".")[2] in suffixes]
+        for title, suffixes in kinds.items()
     }
+    return [(title, names) for title, names in found.items() if names]
 
 
-def _run(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where the numbers of some seeds come from; what an older run did not write down is unknown."""
-    versions = run.get("versions")
-    seconds = run.get("seconds")
-    return [
-        ("seeds", ", ".join(str(seed) for seed in run["seeds"]) if "seeds" in run else "unknown"),
-        ("status", _known(run, "status")),
-        ("started", _known(run, "started")),
-        ("took", "unknown" if seconds is None else f"{seconds:,.1f} s"),
-        ("commit", _commit(run)),
-        ("data sha256", _known(run, "dataset_sha256")),
-        ("physics", _known(run, "physics")),
-        ("device", _known(run, "device")),
-        ("threads", _known(run, "threads")),
-        (
-            "versions",
-            ", ".join(f"{name} {value}" for name, value in sorted(versions.items())) if versions else "unknown",
-        ),
-        ("dataset", without_folders(json.dumps(run["dataset"], sort_keys=True)) if run.get("dataset") else "unknown"),
-    ]
-
-
-def _hover(results: Results) -> dict[str, str]:
-    """Provenance of every cell in short, the tooltip of its numbers."""
-    wanted = ("seeds", "took", "commit", "data sha256", "physics", "device", "versions")
-    shown = {}
-    for cell in results.cells:
-        runs = ["\n".join(f"{key}: {value}" for key, value in _run(run) if key in wanted) for run in cell.runs]
-        shown[cell.cell_id] = "\n\n".join([cell.cell_id, *runs])
-    return shown
-
-
-def _environments(results: Results) -> list[tuple[str, str]]:
-    """Every commit, device, physics and package version behind the results of this folder."""
-    runs = [dict(_run(run)) for cell in results.cells for run in cell.runs]
-    return [
-        (key, "; ".join(sorted({run[key] for run in runs})))
-        for key in ("commit", "device", "physics", "versions")
-        if runs
-    ]
-
-
-def _commit(run: Mapping[str, Any]) -> str:
-    dirty = {True: " + uncommitted changes", False: "", None: " (clean or not: unknown)"}[run.get("dirty")]
-    return f"{run['commit']}{dirty}" if run.get("commit") else "unknown"
-
-
-def _known(run: Mapping[str, Any], key: str) -> str:
-    return "unknown" if run.get(key) is None else str(run[key])
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(names)) or "none"
-
-
-def _inline(picture: Picture) -> Markup:
-    """As an element of a page: without headers, with ids of its own, in the colours of the reader's theme.
-
-    matplotlib has escaped the text in it, and draws it as outlines anyway.
-    """
-    name = picture.name
-    svg = picture.svg[picture.svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|\sxmlns(:\w+)?=\"[^\"]*\"", "", svg, flags=re.DOTALL)
-    for side in ("width", "height"):
-        svg = re.sub(rf"^<svg ([^>]*?)\b{side}=\"[^\"]*\" ?([^>]*)>", r"<svg \1\2>", svg)
-    drawn = re.search(r"viewBox=\"0 0 ([\d.]+) ", svg)
-    share = float(drawn[1]) / (72 * WIDTH) if drawn else 1.0  # of the page: text is as large in every figure
-    svg = (
-        re.sub(r"\bid=\"", f'id="{name}-', svg)
-        .replace("url(#", f"url(#{name}-")
-        .replace('xlink:href="#', f'href="#{name}-')
-    )
-    for colour, themed in _THEMED.items():
-        svg = svg.replace(colour, themed)
-    attributes = f'role="img" aria-label="{name.replace("_", " ")}" style="--share: {share:.3g}"'
-    return Markup(svg.replace("<svg ", f"<svg {attributes} ", 1))
+def _text(name: str) -> Markup:
+    """A file of this folder, as it is."""
+    return Markup((Path(__file__).parent / name).read_text(encoding="utf-8"))

@@ -36,4 +36,6 @@ SECTIONS = (
     returns.SECTION,
     diagnostics.SECTION,
     cost.SECTION,
+    returns.DETAILS,
+    consistency.DETAILS,
 )

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.report.figures.scatter import PER_PAGE, panels_of, points, scatter
 from benchmarks.report.figures.style import BASELINE
+from benchmarks.report.prices import run_seconds
 from benchmarks.report.results import Results, once
 from benchmarks.report.scores import estimates, finals
 from benchmarks.report.section import Plot, Section
@@ -59,16 +60,8 @@ def cost_table(results: Results) -> Table:
 
 @once
 def prices(results: Results) -> pd.DataFrame:
-    """One row per cell with a score: seconds of generation, updates and pretrained models, in whichever cell.
-
-    What a cell has no record of took no time, but its updates; a record without a value leaves the sum undefined.
-    """
-    costs = results.group("cost/")
-    parts = costs[costs["metric"].isin(["generate_seconds", "update_seconds", "model_seconds"])]
-    updated = parts.loc[parts["metric"] == "update_seconds", "cell_id"].unique()
-    means = parts.groupby(["cell_id", "metric"])["value"].mean()
-    seconds = means.groupby("cell_id").agg(lambda own: own.sum(skipna=False)).reindex(updated)
-    return points(results, {"seconds": seconds, "score": estimates(finals(results))["mean"]})
+    """One row per cell with a score and known seconds: both."""
+    return points(results, {"seconds": run_seconds(results), "score": estimates(finals(results))["mean"]})
 
 
 def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:

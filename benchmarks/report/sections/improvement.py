@@ -8,9 +8,10 @@ from benchmarks.report.figures.style import BASELINE, bars, bars_height, line_st
 from benchmarks.report.regime import void
 from benchmarks.report.results import Results
 from benchmarks.report.score_rows import DAGGER, INTERVAL, by_generator, notes
-from benchmarks.report.scores import FEW_SEEDS, LEVEL, RULE, comparisons, paired, resolution
+from benchmarks.report.scores import FEW_SEEDS, LEVEL, RULE, paired
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.tables.table import Table
+from benchmarks.report.verdict import resolution, verdicts
 from metrics.intervals import improvement_interval
 from metrics.statistics import probability_of_improvement
 
@@ -19,7 +20,7 @@ __all__ = ["SECTION", "improvement_table"]
 
 def improvement_table(results: Results) -> Table:
     """Rows: tasks x algorithms x variants; columns: generators, minus `none`."""
-    compared = comparisons(results)
+    compared = verdicts(results)
     caption = (
         f"Score minus that of generator none with the same seed, algorithm and settings. {RULE} {INTERVAL} P: "
         "probability that a run beats one of generator none, ties count half. Bold: at least "
@@ -61,7 +62,7 @@ SECTION = Section(
     "improvement",
     "Improvement over real data only",
     "help",
-    frames={"improvements": comparisons},
+    frames={"improvements": verdicts},
     tables=[improvement_table],
     figures=[
         Plot(

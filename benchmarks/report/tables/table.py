@@ -1,75 +1,39 @@
-"""A table, written as CSV, Markdown, LaTeX or plain text, each with its own escaping. Same input, same bytes."""
+"""What a table is made of: entries, heads, rows; and the entries that hold numbers."""
 
-import html
 import math
-import re
-import textwrap
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pandas as pd
-from tabulate import tabulate
-
 from benchmarks.report.results import CellView, Results, titled
-from benchmarks.report.text import one_line
 
 __all__ = [
     "Entry",
     "Table",
+    "as_estimate",
+    "as_interval",
     "as_number",
     "cell_table",
     "digits",
+    "filled",
     "labels",
-    "to_csv",
-    "to_latex",
-    "to_markdown",
-    "to_text",
     "values",
     "without_blank",
     "without_constant",
 ]
 
-_LATEX = {  # what the fonts of plain LaTeX (OT1) have; `\textquotedbl` would need the package fontenc
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "`": "{`}",  # behind ? and ! it would turn them over
-    "±": r"$\pm$",
-    "†": r"$^\dagger$",
-    "‡": r"$^\ddagger$",
-    "§": r"\S{}",
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "−": "$-$",
-    "…": r"\dots{}",
-    "·": r"$\cdot$",
-    "×": r"$\times$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-}
-
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of a table."""
+    """One cell of a table: a text, or numbers whose decimals the column decides (`settled`)."""
 
     text: str
     bold: bool = False
     value: float | str | None = None  # to sort by; None: the text
     cell_id: str | None = None  # where the number comes from
+    numbers: tuple[float, ...] = ()  # what `form` is filled with; none: the text stays as it is
+    form: str = ""  # with the column's `spec` for every number, such as {0:{spec}}
+    mark: str = ""  # behind the numbers, part of the text
 
 
 @dataclass(frozen=True)
@@ -82,6 +46,11 @@ class Table:
     head: list[str] = field(default_factory=list)
     rows: list[list[Entry]] = field(default_factory=list)
     data: str = ""  # the csv file that holds its numbers, without suffix
+
+    def numeric(self, column: int) -> bool:
+        """Whether a column holds numbers, or reasons why there is none: such columns are aligned on the right."""
+        found = [row[column].value for row in self.rows]
+        return all(isinstance(x, int | float) for x in found) and any(x != -math.inf for x in found)
 
 
 def cell_table(
@@ -120,11 +89,68 @@ def without_blank(table: Table) -> Table:
     return replace(table, head=[table.head[i] for i in kept], rows=[[row[i] for i in kept] for row in table.rows])
 
 
-def as_number(value: float, form: str = "") -> Entry:
-    """A number by `form`, or with about three significant figures; a dash for what is not defined."""
+def as_number(value: float, form: str = "", sign: bool = False) -> Entry:
+    """A number by `form`, or with as many decimals as its column has; a dash for what is not defined."""
     if math.isnan(value):
         return Entry("—", value=-math.inf)
-    return Entry(form.format(value) if form else f"{value:,.{digits(abs(value))}f}", value=float(value))
+    if form:
+        return Entry(form.format(value).replace("-", "−"), value=float(value))
+    return _measured((float(value),), _field(0, sign), "", False, None)
+
+
+def as_estimate(
+    mean: float,
+    low: float,
+    high: float,
+    sign: bool = False,
+    *,
+    mark: str = "",
+    bold: bool = False,
+    cell_id: str | None = None,
+) -> Entry:
+    """`mean ± half the interval`, the mean alone where there is none; `mark`, such as ` (n=3)†`, stands behind it."""
+    if math.isnan(mean):
+        return Entry("—", value=-math.inf, cell_id=cell_id)
+    if math.isnan(low):
+        return _measured((float(mean),), _field(0, sign), mark, bold, cell_id)
+    return _measured((float(mean), float(high - low) / 2), f"{_field(0, sign)} ± {_field(1)}", mark, bold, cell_id)
+
+
+def as_interval(
+    low: float,
+    high: float,
+    mean: float = math.nan,
+    sign: bool = False,
+    *,
+    mark: str = "",
+    bold: bool = False,
+    cell_id: str | None = None,
+) -> Entry:
+    """`[low, high]`, behind `mean` where it is given; the mean alone where there is no interval."""
+    numbers = tuple(float(x) for x in (mean, low, high) if not math.isnan(x))
+    if not numbers:
+        return Entry("—", value=-math.inf, cell_id=cell_id)
+    form = {
+        1: _field(0, sign),
+        2: f"[{_field(0, sign)}, {_field(1, sign)}]",
+        3: f"{_field(0, sign)} [{_field(1)}, {_field(2)}]",
+    }[len(numbers)]
+    return _measured(numbers, form, mark, bold, cell_id)
+
+
+def _field(place: int, sign: bool = False) -> str:
+    return f"{{{place}:{'+' if sign else ''}{{spec}}}}"
+
+
+def _measured(numbers: tuple[float, ...], form: str, mark: str, bold: bool, cell_id: str | None) -> Entry:
+    """Written by itself, until a column knows better."""
+    spec = f"z,.{digits(max(map(abs, numbers)))}f"
+    return filled(Entry("", bold, numbers[0], cell_id, numbers, form, mark), spec)
+
+
+def filled(entry: Entry, spec: str) -> Entry:
+    """With its numbers written by a format specification, with a true minus sign."""
+    return replace(entry, text=entry.form.format(*entry.numbers, spec=spec).replace("-", "−") + entry.mark)
 
 
 def digits(value: float) -> int:
@@ -135,80 +161,3 @@ def digits(value: float) -> int:
 def values(row: Any) -> list[float]:
     """A row of a frame as plain numbers."""
     return [float(value) for value in row]
-
-
-def to_csv(frame: pd.DataFrame) -> str:
-    """Shortest exact numbers, empty where there is none; text that a spreadsheet would run as a formula gets a '."""
-    text = frame.select_dtypes(exclude="number").columns
-    safe = frame.assign(**{column: frame[column].map(_no_formula) for column in text})
-    return safe.to_csv(index=False, lineterminator="\n")
-
-
-def to_markdown(table: Table) -> str:
-    """Title, pipe table, caption."""
-
-    def cell(entry: Entry) -> str:
-        return f"**{_markdown(entry.text)}**" if entry.bold else _markdown(entry.text)
-
-    head = [_markdown(name) for name in table.head]
-    body = tabulate(_rows(table, cell), head, tablefmt="pipe", disable_numparse=True)
-    return f"## {table.title}\n\n{body}\n\n{_markdown(table.caption)}\n"
-
-
-def to_latex(table: Table) -> str:
-    """A `table` environment that needs the package booktabs and nothing else."""
-
-    def cell(entry: Entry) -> str:
-        return rf"\textbf{{{_latex(entry.text)}}}" if entry.bold else _latex(entry.text)
-
-    lines = [[_latex(name) for name in table.head], *_rows(table, cell)]
-    head, *body = [_row(line) for line in lines]
-    return "\n".join(
-        [
-            r"\begin{table}[htbp]",
-            r"\centering\small",
-            rf"\caption{{{_latex(table.title)}. {_latex(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}",
-            rf"\begin{{tabular}}{{{'l' * len(table.head)}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def to_text(table: Table) -> str:
-    """For a terminal."""
-    head = [one_line(name) for name in table.head]
-    body = tabulate(_rows(table, lambda entry: one_line(entry.text)), head, tablefmt="simple", disable_numparse=True)
-    return f"{table.title}\n\n{body}\n\n{textwrap.fill(table.caption, 100)}\n"
-
-
-def _rows(table: Table, cell: Callable[[Entry], str]) -> list[list[str]]:
-    return [[cell(entry) for entry in row] for row in table.rows]
-
-
-def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@")) else value
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(one_line(text), quote=False))
-
-
-def _row(entries: list[str]) -> str:
-    r"""Of a tabular; behind the `\\` or the rule of the row before, a bracket or a star would be an option of it."""
-    line = " & ".join(entries) + r" \\"
-    return "{}" + line if line.startswith(("[", "*")) else line
-
-
-def _latex(text: str) -> str:
-    """Letters lose their accents, and what plain pdflatex has no glyph for becomes a question mark."""
-    escaped = "".join(_LATEX.get(char) or unicodedata.normalize("NFKD", char) for char in one_line(text))
-    bare = "".join(char for char in escaped if not unicodedata.combining(char))
-    return re.sub("-(?=-)", "-{}", bare).encode("ascii", "replace").decode()  # two hyphens are no dash

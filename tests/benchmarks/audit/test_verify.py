@@ -248,6 +248,9 @@ TAMPERINGS: dict[str, tuple[Tamper, str, str]] = {  # what is done: how, the fil
     "pickle in the report": (
         lambda folder, _: (folder / "report" / "x.pkl").write_bytes(pickle.dumps({})), "x.pkl", "must not be there",
     ),
+    "pickle beside the tables": (
+        lambda folder, _: (folder / "report/latex/x.pkl").write_bytes(pickle.dumps({})), "x.pkl", "must not be there",
+    ),
     "file beside the cells": (lambda folder, _: (folder / "notes.txt").touch(), "notes.txt", "must not be there"),
     "folder in a cell": (lambda _, cell: (cell / "more").mkdir(), "more", "must not be there"),
     "folder called DONE": (

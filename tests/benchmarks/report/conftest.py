@@ -2,8 +2,11 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -88,6 +91,41 @@ class Builder:
             "dataset_sha256": "ab" * 32,
             "dataset": {"recipe": f"{HOME}/recipe.toml"},
         }
+
+    @classmethod
+    def planted(
+        cls,
+        root: Path,
+        gains: Mapping[str, Sequence[float]],
+        *,
+        tasks: Sequence[str] = ("toy/linear",),
+        scored: bool = True,
+        more: Mapping[str, Sequence[Record]] = MappingProxyType({}),
+        **settings: Any,
+    ) -> ResultStore:
+        """Cells whose seed s scores 20 + 2 s and a gain, where `none`, if it is there, has gains of its own.
+
+        A name is a generator, or generator__variant; `more` are further records by name.
+        """
+        store = ResultStore(root)
+        specs = []
+        for task, (name, gain) in product(tasks, gains.items()):
+            generator, _, variant = name.partition("__")
+            iterations = int(variant.rpartition("=")[2] or 4)
+            spec = cls.spec(task, generator, len(gain), variant or "default", iterations)
+            spec = replace(spec, settings=Settings(**{"updates": 100, "evaluate_every": 100, **settings}))
+            records = [
+                record
+                for seed, by in enumerate(gain)
+                for record in (
+                    Record(seed, 100, "return", 7 * (20.0 + 2 * seed + by)),
+                    Record(seed, 100, "normalized_score", 20.0 + 2 * seed + by if scored else None),
+                )
+            ]
+            store.finish(spec, cls.provenance(len(gain)), [*records, *more.get(name, [])])
+            specs.append(spec)
+        store.plan("planted", specs)
+        return store
 
     @classmethod
     def folder(cls, root: Path) -> ResultStore:

@@ -92,7 +92,7 @@ def test_seeds_of_one_cell_can_be_mixed_too(store: ResultStore) -> None:
 def test_allowed_mixtures_are_named_on_the_page(store: ResultStore) -> None:
     add(store, 0, 1, physics=B, dataset_sha256="cd" * 32)
     assert report(store, allow_mixed=True) == []
-    written = {name: (store.root / "report" / name).read_text() for name in ("scores.md", "index.html")}
+    written = {name: (store.root / "report" / name).read_text() for name in ("tables.md", "index.html")}
     for name, text in written.items():
         assert "mixed physics: d4rl/hopper-medium-v2 has Hopper-v4, mujoco 3." in text, name
         for thing in (A, B, "cd" * 32):
@@ -131,7 +131,7 @@ def test_different_commits_and_packages_are_named_not_refused(store: ResultStore
     assert report(store) == []
     line = "Cells come from 2 commits (aaaaaaaa, bbbbbbbb), a tree with uncommitted changes, torch 2.13.0 and 2.12.0."
     assert origins(collect(store).cells) == line
-    assert line in (store.root / "report" / "scores.md").read_text()
+    assert line in (store.root / "report" / "tables.md").read_text()
 
 
 def test_the_command_line_refuses_and_allows(store: ResultStore, capsys: pytest.CaptureFixture[str]) -> None:

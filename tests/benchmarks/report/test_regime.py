@@ -188,7 +188,7 @@ def test_a_failing_regime_is_told_everywhere(folder: Folder) -> None:
     assert "may not judge generators" in score_text(store)
     assert "Perfect rollouts do harm" in score_text(store)
     page = (store.root / "report" / "index.html").read_text()
-    assert page.index('<section id="scores"') < page.index('<section id="regime"') < page.index('<section id="improve')
+    assert page.index('id="regime"') < page.index('id="scores"') < page.index('id="improve')
     for words in (told, "may not judge generators", "Perfect rollouts do harm", "a larger real_fraction"):
         assert words in page
 

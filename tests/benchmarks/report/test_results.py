@@ -1,5 +1,6 @@
 """From a results folder to cells with labels and states, and to curves and their ends."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,18 @@ def test_cells_that_look_alike_are_told_apart(store: ResultStore, build: Any) ->
     variants = {cell.variant for cell in collect(store).cells if (cell.task, cell.generator) == ("toy/linear", "mopo")}
     assert f"default#{twin.cell_id[-12:-6]}" in variants
     assert len(variants) == 2
+
+
+def test_results_tell_the_command_where_the_plan_does(tmp_path: Path, build: Any) -> None:
+    store = ResultStore(tmp_path)
+    assert collect(store).command == ""
+    store.plan("smoke", [build.spec("toy/linear", "none", 2)], "run_bench.py run smoke --seeds 2")
+    assert collect(store).command == "run_bench.py run smoke --seeds 2"
+    plan = tmp_path / "plan.json"
+    older = {key: value for key, value in json.loads(plan.read_text()).items() if key != "command"}
+    plan.write_text(json.dumps(older))
+    assert collect(store).command == ""
+    assert [cell.missing for cell in collect(store).cells] == [(0, 1)]
 
 
 def test_every_cell_has_one_state(store: ResultStore, build: Any) -> None:

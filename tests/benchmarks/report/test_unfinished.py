@@ -19,7 +19,10 @@ from matplotlib.text import Text
 from benchmarks.report import report, score_text
 from benchmarks.report.results import Results, collect
 from benchmarks.report.sections import SECTIONS
-from benchmarks.report.tables.table import to_csv, to_latex, to_markdown
+from benchmarks.report.tables.latex import to_latex
+from benchmarks.report.tables.markdown import to_markdown
+from benchmarks.report.tables.settle import settled
+from benchmarks.report.tables.spreadsheet import to_csv
 from benchmarks.spec import RunSpec, Settings
 from benchmarks.store import Record, ResultStore
 
@@ -135,8 +138,8 @@ def texts(results: Results) -> Iterator[str]:
         for frame in section.frames.values():
             to_csv(frame(results))
         for function in section.tables:
-            table = function(results)
-            to_latex(table)
+            table = settled(function(results))
+            to_latex(table, "suite")
             to_markdown(table)
             yield from (table.caption, *table.head, *(entry.text for row in table.rows for entry in row))
 

@@ -44,7 +44,7 @@ def test_the_budget_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """On a GPU a figure begins only if it may end in time; what there is has been written."""
     now = [0.0]
     monkeypatch.setattr(gpu.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(gpu, "machine", lambda _: {})
+    monkeypatch.setattr(gpu, "provenance", lambda _: {})
     written = []
 
     def call(bench: Bench) -> dict[str, Any]:

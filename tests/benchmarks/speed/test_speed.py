@@ -171,9 +171,25 @@ def test_ratios_are_taken_within_a_round(turns: dict[str, Any]) -> None:
 
 def test_plain_and_compiled_stand_side_by_side(turns: dict[str, Any]) -> None:
     found = {"measured": {"training": turns}, "not_there": {"c": "not there: needs c"}}
-    lines = list(ratio_figures(found, lambda part, own, peer: f"{part}, {own}, {peer}", {"training, ours, a": ">= 2x"}))
-    assert lines[0] == ("training, ours, a", ">= 2x", "3.00x", "4.00x")
-    assert lines[1] == ("training, ours, c", "", "not there: needs c", "not there: needs c")
+    lines = list(ratio_figures(found, lambda part, own, peer: f"{part}, {own}, {peer}", {"training, ours, a": 2.0}.get))
+    assert lines[0] == ("training, ours, a", ">= 2x, compiled", "3.00x", "4.00x", "met")
+    assert lines[1] == ("training, ours, c", "", "not there: needs c", "not there: needs c", "")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shown", "met"),
+    [
+        (0.5, "0.50x (slower)", "missed"),
+        (1.1, "1.10x (level)", "missed"),
+        (4.9, "4.90x", "missed"),
+        (5, "5.00x", "met"),
+    ],
+)
+def test_slower_and_level_are_said_and_targets_judged(ratio: float, shown: str, met: str) -> None:
+    found = {"measured": {"rollout": {"ratios": {"ours": {"a": ratio, "b": None}}}}, "not_there": {}}
+    here, gone = ratio_figures(found, lambda part, own, peer: part, lambda line: 5)
+    assert here == ("rollout", ">= 5x", shown, "", met)
+    assert gone == ("rollout", ">= 5x", "not there", "", "")
 
 
 def test_losses_are_compiled_in_turns_that_say_so() -> None:
@@ -192,13 +208,13 @@ def test_a_measurement_runs_without_peers(tmp_path: Path, name: str) -> None:
     assert command.main([name, "--quick", "--out", str(tmp_path)]) == 0
     assert torch.get_num_threads() == threads
     found = json.loads((tmp_path / f"{name}.json").read_text())
-    assert found["machine"]["processor"]
+    assert found["machine"]["cpu"]
     rates = [rate for part in found["measured"].values() for rate in part["rates"].values()]
     assert min(rate["lowest"] for rate in rates) > 0
     page = (tmp_path / "README.md").read_text()
     assert page.count("not measured") == len(command.MEASURED) - 1
     assert f"[{name}.json]({name}.json)" in page
-    assert found["machine"]["processor"] in page
+    assert found["machine"]["cpu"] in page
     assert "not there" in page
 
 

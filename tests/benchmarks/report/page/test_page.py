@@ -56,16 +56,13 @@ def test_csv_columns(reported: Reported) -> None:
         "regime": "task,algorithm,variant,unit,behaviour,none,room,verdict,"
         "learns,learns_n,learns_mean,learns_low,learns_high,control,control_n,control_mean,control_low,control_high,"
         "ceiling,ceiling_n,ceiling_mean,ceiling_low,ceiling_high",
-        "aggregate": "generator,algorithm,metric,value,low,high,n_seeds,n_tasks,variant,interval",
-        "improvements": "task,generator,algorithm,variant,unit,n,mean,low,high,std,better,p,p_holm",
-        "ablation": "task,generator,algorithm,fields,values,n,mean,low,high,gain_mean,gain_low,gain_high,error,lag,"
-        "robust,failure",
-        "compounding": "task,generator,variant,algorithm,seed,horizon,median,mean,floor,alive,closed,actions,"
+        "aggregate": "generator,algorithm,variant,metric,value,low,high,n_seeds,n_tasks,interval",
+        "improvements": "task,generator,algorithm,variant,unit,n,mean,low,high,std,better,p,p_holm,"
+        "p_equivalent,seeds_needed,verdict",
+        "compounding": "task,generator,algorithm,variant,seed,horizon,median,mean,floor,alive,closed,actions,"
         "chaos,still,q10,q90,local,capped,alive_on_policy,closed_floor",
-        "consistency": "task,generator,variant,algorithm,seed,metric,value",
-        "returns": "task,generator,variant,algorithm,seed,metric,horizon,value",
-        "cost": "task,generator,variant,algorithm,metric,value",
-    }
+        "cost": "task,generator,algorithm,variant,metric,value",
+    }  # files without rows are not written
 
 
 def test_scores_csv_has_every_evaluation_and_absent_seed(reported: Reported, rows: Rows) -> None:
@@ -88,15 +85,16 @@ def test_compounding_csv_has_every_horizon(reported: Reported, rows: Rows) -> No
 def test_equal_results_have_equal_bytes(store: ResultStore, reported: Reported) -> None:
     report(store)
     first, second = (
-        {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (reported[0], store.root / "report")
+        {path.name: path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (reported[0], store.root / "report")
     )
     assert first == second
 
 
 def test_files_are_written_without_dates_and_folders(reported: Reported) -> None:
     folder, _ = reported
-    written = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert {"scores.md", "scores.tex", "index.html"} <= set(written)
+    written = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
+    assert {"tables.md", "columns.md", "scores.tex", "index.html"} <= set(written)
     for name in ("scores", "learning_curves", "compounding"):
         assert written[f"{name}.png"].startswith(b"\x89PNG")
         assert len(written[f"{name}.png"]) > 10_000
@@ -114,8 +112,8 @@ def test_nothing_escapes(store: ResultStore, rows: Rows, build: Any) -> None:
     folder = store.root / "report"
     variants = {row["variant"] for row in rows(folder / "scores.csv")}
     assert {"'=1+1", build.HOSTILE} <= variants
-    assert "<script>" not in (folder / "scores.md").read_text()
-    latex = (folder / "scores.tex").read_text()
+    assert "<script>" not in (folder / "tables.md").read_text()
+    latex = "".join(path.read_text() for path in folder.glob("latex/*.tex"))
     assert "\\input" not in latex
     assert r"\textless{}script\textgreater{}" in latex
     assert latex.isascii()
@@ -140,11 +138,20 @@ def test_page_is_whole_and_needs_no_network(reported: Reported) -> None:
     assert [tag for tag, _ in page.tags].count("svg") == 3
 
 
-def test_page_has_the_sections_that_have_something_to_show(reported: Reported) -> None:
+def test_parts_stand_in_their_order(reported: Reported) -> None:
+    """Problems under the answer; parts without content are left out."""
     page = Page((reported[0] / "index.html").read_text())
     ids = [attributes["id"] for tag, attributes in page.tags if tag == "section" and "id" in attributes]
-    shown = ["scores", "regime", "aggregate", "improvement", "learning_curves", "compounding", "cost"]
-    assert ids == ["about", "problems", *shown, "meaning", "provenance", "reproduce"]
+    own = ["definitions", "provenance", "reproduce", "downloads"]
+    assert ids == ["answer", "problems", "help", "why", "price", "details", *own]
+    links = [attributes.get("href") for tag, attributes in page.tags if tag == "a"]
+    assert links[: len(ids) + 1] == ["#main", *(f"#{part}" for part in ids)]
+
+
+def test_ids_are_unique(reported: Reported) -> None:
+    page = Page((reported[0] / "index.html").read_text())
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
 
 
 def test_page_names_every_csv_file(reported: Reported) -> None:
@@ -153,13 +160,13 @@ def test_page_names_every_csv_file(reported: Reported) -> None:
     assert [path.name for path in folder.glob("*.csv") if f'href="{path.name}"' not in text] == []
 
 
-def test_numbers_carry_their_provenance(reported: Reported) -> None:
-    page = Page((reported[0] / "index.html").read_text())
-    titles = [attributes["title"] or "" for tag, attributes in page.tags if tag == "a" and "title" in attributes]
-    traced = next(title for title in titles if "0123abcd + uncommitted changes" in title)
-    assert "ab" * 32 in traced
-    assert "toy v1" in traced
-    assert any("commit: unknown" in title for title in titles)
+def test_numbers_lead_to_their_provenance(reported: Reported) -> None:
+    text = (reported[0] / "index.html").read_text()
+    linked = set(re.findall(r'<a href="#(cell-\w+)"', text))
+    assert len(linked) == 6
+    assert linked <= set(re.findall(r'<details id="(cell-\w+)"', text))
+    for fact in ("0123abcd + uncommitted changes", "ab" * 32, "toy v1", "<dt>commit</dt><dd>unknown</dd>"):
+        assert fact in text
 
 
 def test_an_empty_folder_makes_an_empty_report(tmp_path: Path, rows: Rows, build: Any) -> None:
@@ -172,17 +179,24 @@ def test_an_empty_folder_makes_an_empty_report(tmp_path: Path, rows: Rows, build
     Page((tmp_path / "report" / "index.html").read_text())
 
 
-def test_figures_that_are_no_longer_drawn_are_removed(store: ResultStore) -> None:
+def test_files_that_are_no_longer_written_are_removed(store: ResultStore) -> None:
+    """But not those that are no report's."""
     folder = store.root / "report"
-    folder.mkdir()
-    (folder / "heat.png").touch()
+    (folder / "latex").mkdir(parents=True)
+    stale = [folder / name for name in ("heat.png", "heat.pdf", "ablation.csv", "scores.md", "latex/shift.tex")]
+    for path in [*stale, folder / "mine.csv"]:
+        path.touch()
     report(store)
-    assert not (folder / "heat.png").exists()
+    assert [path.name for path in stale if path.exists()] == []
+    assert (folder / "mine.csv").exists()
 
 
 def test_every_section_is_on_the_page_once() -> None:
-    files = Path(str(sections.__file__)).parent.glob("[a-z]*.py")
-    assert sorted(section.id for section in sections.SECTIONS) == sorted(path.stem for path in files)
+    ids = [section.id for section in sections.SECTIONS]
+    assert len(ids) == len(set(ids))
+    files = [path.stem for path in Path(str(sections.__file__)).parent.glob("[a-z]*.py")]
+    parts = [getattr(getattr(sections, name), part, None) for name in files for part in ("SECTION", "DETAILS")]
+    assert {id(part) for part in parts if part} == {id(section) for section in sections.SECTIONS}
 
 
 def test_names_of_files_are_unique() -> None:

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from benchmarks.report.results import Results, collect
-from benchmarks.report.sections.returns import return_table, returns
+from benchmarks.report.sections.returns import part_table, return_table, returns
+from benchmarks.report.tables.table import Table
+from benchmarks.spec import Method, RunSpec, Settings
 from benchmarks.store import Record, ResultStore
+from generators.mopo import MOPO
+from generators.none import RealOnly
 
 
 @pytest.fixture
@@ -32,18 +36,17 @@ def test_the_csv_has_a_row_for_every_horizon(results: Results) -> None:
     assert frame.loc[frame["metric"] == "filter/true_kept", "horizon"].isna().all()
 
 
-def test_the_table_shows_the_longest_horizon(results: Results) -> None:
-    table = return_table(results)
-    (row,) = [dict(zip(table.head, row, strict=True)) for row in table.rows]
-    shown = {name: row[name].text for name in ("generated", "on-policy", "gap", "kept", "energy distance", "feedback")}
-    assert shown == {
-        "generated": "6",
-        "on-policy": "2",
-        "gap": "4",
-        "kept": "7.5",
-        "energy distance": "1",
-        "feedback": "—",
-    }
+def shown(table: Table) -> dict[str, float | str | None]:
+    """The only row, by column, without the cell's labels."""
+    (row,) = table.rows
+    return {name: entry.value for name, entry in zip(table.head[3:], row[3:], strict=True)}
+
+
+def test_the_tables_show_the_longest_horizon(results: Results) -> None:
+    """Columns that nothing fills are left out."""
+    assert shown(return_table(results)) == {"steps": 2, "generated": 6, "on-policy": 2, "gap": 4}
+    assert shown(part_table(results)) == {"steps": 2, "gap": 4, "kept": 7.5, "energy distance": 1}
+    assert "Returns of 2 steps." in return_table(results).caption
 
 
 def test_the_horizon_is_the_last_that_rollouts_reach(tmp_path: Path, build: Any) -> None:
@@ -52,5 +55,16 @@ def test_the_horizon_is_the_last_that_rollouts_reach(tmp_path: Path, build: Any)
     curve = [Record(0, 9, "returns/gap", value, h) for h, value in ((1, -0.5), (2, math.nan))]
     store.finish(build.spec("toy/linear", "duplicate", 1), {}, [*curve, Record(0, 9, "returns/used", 1.0)])
     table = return_table(collect(store))
-    (row,) = [dict(zip(table.head, row, strict=True)) for row in table.rows]
-    assert (row["steps"].text, row["gap"].text) == ("1", "-0.5")
+    assert shown(table) == {"steps": 1, "gap": -0.5}
+    assert "Returns of 1 step." in table.caption
+
+
+@pytest.mark.parametrize(("penalty", "columns"), [(1.0, ["of it reward, by design"]), (0.0, [])])
+def test_a_penalty_is_said_to_be_by_design(tmp_path: Path, penalty: float, columns: list[str]) -> None:
+    store = ResultStore(tmp_path)
+    cell = RunSpec("toy/linear", Method("mopo", MOPO(penalty=penalty)), Method("bc", RealOnly()), Settings(), (0,))
+    names = ("returns/generated", "returns/gap", "returns/reward")
+    store.finish(cell, {}, [Record(0, 9, "returns/used", 1.0), *(Record(0, 9, name, -2.0, 1) for name in names)])
+    table = return_table(collect(store))
+    assert [name for name in table.head if "design" in name] == columns
+    assert ("By design mopo takes a penalty off the reward" in table.caption) == bool(columns)

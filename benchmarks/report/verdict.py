@@ -1,0 +1,87 @@
+"""What a comparison with real data only says: helps, hurts, equivalent or undecided. One rule for the whole page."""
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+
+from benchmarks.report.results import CEILING, Results, once
+from benchmarks.report.scores import FEW_SEEDS, LEVEL, comparisons, paired
+from metrics.statistics import equivalence_test, holm, seeds_needed
+
+__all__ = ["MARGIN", "RULE", "WORDS", "compares_scores", "resolution", "verdicts"]
+
+MARGIN = 5.0  # points within which two scores are called equivalent
+WORDS = {
+    "helps": "helps",
+    "hurts": "hurts",
+    "equivalent": f"equivalent within {MARGIN:g} points",
+    "undecided": "cannot be told apart",
+}
+RULE = (
+    f"Verdict: helps or hurts with at least {FEW_SEEDS} seeds and p < {LEVEL} in a paired t-test, after Holm's "
+    f"correction for all comparisons of the algorithm; else equivalent with at least {FEW_SEEDS} seeds and p < {LEVEL} "
+    f"in two one-sided tests that the change lies within {MARGIN:g} points, corrected in the same way; else it cannot "
+    "be told apart."
+)
+
+
+@once
+def verdicts(results: Results) -> pd.DataFrame:
+    """improvements.csv: `comparisons`, and what each says; indexed by cell.
+
+    p_equivalent: two one-sided paired t-tests that the change lies within 5 points, adjusted as p_holm is; that of the
+    ceiling, which is no candidate, is not adjusted. seeds_needed: for a difference of 5 points with power 80 %. Both
+    are NaN for returns, in which a point has no meaning. verdict: helps, hurts, equivalent or undecided, by `RULE`.
+    """
+    found = comparisons(results)
+    points = found["unit"] == "score"
+    tested = {
+        cell_id: equivalence_test(torch.tensor(gains.to_numpy(), dtype=torch.float64), MARGIN).item()
+        for cell_id, gains in paired(results).groupby("cell_id")["gain"]
+    }
+    p = pd.Series(tested, dtype="float64").reindex(found.index).where(points)
+    for _, family in found[found["generator"] != CEILING].groupby("algorithm"):
+        known = p.loc[family.index].dropna()
+        p.loc[known.index] = holm(torch.tensor(known.to_numpy(), dtype=torch.float64)).numpy()
+    needed = [
+        seeds_needed(MARGIN, std, paired=True) if of_points and not math.isnan(std) else math.nan
+        for std, of_points in zip(found["std"], points, strict=True)
+    ]
+    found = found.assign(p_equivalent=p, seeds_needed=pd.Series(needed, found.index, dtype="float64"))
+    return found.assign(verdict=[_verdict(row) for row in found.to_dict("records")])
+
+
+def _verdict(row: Mapping[Hashable, Any]) -> str:
+    """See RULE; the ceiling is judged by its own p."""
+    n, mean, equivalent = (float(row[name]) for name in ("n", "mean", "p_equivalent"))
+    p = float(row["p"] if row["generator"] == CEILING else row["p_holm"])
+    if n >= FEW_SEEDS and p < LEVEL:
+        return "helps" if mean > 0 else "hurts"
+    return "equivalent" if n >= FEW_SEEDS and equivalent < LEVEL else "undecided"
+
+
+def compares_scores(results: Results) -> bool:
+    """Whether any cell trains on synthetic rows: with real batches only all cells train the same policies.
+
+    Of the finished cells; where none has finished, of the planned ones.
+    """
+    cells = [cell for cell in results.cells if cell.done] or results.cells
+    return not cells or any(cell.spec["settings"]["real_fraction"] < 1 for cell in cells)
+
+
+def resolution(found: pd.DataFrame) -> str:
+    """One line under `verdicts`: how many seeds would show a difference of 5 points. Empty where there is no spread."""
+    pairs = found.dropna(subset="seeds_needed")
+    if pairs.empty:
+        return ""
+    needed = pairs["seeds_needed"]
+    fewest, most = (int(count) for count in (pairs["n"].min(), pairs["n"].max()))
+    return (
+        f"With the spread seen here, {math.ceil(needed.median())} seeds per cell would show a difference of {MARGIN:g} "
+        f"points with power 80 % (paired by seed, two-sided 5 %, without Holm's correction; median over {len(pairs)} "
+        f"pair{'s' * (len(pairs) > 1)}; worst {needed.max():.0f}). The spread was estimated from {fewest}"
+        f"{'' if fewest == most else f' to {most}'} seeds."
+    )
