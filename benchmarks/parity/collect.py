@@ -46,6 +46,7 @@ def collected(plan: Plan) -> dict[str, Any] | None:
         "waiting": [job.name for job in plan.training if not job.finished and job.failure is None],
         "values": values,
         "lockstep": lockstep,
+        "lockstep_updates": next((job.asked["lockstep"] for job in plan.lockstep.values()), None),
         "about": about,
     }
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from benchmarks.peers import NotThereError, commit
 from core.errors import SpecError
 
-__all__ = ["COMPARISONS", "PEERS", "TASKS", "Comparison", "Peer", "chosen", "smoke"]
+__all__ = ["COMPARISONS", "NOT_COMPARED", "PEERS", "TASKS", "Comparison", "Peer", "chosen", "smoke"]
 
 TASKS = ("hopper-medium", "halfcheetah-medium-replay")
 ROWS = 100_000  # of the data sets; a tenth of the episodes is held out from both sides
@@ -175,11 +175,7 @@ COMPARISONS = (  # in the order in which they run
         3,
         1000,
         250,
-        theirs={"hopper-medium": {"normalize_reward": False}},
-        purpose=(
-            "CORL's configuration of hopper-medium divides rewards by the range of returns, ours has no such setting: "
-            "switched off there.",
-        ),
+        ours={"hopper-medium": {"preset": "hopper-medium"}},
     ),
     Comparison(
         "dydiff",
@@ -196,6 +192,15 @@ COMPARISONS = (  # in the order in which they run
             "a row of ours holds a state and the action before it, of theirs the action after it; ours clips gradients "
             "and keeps its learning rate, then lets it fall, theirs raises it linearly to the same value.",
         ),
+    ),
+)
+
+
+NOT_COMPARED = (
+    (
+        "policy-guided diffusion",
+        "EmptyJackson/policy-guided-diffusion needs JAX, flax and a GPU's time for its 178 million parameters; "
+        "no driver has been written",
     ),
 )
 

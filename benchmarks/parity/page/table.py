@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from benchmarks.parity.compare import MARGINS, Row, Unit, row
 from benchmarks.parity.page import figures
-from benchmarks.parity.plan import COMPARISONS, PEERS
+from benchmarks.parity.plan import COMPARISONS, NOT_COMPARED, PEERS
 from core.files import write_text
 
 _Sides = dict[str, dict[int, float]]  # value by side and seed
@@ -68,21 +68,31 @@ def _means(points: Sequence[_Sides], side: str) -> list[float]:
 
 
 def draw(out: Path) -> str:
-    """Write README.md, checkpoints.csv and the figures; returns the table as text."""
+    """Write README.md, the csv files and the figures; returns the table as text."""
     known = [each.name for each in COMPARISONS]
     files = sorted(out.glob("*.json"), key=lambda file: known.index(file.stem) if file.stem in known else len(known))
     found = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
     if not found:
         return "nothing has finished yet"
     every = [line for name, content in found.items() for line in lines(name, content)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["comparison", "task", "update", *Row._fields])
-    writer.writerows([line.comparison, line.task, line.update or "", *line.row] for line in every if line.update)
-    write_text(out / "checkpoints.csv", text.getvalue())
+    _write(
+        out / "checkpoints.csv",
+        ["comparison", "task", "update", *Row._fields],
+        ([line.comparison, line.task, line.update, *line.row] for line in every if line.update is not None),
+    )
+    networks = ([name, *network] for name, content in found.items() for network in content["lockstep"])
+    _write(out / "lockstep.csv", ["comparison", "task", "network", "moved", "apart"], networks)
     drawn = list(figures.draw_all(out, found, every))
     write_text(out / "README.md", page(found, every, drawn))
     return tabulate(list(_table(found, every)), _HEADS, disable_numparse=True)
+
+
+def _write(file: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    write_text(file, text.getvalue())
 
 
 _HEADS = (
@@ -106,8 +116,7 @@ def page(found: Mapping[str, Any], every: Sequence[Line], drawn: Sequence[tuple[
     parts = [_PAGE, table, "", *shown, *_lockstep(found), "## Budgets", "", *_budgets(found), ""]
     parts += ["## What differs on purpose, or was found to differ", "", *notes, ""] if notes else []
     parts += ["## Versions", "", *_versions(found), ""]
-    if missing := list(_missing(found)):
-        parts += ["## Left out", "", *missing, ""]
+    parts += ["## Left out", "", *_missing(found), *(f"- {title}: {why}" for title, why in NOT_COMPARED), ""]
     return "\n".join(parts)
 
 
@@ -115,19 +124,22 @@ _LOCKSTEP = """## The first updates, in lockstep
 
 Both begin with the same weights, get the same batches and draw the same random numbers (every normal one 0.3, every
 uniform one 0.6), so all terms of all losses, the optimisers and the targets are compared. "moved" and "apart" are root
-mean squares over a network's weights: how far they have moved, and how far both sides are apart afterwards; rounding
-leaves some 1e-9, a term that differs leaves them as far apart as they have moved.
+mean squares over the weights of the network that is farthest apart: how far it has moved, and how far both sides are
+apart afterwards. Rounding leaves some 1e-9; a term that differs leaves them as far apart as they have moved. All
+networks: [lockstep.csv](lockstep.csv).
 """
 
 
 def _lockstep(found: Mapping[str, Any]) -> Iterator[str]:
-    rows = [
-        (content["title"], content["peer"], task, name, f"{moved:.1e}", f"{apart:.1e}")
-        for content in found.values()
-        for task, name, moved, apart in content["lockstep"]
-    ]
+    rows = list[tuple[str, ...]]()
+    for content in found.values():
+        for task in dict.fromkeys(task for task, *_ in content["lockstep"]):
+            networks = [rest for of, *rest in content["lockstep"] if of == task]
+            name, moved, apart = max(networks, key=lambda network: network[2])
+            updates = str(content["lockstep_updates"])
+            rows.append((content["title"], content["peer"], task, updates, name, f"{moved:.1e}", f"{apart:.1e}"))
     if rows:
-        heads = ("method", "beside", "task", "network", "moved", "apart")
+        heads = ("method", "beside", "task", "updates", "farthest network", "moved", "apart")
         yield from (_LOCKSTEP, tabulate(rows, heads, tablefmt="github", disable_numparse=True), "")
 
 
