@@ -62,7 +62,7 @@ def _ours(plan: Plan, task: str, about: dict[str, Any]) -> list[tuple[str, str, 
     if not job.finished:
         return []
     scores, origin = records(job)
-    kept = ("commit", "dirty", "versions", "physics", "device", "dataset_sha256")
+    kept = ("commit", "dirty", "versions", "physics", "cpu", "cores", "dataset_sha256")
     about["ours"].setdefault(task, {})["provenance"] = {name: origin.get(name) for name in kept}
     return [("ours", task, seed, "score", "points", step, score) for (seed, step), score in scores.items()]
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from benchmarks.parity.compare import MARGINS, Row, Unit, row
+from benchmarks.parity.compare import Row, Unit, row
 from benchmarks.parity.page import figures
 from benchmarks.parity.plan import COMPARISONS, NOT_COMPARED, PEERS
 from core.files import write_text
@@ -186,24 +185,17 @@ def _versions(found: Mapping[str, Any]) -> Iterator[str]:
     for name, commit in peers.items():
         url = PEERS[name].url if name in PEERS else name
         yield f"- {name}: [{url}](https://github.com/{url}) at `{commit[:12]}`"
-    runs = [
-        task["provenance"]
-        for content in found.values()
-        for task in content["about"]["ours"].values()
-        if "provenance" in task
-    ]
-    for commit, dirty in sorted({(str(run["commit"]), bool(run["dirty"])) for run in runs}):
-        yield f"- ours: `{commit[:12]}`{' with changes' if dirty else ''}"
-    versions = sorted({json.dumps(run["versions"], sort_keys=True) for run in runs})
-    yield from (f"- {text}" for text in versions)
-    theirs = {
-        json.dumps(task["facts"]["versions"], sort_keys=True)
-        for content in found.values()
-        for task in content["about"]["theirs"].values()
-        if "facts" in task
-    }
-    yield from (f"- theirs: {text}" for text in sorted(theirs))
-    yield f"- {os.cpu_count()} cores; margins: {', '.join(f'{unit} {margin:g}' for unit, margin in MARGINS.items())}"
+    for side in ("ours", "theirs"):
+        tasks = [task for content in found.values() for task in content["about"][side].values()]
+        runs = [task.get("provenance") or task["facts"] for task in tasks if "provenance" in task or "facts" in task]
+        for commit, dirty in sorted({(run["commit"], bool(run["dirty"])) for run in runs if "commit" in run}):
+            yield f"- {side}: `{str(commit)[:12]}`{' with changes' if dirty else ''}"
+        for text in sorted({json.dumps(run["versions"], sort_keys=True) for run in runs if "versions" in run}):
+            yield f"- {side}: {', '.join(f'{name} {version}' for name, version in json.loads(text).items())}"
+        for text in sorted(
+            {f"{run['cpu']}, {run['cores']} cores; {run['physics']}" for run in runs if "physics" in run}
+        ):
+            yield f"- {side}: {text}"
 
 
 def _missing(found: Mapping[str, Any]) -> Iterator[str]:
