@@ -6,8 +6,7 @@ one json file in the folder `--out`, and its README.md is drawn from these files
 
 import os
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from benchmarks.parity.collect import collected
-from benchmarks.parity.jobs import run_all
+from benchmarks.parity.jobs import Job, Outcome, run_all
 from benchmarks.parity.page.table import draw
 from benchmarks.parity.plan import Comparison, chosen, smoke
 from benchmarks.parity.sides import planned
@@ -52,15 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(comparisons: Sequence[Comparison], options: Options) -> int:
-    """Trainings of all, then judging, then the page."""
+    """First updates, trainings, judging as soon as both sides of a task have ended; then the page."""
     known = os.environ.get("ROLLOUTBENCH_PEERS")
     folder = options.peers or (Path(known) if known else None)
     work = options.work / "smoke" if options.smoke else options.work
-    started = time.monotonic()
     plans = [planned(each, folder, work, str(options.python), options.any_commit) for each in comparisons]
-    outcomes = run_all([job for plan in plans for job in plan.training], options.jobs, options.minutes)
-    left = None if options.minutes is None else max(0.0, options.minutes - (time.monotonic() - started) / 60)
-    outcomes |= run_all([job for plan in plans for job in plan.judging()], options.jobs, left)
+    issued = set[str]()
+
+    def judging(outcomes: Mapping[str, Outcome]) -> Iterator[Job]:
+        for job in (job for plan in plans for job in plan.judging({*outcomes, *issued})):
+            issued.add(job.name)
+            yield job
+
+    first = [job for plan in plans for job in plan.lockstep.values()]
+    training = {job.name: job for job in [*first, *(job for plan in plans for job in plan.training)]}
+    outcomes = run_all(training.values(), options.jobs, options.minutes, judging)
     out = work / "page" if options.smoke else options.out
     for plan in plans:
         file = out / f"{plan.comparison.name}.json"

@@ -61,7 +61,7 @@ def _compounding(simulator: Simulator, data: Dataset, held: Windows, obs: Tensor
     curve = over_starts(error, valid, data_diameter(data.train.obs, data.obs_std)).median[0]
     for horizon in _HORIZONS:
         if horizon <= len(curve):
-            yield f"e({horizon}), logged actions", "ratio", float(curve[horizon - 1])
+            yield f"e({horizon})", "ratio", float(curve[horizon - 1])
 
 
 def _one_step(data: Dataset, held: Windows, made: dict[str, Tensor]) -> Iterator[Quantity]:
@@ -69,7 +69,7 @@ def _one_step(data: Dataset, held: Windows, made: dict[str, Tensor]) -> Iterator
     valid = torch.from_numpy(held.valid).flatten()
     truth = torch.from_numpy(held.obs[:, 1:]).flatten(0, 1)
     error = standardized_error(made["mean"].float(), truth, data.obs_std)[valid].double()
-    yield "validation error (root mean square)", "ratio", float(error.square().mean().sqrt())
+    yield "one-step error of the mean", "ratio", float(error.square().mean().sqrt())
     rank = spearmanr(made["penalty"][valid].numpy(), error.numpy()).statistic
     yield "rank correlation of penalty and error", "correlation", float(rank)
 
@@ -86,9 +86,9 @@ def _samples(simulator: Simulator, data: Dataset, made: dict[str, Tensor]) -> It
     whole = torch.ones(1, len(obs), 1, dtype=torch.bool), torch.ones(1, len(real), 1, dtype=torch.bool)
     rng = Streams((0,), "parity/axes")
     far = sliced_wasserstein(drawn[None, :, None], real[None, :, None], *whole, scale, rng)
-    yield "sliced Wasserstein distance of (s, a, r, s')", "ratio", float(far)
+    yield "sliced Wasserstein distance", "ratio", float(far)
     ordered = [(x / scale).double().sort(0).values for x in (drawn[: len(real)], real[: len(drawn)])]
-    yield "Wasserstein distance of marginals, mean", "ratio", float((ordered[0] - ordered[1]).abs().mean())
+    yield "Wasserstein distance, marginals", "ratio", float((ordered[0] - ordered[1]).abs().mean())
     state, exact = simulator.restore(obs)
     after = replayed(simulator, state[None], action.clamp(-1, 1)[None, :, None]).obs[0, :, 1]
     error = standardized_error(next_obs, after, data.obs_std)[exact].double()

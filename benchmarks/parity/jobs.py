@@ -11,8 +11,9 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -105,17 +106,31 @@ class Job:
                 return process.wait()
 
 
-def run_all(jobs: Iterable[Job], at_a_time: int, minutes: float | None = None) -> dict[str, Outcome]:
-    """Run them in their order, so many at a time; says what became of each. After `minutes` no further one starts."""
+def run_all(
+    jobs: Iterable[Job],
+    at_a_time: int,
+    minutes: float | None = None,
+    then: Callable[[Mapping[str, Outcome]], Iterable[Job]] = lambda outcomes: (),
+) -> dict[str, Outcome]:
+    """Run them in their order, so many at a time; says what became of each. After `minutes` no further one starts.
+
+    Whenever one has ended, the jobs that `then` returns are next.
+    """
     deadline = time.monotonic() + (60 * minutes if minutes is not None else float("inf"))
-
-    def run(job: Job) -> Outcome:
-        outcome = job.run(deadline)
-        if outcome != "waiting":
-            took = f", {job.seconds:.0f} s" if outcome == "done" else ""
-            print(f"{job.name}: {outcome}{took}", flush=True)
-        return outcome
-
-    known = list(jobs)
+    waiting = deque(jobs)
+    running: dict[Future[Outcome], Job] = {}
+    outcomes: dict[str, Outcome] = {}
     with ThreadPoolExecutor(at_a_time) as pool:
-        return dict(zip([job.name for job in known], pool.map(run, known), strict=True))
+        while waiting or running:
+            while waiting and len(running) < at_a_time:
+                job = waiting.popleft()
+                running[pool.submit(job.run, deadline)] = job
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                job = running.pop(future)
+                outcomes[job.name] = future.result()
+                took = f", {job.seconds:.0f} s" if outcomes[job.name] == "done" else ""
+                if outcomes[job.name] != "waiting":
+                    print(f"{job.name}: {outcomes[job.name]}{took}", flush=True)
+            waiting.extendleft(reversed(list(then(outcomes))))
+    return outcomes

@@ -130,7 +130,7 @@ COMPARISONS = (  # in the order in which they run
     ),
     Comparison(
         "ensemble",
-        "Dynamics ensemble, MOPO's penalty",
+        "Dynamics ensemble",
         "OfflineRL-Kit",
         "model",
         "ensemble",
@@ -139,8 +139,21 @@ COMPARISONS = (  # in the order in which they run
         2760,
         purpose=(
             "ours standardises the targets as it does the inputs, so that the penalty means the same in every task; "
-            "theirs learns differences of states in environment units, and its penalty is dominated by velocities.",
+            "theirs learns differences of states in environment units, which are small beside its initial variances. "
+            "Given states in other units, theirs does as ours does: next rows.",
         ),
+    ),
+    Comparison(
+        "ensemble-units",
+        "Dynamics ensemble, theirs in deviations",
+        "OfflineRL-Kit",
+        "model",
+        "ensemble",
+        3,
+        2760,
+        2760,
+        theirs={"": {"units": "deviations"}},
+        purpose=("the peer is given states in units of the deviation of their changes; its code is the same.",),
     ),
     Comparison(
         "synther",
@@ -184,8 +197,8 @@ COMPARISONS = (  # in the order in which they run
         "model",
         "dydiff",
         3,
-        2000,
-        2000,
+        1500,
+        1500,
         ours={"": {"preset": "faithful", "model": {"rows": 32, "denoiser": {"dim": 32}, "batch_size": 32}}},
         theirs={"": {"rows": 32, "dim": 32, "batch": 32}},
         purpose=(

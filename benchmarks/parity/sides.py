@@ -6,7 +6,7 @@ all seeds in one program, which judges as it trains; of models one process for e
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,17 @@ class Plan:
 
     @property
     def training(self) -> list[Job]:
-        """Of both sides, task by task."""
-        return [*self.lockstep.values(), *(job for task in self.theirs for job in self.theirs[task] + self.ours[task])]
+        """Of both sides, task by task; all of ours in one program take longest, so they begin."""
+        return [*self.lockstep.values(), *(job for task in self.theirs for job in self.ours[task] + self.theirs[task])]
 
-    def judging(self) -> Iterator[Job]:
-        """Once the training jobs have ended: one for each task, of what they have finished."""
+    def judging(self, ended: Container[str]) -> Iterator[Job]:
+        """One for each task whose training jobs have ended, of what they have finished."""
         for task in self.theirs:
-            if (job := self.judge(task)) is not None:
-                yield job
+            first = [self.lockstep[task]] if task in self.lockstep else []
+            if all(job.name in ended for job in [*first, *self.ours[task], *self.theirs[task]]):
+                job = self.judge(task)
+                if job is not None and job.name not in ended:
+                    yield job
 
     def judge(self, task: str) -> Job | None:
         """Judges what a task's jobs have finished; of policies only the peer's, of models both."""
@@ -152,7 +155,7 @@ def _model(plan: Plan, task: str, seed: int) -> Job:
     }
     command = [sys.executable, "-m", "benchmarks.parity.ours", "{job}", "{folder}"]
     places = {"windows": str(exported.windows.absolute())}
-    return Job(f"ours-{comparison.name}-{task}-seed{seed}", command, asked, places, plan.work)
+    return Job(f"ours-{comparison.method}-{task}-seed{seed}", command, asked, places, plan.work)
 
 
 def _asked(comparison: Comparison, task: str, seed: int, exported: Exported) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """OfflineRL-Kit's dynamics ensemble, with the settings of its MOPO script, for so many whole epochs.
 
+With `units` "deviations" in the job's settings it is given states in units of the deviation of their changes, and
+rewards in units of their own: its targets, differences of states and rewards, are then standardised, as ours are.
 Written are: states that it generates under logged actions of held-out windows, step by step with its own `step`; and of
 every row of the windows the mean of its elites and its penalty.
 """
@@ -36,11 +38,17 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     dynamics.save = lambda path: None
     epochs = max(1, job["updates"] // ceil((len(rows["rewards"]) - _HOLDOUT) / _BATCH))
     rows["rewards"] = rows["rewards"][:, None]
+    unit = np.ones(sizes[0], np.float32)
+    if job["settings"].get("units") == "deviations":
+        unit = (rows["next_observations"] - rows["observations"]).std(0)
+        rows["rewards"] = (rows["rewards"] - rows["rewards"].mean()) / rows["rewards"].std()
+    for name in ("observations", "next_observations"):
+        rows[name] = rows[name] / unit
     record.resume()
     dynamics.train(rows, Mock(), max_epochs=epochs, max_epochs_since_update=5)
     record.stop()
     with np.load(job["windows"], allow_pickle=False) as held:
-        obs, action = held["obs"], held["action"]
+        obs, action = held["obs"] / unit, held["action"]
     path = [obs[:, 0]]
     for step in range(action.shape[1]):
         path.append(dynamics.step(path[-1], action[:, step])[0])
@@ -49,7 +57,7 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
         mean, _ = model(scaler.transform(np.concatenate([state, acted], -1)))
     elites = mean[model.elites.long()].mean(0).numpy()
     penalty = dynamics.step(state, acted)[3]["penalty"][:, 0]
-    record.arrays("rollouts", obs=np.stack(path, 1), mean=state + elites[:, :-1], penalty=penalty)
+    record.arrays("rollouts", obs=np.stack(path, 1) * unit, mean=(state + elites[:, :-1]) * unit, penalty=penalty)
     return {"epochs": epochs}
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 from scipy.stats import t as student
 
 from benchmarks.parity.compare import MARGINS
-from benchmarks.report.figures.style import draw, panel_list, save
+from benchmarks.report.figures.style import WIDTH, draw, panel_list, save
 
 __all__ = ["draw_all"]
 
@@ -61,19 +62,25 @@ def _curves(found: Mapping[str, Any]) -> Figure:
 
 
 def _ratios(errors: Sequence[Any], found: Mapping[str, Any]) -> Figure:
-    figure, (ax,) = panel_list(1, 1, 0.8 + 0.27 * len(errors))
+    """A line for each quantity, one column for each task."""
+    quantities = list(dict.fromkeys((line.comparison, line.row.what) for line in errors))
+    tasks = list(dict.fromkeys(line.task for line in errors))
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.25 * len(quantities)))
+    axes = figure.subplots(1, len(tasks), squeeze=False, sharex=True, sharey=True)[0]
     margin = MARGINS["ratio"]
-    ax.axvspan(1 / margin, margin, color="#888888", alpha=0.15, lw=0)
-    ax.axvline(1, color="#888888", lw=1)
-    for place, line in enumerate(errors):
-        row = line.row
-        ax.plot([row.low, row.high], [place, place], color=_COLOURS["ours"])
-        ax.plot([row.difference], [place], "o", color=_COLOURS["ours"])
-    names = [f"{found[line.comparison]['title']} · {line.task} · {line.row.what}" for line in errors]
-    ax.set_yticks(range(len(errors)), names)
-    ax.invert_yaxis()
-    ax.set_xscale("log")
-    ax.set_xlabel("ours / theirs with 95 % interval; grey: the margin")
+    for ax, task in zip(axes, tasks, strict=True):
+        ax.axvspan(1 / margin, margin, color="#888888", alpha=0.2, lw=0)
+        ax.axvline(1, color="#888888", lw=1)
+        for line in (line for line in errors if line.task == task):
+            place = quantities.index((line.comparison, line.row.what))
+            ax.plot([line.row.low, line.row.high], [place, place], color=_COLOURS["ours"])
+            ax.plot([line.row.difference], [place], "o", color=_COLOURS["ours"], ms=5)
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.set_title(task)
+    axes[0].set_yticks(range(len(quantities)), [f"{found[name]['title']} · {what}" for name, what in quantities])
+    axes[0].invert_yaxis()
+    figure.supxlabel("ours / theirs, with 95 % interval; grey: within a factor of 1.1", fontsize=10)
     return figure
 
 

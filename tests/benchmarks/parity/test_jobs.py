@@ -1,10 +1,11 @@
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.parity.jobs import Job, run_all
+from benchmarks.parity.jobs import Job, Outcome, run_all
 
 WRITE = "import sys; open(sys.argv[1] + '/made.txt', 'a').write('x')"
 
@@ -43,6 +44,18 @@ def test_a_failure_tells_its_last_lines(job: Job) -> None:
     assert not failing.finished
     assert run_all([replace(failing, command=job.command)], 1) == {"failing": "done"}
     assert failing.failure is None
+
+
+def test_what_a_job_makes_possible_is_next(job: Job) -> None:
+    second, third = replace(job, name="two"), replace(job, name="three")
+    order: list[str] = []
+
+    def then(outcomes: Mapping[str, Outcome]) -> list[Job]:
+        order[:] = outcomes
+        return [third] if list(outcomes) == ["one"] else []
+
+    assert run_all([job, second], 1, then=then) == dict.fromkeys(("one", "three", "two"), "done")
+    assert order == ["one", "three", "two"]
 
 
 def test_nothing_starts_after_the_deadline(job: Job) -> None:
