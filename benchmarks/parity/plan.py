@@ -91,6 +91,7 @@ class Comparison:
     purpose: tuple[str, ...] = ()  # what differs on purpose, and why
     tasks: tuple[str, ...] = TASKS
     episodes: int = 10  # of an evaluation
+    lockstep: bool = True  # whether the peer's driver writes what we can repeat: benchmarks/parity/lockstep.py
     rows: int = ROWS
 
     @property
@@ -137,6 +138,7 @@ COMPARISONS = (  # in the order in which they run
         3,
         2760,
         2760,
+        lockstep=False,
         purpose=(
             "ours standardises the targets as it does the inputs, so that the penalty means the same in every task; "
             "theirs learns differences of states in environment units, which are small beside its initial variances. "
@@ -152,6 +154,7 @@ COMPARISONS = (  # in the order in which they run
         3,
         2760,
         2760,
+        lockstep=False,
         theirs={"": {"units": "deviations"}},
         purpose=("the peer is given states in units of the deviation of their changes; its code is the same.",),
     ),

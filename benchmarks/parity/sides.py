@@ -36,7 +36,7 @@ class Plan:
     exported: dict[str, Exported] = field(default_factory=dict)
     theirs: dict[str, list[Job]] = field(default_factory=dict)
     ours: dict[str, list[Job]] = field(default_factory=dict)
-    lockstep: dict[str, Job] = field(default_factory=dict)  # of policies: the peer's first updates, to be repeated
+    lockstep: dict[str, Job] = field(default_factory=dict)  # the peer's first updates, to be repeated
 
     @property
     def training(self) -> list[Job]:
@@ -94,13 +94,12 @@ def planned(comparison: Comparison, peers: Path | None, work: Path, python: str,
         plan.theirs[task] = [_theirs(plan, task, seed, checkout, python) for seed in range(comparison.seeds)]
         if comparison.kind == "policy":
             plan.ours[task] = [_command_line(plan, task)]
-            alone = plan.theirs[task][0]
-            name = f"lockstep-{comparison.name}-{task}"
-            plan.lockstep[task] = replace(
-                alone, name=name, asked={**alone.asked, "lockstep": min(LOCKSTEP, comparison.updates)}
-            )
         else:
             plan.ours[task] = [_model(plan, task, seed) for seed in range(comparison.seeds)]
+        if comparison.lockstep:
+            alone = plan.theirs[task][0]
+            asked = {**alone.asked, "lockstep": min(LOCKSTEP, comparison.updates)}
+            plan.lockstep[task] = replace(alone, name=f"lockstep-{comparison.name}-{task}", asked=asked)
     return plan
 
 

@@ -17,9 +17,11 @@ from torch import nn
 
 from benchmarks.parity.drivers import shims
 from benchmarks.parity.drivers.axes import EINOPS
+from benchmarks.parity.drivers.lockstep import constant_draws, toy_denoiser
 
 _IDLE = ("cv2", "PIL", "rlkit")  # of the checkout, too: its other methods are not needed
 _CHUNK = 64  # windows at a time
+SAMPLER = {"S_churn": 60, "S_max": 52.24, "S_min": 0.3699, "S_noise": 1.002, "num_steps": 34}
 
 
 def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
@@ -28,6 +30,8 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     sys.path.insert(0, job["checkout"])
     loop: Any = importlib.import_module("training.training_loop")
     sampler = importlib.import_module("generate_rl").condition_guidance_sampler
+    if job.get("lockstep"):
+        return _lockstep(importlib.import_module("training.loss").EDMLoss, sampler, env, record)
     networks: list[nn.Module] = []
 
     def copied(network: nn.Module) -> nn.Module:  # the loop copies one module: the average
@@ -59,6 +63,30 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     states = net.unnormalize(torch.cat(made).float().numpy())[..., :width]
     record.arrays("rollouts", obs=states)
     return {"settings": settings, "parameters": sum(part.numel() for part in average.parameters())}
+
+
+def _lockstep(loss: Any, sampler: Any, env: shims.Env, record: shims.Recorder) -> dict[str, Any]:
+    """What its loss and its sampler make of a denoiser that is no network, all draws being constant."""
+    width, actions = env.observation_space.shape[0], env.action_space.shape[0]
+    generator = torch.Generator().manual_seed(0)
+    rows, latent = (torch.randn((16, 32, width + actions), generator=generator) for _ in range(2))
+    rows = rows.clamp(-1, 1)
+    known = {"conditions": {0: rows[:, 0, :width]}, "observation_dim": width, "cond_actions": rows[..., width:]}
+    constant_draws()
+
+    class Net:
+        sigma_min = 0.0
+        sigma_max = float("inf")
+        round_sigma = staticmethod(torch.as_tensor)
+
+        def __call__(self, x: torch.Tensor, sigma: torch.Tensor, labels: Any = None, **given: Any) -> torch.Tensor:
+            return toy_denoiser(x.float(), sigma.reshape(-1, 1, 1))
+
+    samples = sampler(Net(), latent, None, torch.randn_like, sigma_max=80, **known, **SAMPLER)
+    scored = loss(use_cond=True, observation_dim=width, rl_setting=True, cond_on_action=True)
+    value = scored(Net(), rows.clone(), {0: rows[:, 0, :width].clone()}).mean()
+    record.arrays("lockstep", rows=rows, latent=latent, samples=samples.float(), loss=value)
+    return {}
 
 
 class _Process:
@@ -110,7 +138,7 @@ def options(job: dict[str, Any], observation_dim: int, folder: str) -> dict[str,
         "max_length_of_trajectory": size["rows"],
         "use_cond": True,
         "include_action": True,
-        "sampler_kwargs": {"S_churn": 60, "S_max": 52.24, "S_min": 0.3699, "S_noise": 1.002, "num_steps": 34},
+        "sampler_kwargs": SAMPLER,
     }
 
 

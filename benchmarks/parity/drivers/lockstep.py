@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.parity.drivers import shims
 
-__all__ = ["INTEGER", "NORMAL", "UNIFORM", "Lockstep", "constant_draws", "linear"]
+__all__ = ["INTEGER", "NORMAL", "UNIFORM", "Lockstep", "constant_draws", "linear", "toy_denoiser"]
 
 NORMAL = 0.3  # every draw of N(0, 1)
 UNIFORM = 0.6  # ... of U(0, 1)
@@ -72,3 +72,12 @@ def constant_draws() -> None:
     tensor.uniform_ = lambda self, low=0.0, high=1.0: self.fill_(low + UNIFORM * (high - low))
     coin: Any = np.random
     coin.uniform = lambda *given: UNIFORM
+
+
+def toy_denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Any smooth denoiser of rows [..., D], for samplers that are compared; `sigma` has the axes of x."""
+    width = x.shape[-1]
+    mixing = 0.2 * torch.arange(width * width, dtype=torch.float64).sin().view(width, width)
+    share = 0.25 / (sigma.double() ** 2 + 0.25)
+    mixed = torch.tanh((x.double() / (0.25 + sigma.double() ** 2).sqrt()) @ mixing)
+    return (share * x.double() + (1 - share) * mixed).to(x.dtype)

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.parity.drivers import shims
 from benchmarks.parity.drivers.axes import EINOPS
+from benchmarks.parity.drivers.lockstep import constant_draws, linear
 
 _SAMPLES = 4000
+_ROWS = 64  # that are looked at in lockstep
 
 
 def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
@@ -52,6 +54,8 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     torch.manual_seed(job["seed"])
     inputs = torch.from_numpy(utils.make_inputs(env)).float()
     diffusion = utils.construct_diffusion_model(inputs=inputs)
+    if job.get("lockstep"):
+        return _lockstep(diffusion, inputs, record)
     dataset = torch.utils.data.TensorDataset(inputs)
     trainer = elucidated.Trainer(diffusion, dataset, results_folder=str(record.folder), use_gpu=False)
     record.resume()
@@ -61,6 +65,25 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     drawn = zip(("obs", "action", "reward", "next_obs", "terminal"), sampler.sample(_SAMPLES), strict=True)
     record.arrays("rollouts", **{f"sample_{name}": values for name, values in drawn})
     return {"settings": gin.bound, "parameters": sum(part.numel() for part in diffusion.parameters())}
+
+
+def _lockstep(diffusion: Any, inputs: Tensor, record: shims.Recorder) -> dict[str, Any]:
+    """The untrained network with what it, its loss and its sampler make of some rows, all draws being constant."""
+    rows = inputs[:_ROWS]
+    sigma = torch.linspace(0.01, 3.0, _ROWS)
+    net = diffusion.net
+    weights = {**linear("mlp_", net.residual_mlp), **linear("row_", net.proj), **linear("time_", net.time_mlp)}
+    units = {"mean": diffusion.normalizer.mean, "std": diffusion.normalizer.std}
+    constant_draws()
+    with torch.no_grad():
+        found = {
+            "denoised": diffusion.preconditioned_network_forward(rows, sigma),
+            "loss": diffusion(rows),
+            "samples": diffusion.sample(batch_size=_ROWS, num_sample_steps=128, clamp=False, disable_tqdm=True),
+        }
+    frequency = net.time_mlp[0].weights.detach()
+    record.arrays("lockstep", rows=rows, sigma=sigma, frequency=frequency, **weights, **units, **found)
+    return {}
 
 
 class Gin:

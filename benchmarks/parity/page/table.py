@@ -129,17 +129,32 @@ networks: [lockstep.csv](lockstep.csv).
 """
 
 
+_PARTS = """Of the diffusion models the parts are compared: the same network on the same rows, the loss of the same
+noise, and the sampler from the same latents with the same noise. DyDiff's network is another one on purpose: its loss
+and sampler are given a denoiser that is no network. Root mean squares of what theirs says and of the difference:
+"""
+
+
 def _lockstep(found: Mapping[str, Any]) -> Iterator[str]:
-    rows = list[tuple[str, ...]]()
+    updates = list[tuple[str, ...]]()
+    parts = list[tuple[str, ...]]()
     for content in found.values():
+        who = content["title"], content["peer"]
         for task in dict.fromkeys(task for task, *_ in content["lockstep"]):
             networks = [rest for of, *rest in content["lockstep"] if of == task]
+            if content["kind"] == "model":
+                parts += [(*who, task, name, f"{size:.2g}", f"{apart:.1e}") for name, size, apart in networks]
+                continue
             name, moved, apart = max(networks, key=lambda network: network[2])
-            updates = str(content["lockstep_updates"])
-            rows.append((content["title"], content["peer"], task, updates, name, f"{moved:.1e}", f"{apart:.1e}"))
-    if rows:
+            updates.append((*who, task, str(content["lockstep_updates"]), name, f"{moved:.1e}", f"{apart:.1e}"))
+    if updates or parts:
+        yield _LOCKSTEP
+    if updates:
         heads = ("method", "beside", "task", "updates", "farthest network", "moved", "apart")
-        yield from (_LOCKSTEP, tabulate(rows, heads, tablefmt="github", disable_numparse=True), "")
+        yield from (tabulate(updates, heads, tablefmt="github", disable_numparse=True), "")
+    if parts:
+        heads = ("method", "beside", "task", "part", "size", "apart")
+        yield from (_PARTS, tabulate(parts, heads, tablefmt="github", disable_numparse=True), "")
 
 
 def _table(found: Mapping[str, Any], every: Sequence[Line]) -> Iterator[tuple[str, ...]]:
