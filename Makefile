@@ -42,10 +42,11 @@ bench-ci: $(VENV)/installed-dev        # hot paths as ratios; then run_bench.py 
 	mkdir -p .benchmarks
 	$(BIN)/python -m pytest benchmarks/speed/test_hot_paths.py --benchmark-json .benchmarks/hot_paths.json
 
-# PEERS=folder with checkouts (benchmarks/parity/plan.py); ONLY=td3bc,iql; MINUTES=90: then it stops; the next resumes
+# PEERS=folder with checkouts (benchmarks/parity/plan.py); ONLY=td3bc,iql; MINUTES=90: it stops then, the next resumes;
+# LOCKSTEP=1: only the first updates with equal weights, batches and draws, in minutes; SMOKE=1: does it run?
 parity: $(VENV)/installed-dev          # our methods beside the authors' own code, on the same file: three hours
 	$(BIN)/python -m benchmarks.parity $(if $(PEERS),--peers "$(PEERS)") $(if $(ONLY),--only "$(ONLY)") \
-	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SMOKE),--smoke)
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SMOKE),--smoke) $(if $(LOCKSTEP),--lockstep)
 
 clean:                                 # keeps results/ and the user's cache
 	rm -rf $(VENV) $(ORACLE) *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,7 @@ Every job leaves files in the folder `--work`; the same command resumes. For eac
 one json file in the folder `--out`, and its README.md is drawn from these files alone.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ class Options:
     out: Path = Path("results/parity")  # the page, and what it is drawn from
     jobs: int = 2  # processes at a time, one thread each
     minutes: float | None = None  # then no job starts, and those that run are stopped; 0: only draw the page
+    lockstep: bool = False  # only the first updates and the parts of models, with equal weights and draws: minutes
     smoke: bool = False  # tiny budgets, the first comparison unless --only says which: does it run?
     any_commit: bool = False  # take checkouts at other commits than the drivers were written for
 
@@ -52,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(comparisons: Sequence[Comparison], options: Options) -> int:
     """First updates, trainings, judging as soon as both sides of a task have ended; then the page."""
-    known = os.environ.get("ROLLOUTBENCH_PEERS")
-    folder = options.peers or (Path(known) if known else None)
+    elsewhere = os.environ.get("ROLLOUTBENCH_PEERS")
+    folder = options.peers or (Path(elsewhere) if elsewhere else None)
     work = options.work / "smoke" if options.smoke else options.work
     plans = [planned(each, folder, work, str(options.python), options.any_commit) for each in comparisons]
     issued = set[str]()
@@ -63,14 +65,15 @@ def run(comparisons: Sequence[Comparison], options: Options) -> int:
             issued.add(job.name)
             yield job
 
-    first = [job for plan in plans for job in plan.lockstep.values()]
-    training = {job.name: job for job in [*first, *(job for plan in plans for job in plan.training)]}
-    outcomes = run_all(training.values(), options.jobs, options.minutes, judging)
+    jobs = [job for plan in plans for job in plan.lockstep.values()]
+    jobs += [] if options.lockstep else [job for plan in plans for job in plan.training]
+    outcomes = run_all({job.name: job for job in jobs}.values(), options.jobs, options.minutes, judging)
     out = work / "page" if options.smoke else options.out
     for plan in plans:
         file = out / f"{plan.comparison.name}.json"
         found = collected(plan)
-        if found is not None and (found["values"] or not file.exists()):  # numbers are not replaced by a reason
+        known = file.exists() and json.loads(file.read_text(encoding="utf-8"))["values"]
+        if found is not None and (found["values"] or not known):  # numbers are not replaced by a reason
             write_json(file, found)
         if plan.not_there:
             print(f"{plan.comparison.name}: left out, needs {plan.not_there}")

@@ -19,11 +19,8 @@ def collected(plan: Plan) -> dict[str, Any] | None:
     lockstep = list[tuple[str, str, float, float]]()
     about: dict[str, Any] = {"theirs": {}, "ours": {}}
     for task in plan.theirs:
-        judge = plan.judge(task)
-        if judge is not None and judge.finished:
-            content = json.loads((judge.folder / "values.json").read_text(encoding="utf-8"))
-            values += _judged(plan, task, content["values"])
-            lockstep += [(task, name, moved, apart) for name, moved, apart in content["lockstep"]]
+        values += _judged(plan, _values(plan.judged(task)), task)
+        lockstep += [(task, name, moved, apart) for name, moved, apart in _values(plan.compared(task))]
         if plan.comparison.kind == "policy":
             values += _ours(plan, task, about)
     for side, jobs in (("theirs", plan.theirs), ("ours", plan.ours)):
@@ -51,7 +48,15 @@ def collected(plan: Plan) -> dict[str, Any] | None:
     }
 
 
-def _judged(plan: Plan, task: str, content: list[Any]) -> list[tuple[str, str, int, str, str, int | None, float]]:
+def _values(judge: Job | None) -> list[Any]:
+    """What a judge has written, if there is one that has finished."""
+    if judge is None or not judge.finished:
+        return []
+    found: list[Any] = json.loads((judge.folder / "values.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _judged(plan: Plan, content: list[Any], task: str) -> list[tuple[str, str, int, str, str, int | None, float]]:
     if plan.comparison.kind == "policy":
         return [("theirs", task, seed, "score", "points", step, score) for seed, step, score in content]
     return [(side, task, seed, what, unit, None, value) for side, seed, what, unit, value in content]
@@ -73,4 +78,6 @@ def _facts(job: Job) -> list[Any]:
 
 
 def _failures(plan: Plan) -> dict[str, str]:
-    return {job.name: job.failure for job in plan.training if job.failure is not None and not job.finished}
+    judges = [judge for task in plan.theirs for judge in (plan.compared(task), plan.judged(task)) if judge is not None]
+    jobs = [*plan.lockstep.values(), *plan.training, *judges]
+    return {job.name: job.failure for job in jobs if job.failure is not None and not job.finished}

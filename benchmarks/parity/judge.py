@@ -140,12 +140,15 @@ def judge(task: Task, files: Sequence[Path], seeds: Sequence[int], episodes: int
 def main(job: dict[str, Any], folder: Path) -> None:
     """Judge what the job names; writes `values.json`."""
     task = load_task(f"local/{job['task']}", DataOptions(dataset_rows=job["rows"]))
-    values = models(task, job) if job["kind"] == "model" else list(_scores(task, job))
-    same: list[Any] = []
-    if job["lockstep"]:
+    values: list[Any]
+    if job["kind"] == "policy":
+        values = list(_scores(task, job))
+    elif job["kind"] == "model":
+        values = models(task, job)
+    else:
         data, _ = task.dataset()
-        same = [list(network) for network in compare(job["method"], job["settings"], data, Path(job["lockstep_file"]))]
-    write_json(folder / "values.json", {"values": values, "lockstep": same})
+        values = [list(network) for network in compare(job["method"], job["settings"], data, Path(job["file"]))]
+    write_json(folder / "values.json", values)
 
 
 def _scores(task: Task, job: dict[str, Any]) -> Iterator[tuple[int, int, float]]:

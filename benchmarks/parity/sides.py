@@ -41,43 +41,50 @@ class Plan:
     @property
     def training(self) -> list[Job]:
         """Of both sides, task by task; all of ours in one program take longest, so they begin."""
-        return [*self.lockstep.values(), *(job for task in self.theirs for job in self.ours[task] + self.theirs[task])]
+        return [job for task in self.theirs for job in self.ours[task] + self.theirs[task]]
 
     def judging(self, ended: Container[str]) -> Iterator[Job]:
-        """One for each task whose training jobs have ended, of what they have finished."""
+        """What can be judged of the jobs that have ended and has not been."""
         for task in self.theirs:
-            first = [self.lockstep[task]] if task in self.lockstep else []
-            if all(job.name in ended for job in [*first, *self.ours[task], *self.theirs[task]]):
-                job = self.judge(task)
-                if job is not None and job.name not in ended:
-                    yield job
+            found = [self.compared(task)] if task in self.lockstep else []
+            if all(job.name in ended for job in self.ours[task] + self.theirs[task]):
+                found.append(self.judged(task))
+            yield from (job for job in found if job is not None and job.name not in ended)
 
-    def judge(self, task: str) -> Job | None:
+    def compared(self, task: str) -> Job | None:
+        """Repeats the peer's first updates, once they have been recorded."""
+        recorded = self.lockstep.get(task)
+        if recorded is None or not recorded.finished:
+            return None
+        asked = {"kind": "lockstep", **self._method(task), "recorded": dict(recorded.asked)}
+        return self._judge("compared", task, asked, {"file": str((recorded.folder / "lockstep.npz").absolute())})
+
+    def judged(self, task: str) -> Job | None:
         """Judges what a task's jobs have finished; of policies only the peer's, of models both."""
         sides = {"theirs": self.theirs[task], "ours": self.ours[task] if self.comparison.kind == "model" else []}
         done = {side: [job for job in jobs if job.finished] for side, jobs in sides.items()}
-        first = self.lockstep.get(task)
-        first = first if first is not None and first.finished else None
-        if not any(done.values()) and first is None:
+        if not any(done.values()):
             return None
         asked = {
             "kind": self.comparison.kind,
-            "task": task,
-            "rows": self.comparison.rows,
+            **self._method(task),
             "episodes": self.comparison.episodes,
             "steps": self.comparison.steps,
-            "lockstep": first and dict(first.asked),
-            "method": self.comparison.method,
-            "settings": self.comparison.fields("ours", task),
             **{side: [dict(job.asked) for job in jobs] for side, jobs in done.items()},
         }
-        places: dict[str, Any] = {
-            f"{side}_folders": [str(job.folder.absolute()) for job in jobs] for side, jobs in done.items()
-        }
-        places["windows"] = str(self.exported[task].windows.absolute())
-        places["lockstep_file"] = first and str((first.folder / "lockstep.npz").absolute())
+        places: dict[str, Any] = {"windows": str(self.exported[task].windows.absolute())}
+        for side, jobs in done.items():
+            places[f"{side}_folders"] = [str(job.folder.absolute()) for job in jobs]
+        return self._judge("judged", task, asked, places)
+
+    def _method(self, task: str) -> dict[str, Any]:
+        comparison = self.comparison
+        settings = comparison.fields("ours", task)
+        return {"method": comparison.method, "settings": settings, "task": task, "rows": comparison.rows}
+
+    def _judge(self, verb: str, task: str, asked: dict[str, Any], places: dict[str, Any]) -> Job:
         command = [sys.executable, "-m", "benchmarks.parity.judge", "{job}", "{folder}"]
-        return Job(f"judged-{self.comparison.name}-{task}", command, asked, places, self.work)
+        return Job(f"{verb}-{self.comparison.name}-{task}", command, asked, places, self.work)
 
 
 def planned(comparison: Comparison, peers: Path | None, work: Path, python: str, any_commit: bool) -> Plan:

@@ -85,7 +85,15 @@ def test_from_a_peer_to_the_page(peers: Path, tmp_path: Path, capsys: pytest.Cap
     assert tomllib.loads((tmp_path / "work/suites/ours-td3bc-hopper-medium.toml").read_text())["updates"] == 4
     capsys.readouterr()
     assert run([TINY], options) == 0
-    assert capsys.readouterr().out.count(": kept") == 5
+    assert capsys.readouterr().out.count(": kept") == 6
+
+
+def test_lockstep_alone_trains_nothing(peers: Path, tmp_path: Path) -> None:
+    options = Options(peers, work=tmp_path / "work", out=tmp_path / "out", any_commit=True, lockstep=True)
+    assert run([TINY], options) == 0
+    assert "in lockstep" in (tmp_path / "out/README.md").read_text()
+    assert {path.name.partition("-")[0] for path in (tmp_path / "work").iterdir()} >= {"lockstep", "compared"}
+    assert not [path for path in (tmp_path / "work").iterdir() if path.name.startswith(("ours", "theirs"))]
 
 
 def test_a_failing_peer_leaves_the_others(peers: Path, tmp_path: Path) -> None:
