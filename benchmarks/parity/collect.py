@@ -1,12 +1,16 @@
 """What has finished of a comparison, as one json value: numbers of both sides, commits, speeds, what is missing."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 from benchmarks.parity.jobs import Job
 from benchmarks.parity.sides import Plan, records
 
 __all__ = ["collected"]
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def collected(plan: Plan) -> dict[str, Any] | None:
@@ -27,7 +31,7 @@ def collected(plan: Plan) -> dict[str, Any] | None:
         for task, each in jobs.items():
             about[side].setdefault(task, {})["seconds"] = {job.name: job.seconds for job in each if job.finished}
             if found := [json.loads(file.read_text(encoding="utf-8")) for job in each for file in _facts(job)]:
-                about[side][task]["facts"] = found[0]
+                about[side][task]["facts"] = _without_paths(found[0], each[0])
     if not values and not lockstep and not plan.not_there and not _failures(plan):
         return None
     comparison = plan.comparison
@@ -80,4 +84,16 @@ def _facts(job: Job) -> list[Any]:
 def _failures(plan: Plan) -> dict[str, str]:
     judges = [judge for task in plan.theirs for judge in (plan.compared(task), plan.judged(task)) if judge is not None]
     jobs = [*plan.lockstep.values(), *plan.training, *judges]
-    return {job.name: job.failure for job in jobs if job.failure is not None and not job.finished}
+    said = [(job, job.failure) for job in jobs if not job.finished]
+    return {job.name: _without_paths(text, job) for job, text in said if text is not None}
+
+
+def _without_paths(value: Any, job: Job) -> Any:
+    """Names in place of this machine's paths."""
+    places = {str(path): f"<{name}>" for name, path in job.places.items() if isinstance(path, str)}
+    places |= {str(job.folder.absolute()): "<folder>", str(job.out.absolute()): "<work>", str(_ROOT): "<ours>"}
+    places |= {sys.prefix: "<python>", sys.base_prefix: "<python>"}
+    text = json.dumps(value)
+    for path in sorted(places, key=len, reverse=True):
+        text = text.replace(path, places[path])
+    return json.loads(text)

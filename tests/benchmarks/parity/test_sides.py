@@ -104,6 +104,7 @@ def test_a_failing_peer_leaves_the_others(peers: Path, tmp_path: Path) -> None:
     page = (tmp_path / "out/README.md").read_text()
     assert "theirs-td3bc-hopper-medium-seed1 failed" in page
     assert "NameError: name 'undefined' is not defined" in page
+    assert str(tmp_path) not in page
     found = json.loads((tmp_path / "out/td3bc.json").read_text())
     assert {value[0] for value in found["values"]} == {"ours"}
 
