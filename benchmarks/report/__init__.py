@@ -1,11 +1,13 @@
 """From a results folder to csv files, tables, figures and one HTML page; everything is redrawn from the folder alone.
 
-Read `results` (the folder as frames), `scores` and `aggregates` (intervals over seeds and over tasks), `regime`
-(whether comparisons count at all), then one file of `sections/` (what the page shows) with `section` (what it is made
-of). `tables/` decides how tables look and writes them, `figures/` is how figures look, `page/` puts both into one page;
-`score_rows` is shared by sections; `comparability` says which results must not stand in one table.
+Read `results` (the folder as frames), `scores` and `aggregates` (intervals over seeds and over tasks), `verdict` (what
+a comparison says), `regime` (whether comparisons count at all), `words` (all of it in sentences), then one file of
+`sections/` (what the page shows) with `section` (what it is made of). `tables/` decides how tables look and writes
+them, `figures/` is how figures look, `page/` puts both into one page; `score_rows` is shared by sections;
+`comparability` says which results must not stand in one table.
 """
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +20,7 @@ from benchmarks.report.regime import terminal
 from benchmarks.report.results import collect
 from benchmarks.report.scores import undefined
 from benchmarks.report.sections import SECTIONS
-from benchmarks.report.sections.scores import score_table
+from benchmarks.report.sections.scores import narrow, score_table
 from benchmarks.report.tables.columns import COLUMNS, to_columns
 from benchmarks.report.tables.latex import to_latex
 from benchmarks.report.tables.markdown import to_markdown
@@ -26,11 +28,15 @@ from benchmarks.report.tables.settle import settled
 from benchmarks.report.tables.spreadsheet import to_csv
 from benchmarks.report.tables.table import Table
 from benchmarks.report.tables.terminal import to_text
+from benchmarks.report.text import one_line
+from benchmarks.report.words.headline import headline
 from benchmarks.store import ResultStore
 from core.errors import DataError
 from core.files import write_text
 
 __all__ = ["report", "score_text"]
+
+_TERMINAL = 100  # characters in a line
 
 
 def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t") -> list[str]:
@@ -74,9 +80,12 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
 
 
 def score_text(store: ResultStore) -> str:
-    """For a terminal: the score table, and whether its comparisons may judge generators."""
+    """For a terminal: the headline, the score table, and whether its comparisons may judge generators."""
     results = collect(store)
-    return f"{to_text(settled(score_table(results)))}\n{terminal(results)}"
+    told = textwrap.fill(one_line(headline(results)).replace("**", ""), _TERMINAL)
+    table = settled(score_table(results))
+    tables = [to_text(piece) for piece in narrow(table, _TERMINAL)] if table.rows else []
+    return "\n".join([told, "", *tables, terminal(results)])
 
 
 def _numbers(path: Path, frame: pd.DataFrame) -> None:

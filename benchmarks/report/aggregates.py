@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.report.results import Results, once
-from benchmarks.report.scores import finals
+from benchmarks.report.scores import finals, paired
 from benchmarks.report.text import natural
 from metrics.intervals import AGGREGATES, interval
 
-__all__ = ["aggregate", "compared_algorithms", "complete", "lacking", "method"]
+__all__ = ["aggregate", "compared_algorithms", "complete", "lacking", "mean_changes", "method"]
 
 Scores = Float[Tensor, "runs tasks"]
 
@@ -61,6 +61,18 @@ def complete(frame: pd.DataFrame, algorithm: str, column: str) -> dict[tuple[str
         for (generator, of, variant), (own, scores) in _matrices(scored, column).items()
         if of == algorithm and own == tasks and len(scores)
     }
+
+
+@once
+def mean_changes(results: Results) -> dict[tuple[str, str, str], tuple[int, float, float, float]]:
+    """By generator, algorithm and variant that have every task: seeds, and mean change over tasks with its interval."""
+    gains = paired(results)
+    found = {}
+    for algorithm in compared_algorithms(gains):
+        for (generator, variant), x in complete(gains, algorithm, "gain").items():
+            low, high = interval(x, "mean", **method(results))
+            found[generator, algorithm, variant] = len(x), x.mean().item(), low.item(), high.item()
+    return found
 
 
 def method(results: Results) -> dict[str, Any]:

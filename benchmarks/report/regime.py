@@ -14,9 +14,21 @@ import pandas as pd
 
 from benchmarks.report.results import CEILING, CellView, Results, once
 from benchmarks.report.scores import FEW_SEEDS, behaviours, comparisons, estimates, finals, partners
-from benchmarks.report.tables.table import digits, values
+from benchmarks.report.tables.table import as_interval, values
 
-__all__ = ["MARGIN", "RULES", "TITLE", "Condition", "Regime", "advice", "describe", "regimes", "terminal", "void"]
+__all__ = [
+    "MARGIN",
+    "RULES",
+    "TITLE",
+    "Condition",
+    "Regime",
+    "advice",
+    "counted",
+    "describe",
+    "regimes",
+    "terminal",
+    "void",
+]
 
 TITLE = "Do these comparisons judge generators?"
 MARGIN = 2.0  # points within which two scores count as equal
@@ -50,10 +62,13 @@ class Condition:
         """Difference, interval, seeds and verdict."""
         if math.isnan(self.mean):
             return self.verdict
-        places = digits(max(abs(self.mean), 0.0 if math.isnan(self.low) else (self.high - self.low) / 2))
-        interval = "" if math.isnan(self.low) else f" [{self.low:.{places}f}, {self.high:.{places}f}]"
         few = "†" if self.n < FEW_SEEDS else ""
-        return f"{self.mean:+.{places}f}{interval} (n={self.n}){few}: {self.verdict}"
+        return f"{self.difference} (n={self.n}){few}: {self.verdict}"
+
+    @property
+    def difference(self) -> str:
+        """With its interval."""
+        return as_interval(self.low, self.high, self.mean, True).text
 
 
 @dataclass(frozen=True)
@@ -212,18 +227,21 @@ def terminal(results: Results) -> str:
     return "\n".join([*lines, ""])
 
 
-def void(results: Results) -> str:
-    """For captions of comparisons: the regimes that they do not count in; empty where all hold.
-
-    A setting with several controls counts if it holds with any of them.
-    """
+def counted(results: Results) -> list[Regime]:
+    """One per cell of generator none: a setting with several controls counts if it holds with any of them."""
     best: dict[str, Regime] = {}
     for regime in sorted(regimes(results), key=lambda x: ("holds", "not shown", "fails").index(x.verdict)):
         best.setdefault(regime.none.cell_id, regime)
+    return list(best.values())
+
+
+def void(results: Results) -> str:
+    """For captions of comparisons: the regimes that they do not count in; empty where all hold."""
+    found = counted(results)
     parts = []
     for verdict in ("fails", "not shown"):
-        names = [regime.name for regime in best.values() if regime.verdict == verdict]
+        names = [regime.name for regime in found if regime.verdict == verdict]
         if names:
-            listed = "all of them" if len(names) == len(best) > 1 else ", ".join(names)
+            listed = "all of them" if len(names) == len(found) > 1 else ", ".join(names)
             parts.append(f"Regime {verdict}, comparisons of generators are void: {listed}.")
     return " ".join([*parts, f"See {TITLE!r}."]) if parts else ""

@@ -18,7 +18,6 @@ __all__ = [
     "DIVERGENCE",
     "FEW_SEEDS",
     "LEVEL",
-    "RULE",
     "behaviours",
     "comparisons",
     "estimates",
@@ -26,6 +25,7 @@ __all__ = [
     "finals",
     "paired",
     "partners",
+    "rule",
     "scores_by_step",
     "undefined",
 ]
@@ -33,10 +33,6 @@ __all__ = [
 FEW_SEEDS = 5  # below, a cell is marked and never bold
 LEVEL = 0.05  # chance of calling any of the comparisons of an algorithm different when none is
 WINDOW = 10
-RULE = (
-    f"Score of a seed: mean over its last {WINDOW} evaluations; over the last half of them where there are fewer than "
-    f"{WINDOW}."
-)
 DIVERGENCE = (
     "diverged: training stopped being finite; from there on every evaluation of that seed counts as 0, the score of "
     "the uniformly random policy. Where a task has no reference returns, such a seed has no score."
@@ -59,6 +55,25 @@ def evaluations(results: Results) -> pd.DataFrame:
     columns = ["task", "generator", "algorithm", "variant", "seed", "step", "return", "normalized_score", "status"]
     table = pd.concat([rows, pd.DataFrame(absent, columns=columns)]) if absent else rows
     return table[columns].astype({"seed": "Int64", "step": "Int64"}).sort_values(columns[:6], ignore_index=True)
+
+
+@once
+def rule(results: Results) -> str:
+    """What the score of a seed is, in a sentence: at which updates, if all cells are evaluated at the same ones."""
+    settings = [cell.spec["settings"] for cell in results.cells]
+    budgets = {(tuple(_evaluated(own)), own["episodes"]) for own in settings}
+    if len(budgets) != 1:
+        half = f"over the last half of them where there are fewer than {WINDOW}"
+        return f"Score of a seed: mean over its last {WINDOW} evaluations; {half}."
+    ((steps, episodes),) = budgets
+    counted = [f"{step:,}" for step in steps[-_window(len(steps)) :]]
+    each = f"{episodes} episode{'s' * (episodes > 1)}"
+    if len(counted) == 1:
+        return f"Score of a seed: its evaluation at {counted[0]} updates, {each}."
+    if len(counted) == 2:
+        return f"Score of a seed: mean of the evaluations at {counted[0]} and {counted[1]} updates, {each} each."
+    span = f"at {counted[0]} to {counted[-1]} updates"
+    return f"Score of a seed: mean of the last {len(counted)} evaluations, {span}, {each} each."
 
 
 @once
@@ -135,9 +150,13 @@ def comparisons(results: Results) -> pd.DataFrame:
 
 @once
 def paired(results: Results) -> pd.DataFrame:
-    """Finished seeds whose cell's partner has finished the same seed: `final_none` and `gain` beside `final`."""
+    """Finished seeds whose cell's partner has finished the same seed: `final_none` and `gain` beside `final`.
+
+    Without cells whose batches are all real: they train the same policy as `none`.
+    """
     final = finals(results)
-    partner = partners(results)
+    trained = {cell.cell_id for cell in results.cells if cell.spec["settings"]["real_fraction"] < 1}
+    partner = {cell_id: none for cell_id, none in partners(results).items() if cell_id in trained}
     pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
         final[["cell_id", "seed", "final"]],
         left_on=["partner", "seed"],
@@ -148,20 +167,13 @@ def paired(results: Results) -> pd.DataFrame:
 
 
 def partners(results: Results) -> dict[str, str]:
-    """By cell, the cell of generator `none` with equal task, algorithm and settings; without cells that have none.
-
-    Without those whose batches are all real, too: they train the same policy as `none`.
-    """
+    """By cell, the cell of generator `none` with equal task, algorithm and settings; without cells that have none."""
 
     def context(spec: object) -> str:
         return repr([spec[key] for key in ("task", "algorithm", "settings")])  # type: ignore[index]
 
     none = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
-    others = {
-        cell.cell_id: context(cell.spec)
-        for cell in results.cells
-        if cell.generator != "none" and cell.spec["settings"]["real_fraction"] < 1
-    }
+    others = {cell.cell_id: context(cell.spec) for cell in results.cells if cell.generator != "none"}
     return {cell_id: none[key] for cell_id, key in others.items() if key in none}
 
 
@@ -224,9 +236,13 @@ def _evaluated(settings: Mapping[str, Any]) -> list[int]:
 
 
 def _final(scores: pd.Series) -> float:
-    """The rule: `RULE`."""
-    window = WINDOW if len(scores) >= WINDOW else max(1, len(scores) // 2)
-    return float(scores.tail(window).mean(skipna=False))
+    """By the `rule`."""
+    return float(scores.tail(_window(len(scores))).mean(skipna=False))
+
+
+def _window(evaluations: int) -> int:
+    """How many of them count."""
+    return WINDOW if evaluations >= WINDOW else max(1, evaluations // 2)
 
 
 def _or_unknown(seeds: Iterable[int], error: str | None) -> list[int | None]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchmarks.report.results import Results, at_end, error_by_cell, once
+from benchmarks.report.results import CellView, Results, at_end, error_by_cell, once
 
-__all__ = ["SIGNATURES", "Signature", "numbers", "signs"]
+__all__ = ["SIGNATURES", "Signature", "measurements", "numbers", "signs"]
 
 _COMPARED = {  # curves of the generator, with what they are held against at the same step
     "compounding/policy/alive": "compounding/policy/alive_on_policy",
@@ -47,7 +47,7 @@ def _settling(own: pd.Series) -> float:
 
 SIGNATURES = (
     Signature(
-        "nothing learned",
+        "little learned",
         lambda own: _ratio(own, "error", "error of nothing moving"),
         0.5,
         True,
@@ -94,8 +94,8 @@ SIGNATURES = (
         lambda own: own.get("filter/rank_correlation", math.nan),
         0.3,
         False,
-        "Generated and true returns of rollouts have a rank correlation of {:.2g}: the filter keeps what the model "
-        "overrates.",
+        "Generated and true returns of rollouts have a rank correlation of {:.2g}: what the filter keeps by the "
+        "former is hardly better by the latter.",
     ),
     Signature(
         "values blow up",
@@ -109,7 +109,7 @@ SIGNATURES = (
         _settling,
         1.0,
         True,
-        "In the last round actions move {:.2g} times as far as in the first: more rounds make it worse.",
+        "In the last round actions move {:.2g} times as far as in the first.",
     ),
 )
 
@@ -139,12 +139,22 @@ def numbers(results: Results) -> pd.DataFrame:
 
 
 @once
+def measurements(results: Results) -> list[tuple[CellView, Signature, float]]:
+    """Every cell and signature that is defined there, with its number."""
+    found = numbers(results).reindex([cell.cell_id for cell in results.cells])
+    rows = [
+        (cell, signature, float(signature.number(own)))
+        for cell, (_, own) in zip(results.cells, found.iterrows(), strict=True)
+        for signature in SIGNATURES
+    ]
+    return [row for row in rows if not math.isnan(row[-1])]
+
+
+@once
 def signs(results: Results) -> dict[str, list[tuple[Signature, float]]]:
     """By cell, the signatures that show in it, with their numbers; cells in which none shows have an empty list."""
-    found = numbers(results)
-    shown: dict[str, list[tuple[Signature, float]]] = {}
-    for cell in results.cells:
-        own = found.reindex([cell.cell_id]).iloc[0]
-        measured = [(signature, float(signature.number(own))) for signature in SIGNATURES]
-        shown[cell.cell_id] = [(signature, number) for signature, number in measured if signature.seen(number)]
+    shown: dict[str, list[tuple[Signature, float]]] = {cell.cell_id: [] for cell in results.cells}
+    for cell, signature, number in measurements(results):
+        if signature.seen(number):
+            shown[cell.cell_id].append((signature, number))
     return shown

@@ -1,6 +1,6 @@
 """One HTML file that needs nothing else: tables, figures and provenance of a results folder."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -8,13 +8,12 @@ from markupsafe import Markup
 
 from benchmarks.report.page import provenance
 from benchmarks.report.page.layout import Content, Picture, parts
-from benchmarks.report.page.prose import anchor, definitions, paragraph, used
+from benchmarks.report.page.prose import anchor, definitions, paragraph
 from benchmarks.report.page.svg import inline, themes
 from benchmarks.report.results import Results
+from benchmarks.report.tables.columns import terms
 
 __all__ = ["page"]
-
-TERMS: Mapping[str, str] = {}  # words of the tables' heads, with what they mean
 
 
 def page(results: Results, contents: Iterable[Content], problems: list[str], files: Set[str]) -> str:
@@ -38,7 +37,7 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         release=provenance.release(),
         parts=placed,
         problems=problems,
-        terms=used(TERMS, heads),
+        terms=terms(heads),
         definitions=definitions(),
         about=provenance.about(results),
         environments=provenance.environments(results),

@@ -1,7 +1,7 @@
 """Texts of the page: words of sections, definitions of metrics, terms of the tables' heads."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -48,9 +48,3 @@ def listed(names: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """1 task, 2 tasks."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def used(terms: Mapping[str, str], heads: Iterable[str]) -> dict[str, str]:
-    """The terms that stand in these heads, by name."""
-    there = set(heads)
-    return {term: terms[term] for term in sorted(terms, key=str.lower) if term in there}

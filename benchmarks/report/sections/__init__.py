@@ -9,6 +9,7 @@ too); `scores` is what the command line prints. Sections share what lies one fol
 from benchmarks.report.sections import (
     ablation,
     aggregate,
+    answer,
     compounding,
     consistency,
     cost,
@@ -16,7 +17,6 @@ from benchmarks.report.sections import (
     improvement,
     learning_curves,
     published,
-    regime,
     returns,
     scores,
 )
@@ -24,18 +24,21 @@ from benchmarks.report.sections import (
 __all__ = ["SECTIONS"]
 
 SECTIONS = (
-    scores.SECTION,
-    regime.SECTION,
-    aggregate.SECTION,
+    answer.SECTION,
     improvement.SECTION,
-    published.SECTION,
-    learning_curves.SECTION,
-    ablation.SECTION,
+    scores.SECTION,
+    aggregate.SECTION,
     compounding.SECTION,
     consistency.SECTION,
     returns.SECTION,
     diagnostics.SECTION,
     cost.SECTION,
+    ablation.SECTION,
+    learning_curves.SECTION,
+    improvement.DETAILS,
+    scores.DETAILS,
+    aggregate.DETAILS,
+    published.SECTION,
     returns.DETAILS,
     consistency.DETAILS,
 )

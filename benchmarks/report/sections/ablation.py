@@ -1,238 +1,188 @@
-"""What a suite varied: curves over one field, heat maps over two."""
+"""What a suite varied: curves over one field, maps over two, a table of all that was run."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
 
-from benchmarks.report.figures.style import BASELINE, INK, line_styles, panels, plain
-from benchmarks.report.results import CellView, Results, error_by_cell, once
-from benchmarks.report.scores import FEW_SEEDS, comparisons, estimates, finals
+from benchmarks.report.figures.variants import curves, maps
+from benchmarks.report.prices import price_multiples
+from benchmarks.report.results import CellView, Results, error_by_cell, generator_order, titled
+from benchmarks.report.score_rows import DAGGER, INTERVAL, no_score
+from benchmarks.report.scores import FEW_SEEDS, estimates, finals
 from benchmarks.report.section import Plot, Section
+from benchmarks.report.tables.table import Entry, Table, as_estimate, as_number, labels, values, without_blank
 from benchmarks.report.text import natural
+from benchmarks.report.varied import LEVEL_RULE, Ablation, ablation, ablations, lags, measured, named
+from benchmarks.report.verdict import RULE, WORDS, compares_scores, verdicts
 from core.config import flat
 
-__all__ = ["SECTION", "Ablation", "ablation", "ablations"]
+__all__ = ["SECTION", "said", "variant_table"]
 
-_ROBUST = "#009e73"
-_FAILURE = "#d55e00"
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """Cells of one task, generator and algorithm that differ in one field or two."""
-
-    task: str
-    generator: str
-    algorithm: str
-    fields: tuple[str, ...]
-    cells: Mapping[tuple[Any, ...], CellView]  # by the values of these fields, ascending
-
-    def axis(self, place: int) -> list[Any]:
-        """The values of a field, ascending."""
-        return sorted({values[place] for values in self.cells}, key=lambda value: natural(str(value)))
+_LEVELS = {"highest": "highest mean", "level": "level", "open": "not shown"}
+_OTHERS = ["error, last step", "lag, last round", "price, runs of none"]
+_MARKS = (
+    "Marks: what a value is worth against generator none, and whether it is level with the best value, by the rules "
+    "under the table of variants."
+)
+_ERRORS = (
+    "Error: open loop, at the last step, median over rollouts and seeds, in deviations of the data. Lag: how far "
+    "actions moved in the last round of the generator's last call."
+)
+_SCORES = ["score", "change against none", "p (Holm)", "verdict", "level with best"]
 
 
-@once
-def ablations(results: Results) -> list[Ablation]:
-    """Every group of cells that differ in one field or two; a field that follows from another does not count."""
-    groups: dict[tuple[str, str, str], list[CellView]] = {}
-    for cell in results.cells:
-        if cell.done:
-            groups.setdefault((cell.task, cell.generator, cell.algorithm), []).append(cell)
-    found = []
-    for (task, generator, algorithm), cells in groups.items():
-        specs = [dict(flat(cell.spec)) for cell in cells]
-        names = dict.fromkeys(name for spec in specs for name in spec)
-        varied = _free([name for name in names if len({str(spec.get(name)) for spec in specs}) > 1], specs)
-        if not 1 <= len(varied) <= 2:
-            continue
-        by_value = {tuple(spec.get(name) for name in varied): cell for spec, cell in zip(specs, cells, strict=True)}
-        ordered = dict(sorted(by_value.items(), key=lambda item: [natural(str(value)) for value in item[0]]))
-        short = tuple(name.partition(".")[2] for name in varied)
-        found.append(Ablation(task, generator, algorithm, short, ordered))
-    return found
+def variant_table(results: Results) -> Table:
+    """Every cell of the tasks and algorithms in which something varies: generator none first, the ceiling last."""
+    groups = ablations(results)
+    names = list(dict.fromkeys(name for group in groups for name in group.names))
+    whole = any(len(group.names) > 2 for group in groups)  # else the fields say as much as the name of the variant
+    compared = compares_scores(results)
+    varies = list(dict.fromkeys((group.task, group.algorithm) for group in groups))
+
+    def place(cell: CellView) -> tuple[object, ...]:
+        order = [natural(entry.text) for entry in _values(cell, names)]
+        return varies.index((cell.task, cell.algorithm)), generator_order(cell.generator), order
+
+    rows = []
+    for cell in sorted((cell for cell in results.cells if (cell.task, cell.algorithm) in varies), key=place):
+        task, algorithm, variant = labels(results, cell)
+        said_of_it = [task, algorithm, *[variant] * whole, Entry(titled(cell.generator)), *_values(cell, names)]
+        rows.append([*said_of_it, *(_scores(results, cell) if compared else []), *_others(results, cell)])
+    head = ["task", "algorithm", *["variant"] * whole, "generator", *(named(name.partition(".")[2]) for name in names)]
+    head += [*(_SCORES if compared else []), *_OTHERS]
+    return without_blank(Table("variants", "Variants", _table_caption(results), head, rows, "ablation"))
 
 
-@once
-def ablation(results: Results) -> pd.DataFrame:
-    """ablation.csv: one row per varied cell: score and gain over `none` with intervals, error, lag; indexed by cell.
-
-    `robust`: not worse than the best of its group by more than chance; `failure`: worse than generator none by more.
-    """
-    score = estimates(finals(results))
-    gain = comparisons(results)
-    error = error_by_cell(results)
-    lag = results.last("generate/lag").groupby("cell_id")["value"].mean()
-    rows = {}
-    for group in ablations(results):
-        own = score.loc[[cell.cell_id for cell in group.cells.values() if cell.cell_id in score.index]]
-        best = own["low"].max()
-        for values, cell in group.cells.items():
-            if cell.cell_id not in own.index:
-                continue
-            gained = gain.reindex([cell.cell_id]).iloc[0]
-            n, mean, low, high = own.loc[cell.cell_id, ["n", "mean", "low", "high"]]
-            rows[cell.cell_id] = [
-                *(group.task, group.generator, group.algorithm),
-                " x ".join(group.fields),
-                " x ".join(str(value) for value in values),
-                *(n, mean, low, high),
-                *gained[["mean", "low", "high"]],
-                error.get(cell.cell_id, math.nan),
-                lag.get(cell.cell_id, math.nan),
-                bool(high >= best),
-                bool(gained["high"] < 0),
-            ]
-    columns = ["task", "generator", "algorithm", "fields", "values", "n", "mean", "low", "high"]
-    columns += ["gain_mean", "gain_low", "gain_high", "error", "lag", "robust", "failure"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
-def _scored(results: Results, fields: int) -> list[Ablation]:
-    """Groups that vary so many fields and have a score."""
-    scored = ablation(results).dropna(subset="mean").index
-    return [
-        group
-        for group in ablations(results)
-        if len(group.fields) == fields and any(cell.cell_id in scored for cell in group.cells.values())
-    ]
-
-
-def _curves(results: Results, groups: list[Ablation]) -> Figure:
-    """Rows: task x generator x algorithm; columns: score, open-loop error, lag."""
-    styles = line_styles(results)
-    table = ablation(results)
-    figure, grid = panels(len(groups), 3, height=2.8)
-    for line, group in zip(grid, groups, strict=True):
-        cells = {values: cell for values, cell in group.cells.items() if cell.cell_id in table.index}
-        own = table.loc[[cell.cell_id for cell in cells.values()]]
-        colour = styles[group.generator, next(iter(group.cells.values())).variant].colour
-        _scores(line[0], own, colour)
-        _curve(line[1], own["error"], colour)
-        _curve(line[2], own["lag"], colour)
-        for ax, name in zip(line, ("score", "open-loop error, last step", "lag of the last round"), strict=True):
-            ax.set(
-                xlim=(-0.5, len(own) - 0.5),
-                title=f"{plain(group.task, 40)}\n{plain(f'{group.generator} · {group.algorithm}', 40)}",
-                ylabel=name,
-                xticks=range(len(own)),
-                xticklabels=[plain(str(values[0]), 12) for values in cells],
-                xlabel=plain(group.fields[0], 36),
-            )
-    handles: list[Any] = [
-        Patch(color=_ROBUST, alpha=0.15, label="robust: not worse than the best by more than chance"),
-        Patch(color=_FAILURE, alpha=0.2, label="failure: worse than generator none by more than chance"),
-        Line2D([], [], color=BASELINE, linestyle="--", label="generator none"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return figure
-
-
-def _scores(ax: Axes, own: pd.DataFrame, colour: str) -> None:
-    """Means with intervals, generator none beside them, values that are robust or fail shaded."""
-    x = range(len(own))
-    low = own["low"].fillna(own["mean"])
-    high = own["high"].fillna(own["mean"])
-    ax.errorbar(x, own["mean"], yerr=[own["mean"] - low, high - own["mean"]], color=colour, capsize=3, fmt="-")
-    for place, (mean, n) in enumerate(zip(own["mean"], own["n"], strict=True)):
-        ax.plot(place, mean, "o", color=colour, markerfacecolor="none" if n < FEW_SEEDS else colour)
-    for place, (robust, failure) in enumerate(zip(own["robust"], own["failure"], strict=True)):
-        if failure or robust:
-            shade, alpha = (_FAILURE, 0.2) if failure else (_ROBUST, 0.15)
-            ax.axvspan(place - 0.5, place + 0.5, color=shade, alpha=alpha, linewidth=0)
-    ax.grid(axis="x", visible=False)
-    ax.plot(x, own["mean"] - own["gain_mean"], color=BASELINE, linestyle="--", linewidth=1.4)
-
-
-def _curve(ax: Axes, column: pd.Series, colour: str) -> None:
-    if column.notna().any():
-        ax.plot(range(len(column)), column, "o-", color=colour)
-        ax.set_ylim(0, 1.08 * column.max() or 1)
-    else:
-        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=BASELINE)
-
-
-def _heat(results: Results, groups: list[Ablation]) -> Figure:
-    """One panel pair per group: mean score and open-loop error over two fields."""
-    figure, grid = panels(len(groups), 2, height=3.4)
-    for line, group in zip(grid, groups, strict=True):
-        _map(line[0], results, group, "mean", "cividis")
-        _map(line[1], results, group, "error", "cividis_r")
-    handles: list[Any] = [
-        Line2D([], [], color=INK, marker="s", markerfacecolor="none", linestyle="", label="boxed: robust"),
-        Line2D([], [], color=INK, marker="x", linestyle="", label="crossed: failure"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    return figure
-
-
-def _map(ax: Axes, results: Results, group: Ablation, column: str, palette: str) -> None:
-    """A number over two fields; of scores, those that are robust or fail are marked."""
-    table = ablation(results)
-    down = group.axis(0)
-    across = group.axis(1)
-    cells = [[group.cells.get((row, value)) for value in across] for row in down]
-    numbers = [[_entry(table, cell, column) for cell in line] for line in cells]
-    image = ax.imshow(numbers, cmap=palette, aspect="auto")
-    for i, line in enumerate(cells):
-        for j, cell in enumerate(line):
-            ink = _annotate(ax, i, j, numbers[i][j], image)
-            if column == "mean" and cell is not None and cell.cell_id in table.index:
-                _mark(ax, i, j, ink, table.loc[cell.cell_id].to_dict())
-    ax.set(
-        title=f"{plain(f'{group.task} · {group.generator} · {group.algorithm}', 52)}\n"
-        + ("mean score" if column == "mean" else "open-loop error at the last step"),
-        xticks=range(len(across)),
-        xticklabels=[plain(str(value), 10) for value in across],
-        yticks=range(len(down)),
-        yticklabels=[plain(str(value), 10) for value in down],
-        xlabel=plain(group.fields[1], 40),
-        ylabel=plain(group.fields[0], 30),
+def said(results: Results, group: Ablation) -> tuple[str, str]:
+    """What was varied over the cells of a group, and what came of it."""
+    own = ablation(results).loc[[cell.cell_id for cell in group.cells.values()]]
+    short = len(group.names) <= 2
+    own = own.assign(
+        value=[" x ".join(map(str, values)) if short else cell.variant for values, cell in group.cells.items()]
     )
-    ax.grid(visible=False)
+    parts = []
+    if measured(results, group, "gain_mean"):
+        parts.append(f"change against real data only {_range(own, 'gain_mean', '+.1f')}")
+        for verdict, word in WORDS.items():
+            those = own.loc[own["verdict"] == verdict, "value"]
+            if len(those) == len(own):
+                parts.append(
+                    "no value can be told apart from it" if verdict == "undecided" else f"{word} at every value"
+                )
+            elif len(those):
+                parts.append(f"{word} at {', '.join(those)}")
+    level = own.loc[own["level_with_best"] == "level", "value"]
+    for best in own.loc[own["level_with_best"] == "highest", "value"]:
+        parts.append(f"highest mean at {best}, {', '.join(level) or 'none'} shown to be level with it")
+    if measured(results, group, "error"):
+        parts.append(f"error at the last step {_range(own, 'error', '.2g')}")
+    over = " x ".join(map(named, group.fields))
+    return f"{group.generator} over {over}", f"{group.task}, {group.algorithm}: {'; '.join(parts)}."
 
 
-def _free(varied: list[str], specs: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Without the fields whose value follows from one that is kept."""
-    kept: list[str] = []
-    for name in varied:
-        follows = any(
-            len({(str(spec.get(other)), str(spec.get(name))) for spec in specs})
-            == len({str(spec.get(other)) for spec in specs})
-            for other in kept
-        )
-        if not follows:
-            kept.append(name)
-    return tuple(kept)
+def _values(cell: CellView, names: Iterable[str]) -> list[Entry]:
+    """Of the varied fields; a dash for one that the cell's methods do not have."""
+    spec = dict(flat(cell.spec))
+    entries = []
+    for name in names:
+        value = spec.get(name, "—")
+        text = "not set" if value is None else str(value)
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        entries.append(Entry(text, value=float(value) if numeric else text))
+    return entries
 
 
-def _entry(table: pd.DataFrame, cell: CellView | None, column: str) -> float:
-    return math.nan if cell is None or cell.cell_id not in table.index else float(table[column][cell.cell_id])
+def _scores(results: Results, cell: CellView) -> list[Entry]:
+    """The columns of _SCORES."""
+    known = estimates(finals(results))
+    if cell.cell_id not in known.index or not known["n"][cell.cell_id]:
+        return [no_score(cell), *(as_number(math.nan) for _ in _SCORES[1:])]
+    n, mean, low, high = values(known.loc[cell.cell_id, ["n", "mean", "low", "high"]])
+    of = "" if n == cell.seeds else f"/{cell.seeds}"
+    lost = f", {len(cell.diverged)} diverged" if cell.diverged else ""
+    mark = f" (n={int(n)}{of}{lost}){'†' if n < FEW_SEEDS else ''}"
+    score = as_estimate(mean, low, high, mark=mark, cell_id=cell.cell_id)
+    level = Entry(_LEVELS.get(str(ablation(results)["level_with_best"].get(cell.cell_id)), "—"))
+    compared = verdicts(results)
+    if cell.cell_id not in compared.index:
+        return [score, *(as_number(math.nan) for _ in _SCORES[1:-1]), level]
+    mean, low, high, p = values(compared.loc[cell.cell_id, ["mean", "low", "high", "p_holm"]])
+    verdict = str(compared["verdict"][cell.cell_id])
+    bold = verdict in ("helps", "hurts")
+    change = as_estimate(mean, low, high, sign=True, bold=bold, cell_id=cell.cell_id)
+    return [score, change, as_number(p), Entry(WORDS[verdict], bold), level]
 
 
-def _annotate(ax: Axes, row: int, column: int, value: float, image: Any) -> str:
-    """Write the number, and return the colour that can be read there."""
-    if math.isnan(value):
-        ax.text(column, row, "—", ha="center", va="center", color=BASELINE)
-        return BASELINE
-    ink = "white" if sum(image.cmap(image.norm(value))[:3]) < 1.5 else "black"
-    ax.text(column, row, f"{value:.3g}", ha="center", va="center", color=ink, fontsize=9)
-    return ink
+def _others(results: Results, cell: CellView) -> list[Entry]:
+    """The columns of _OTHERS."""
+    columns = error_by_cell(results), lags(results), price_multiples(results)
+    return [as_number(column.get(cell.cell_id, math.nan)) for column in columns]
 
 
-def _mark(ax: Axes, row: int, column: int, ink: str, verdict: Mapping[Any, Any]) -> None:
-    if verdict["failure"]:
-        ax.plot(column + 0.36, row - 0.3, "x", color=ink, markersize=7, markeredgewidth=1.6)
-    elif verdict["robust"]:
-        corner = column - 0.46, row - 0.44
-        ax.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=ink, linewidth=1.3))
+def _range(own: pd.DataFrame, column: str, form: str) -> str:
+    """The smallest and the largest number of a column, with the values at which they are."""
+    ordered = own.dropna(subset=column).sort_values(column)[[column, "value"]]
+    ends = [f"{number:{form}} (at {value})".replace("-", "−") for number, value in ordered.iloc[[0, -1]].to_numpy()]
+    return ends[0] if len(ordered) == 1 else " to ".join(ends)
+
+
+def _table_caption(results: Results) -> str:
+    """What the columns are."""
+    price = "Price: seconds of updates, generation and models, in those of generator none."
+    if not compares_scores(results):
+        return f"Every variant. All batches are real: no score depends on the generator. {_ERRORS} {price}"
+    few = any(0 < len(cell.done) < FEW_SEEDS for group in ablations(results) for cell in group.cells.values())
+    return (
+        f"Every variant beside generator none and the controls. Change: paired by seed. {INTERVAL} {_shared(results)}"
+        f"{RULE} Bold: helps or hurts. {LEVEL_RULE} {_ERRORS} {price} {DAGGER if few else ''}"
+    ).strip()
+
+
+def _curve_caption(results: Results) -> str:
+    """Of the panels that are there."""
+    scores = (
+        f"Score: mean and 95 % Student-t interval over seeds, hollow below {FEW_SEEDS} seeds; dashed: generator none, "
+        f"in its interval. {_MARKS} {_shared(results)}"
+    )
+    return f"One field varies. {scores if compares_scores(results) else ''}{_ERRORS}"
+
+
+def _map_caption(results: Results) -> str:
+    """Of the panels that are there."""
+    scores = (
+        "Change: against generator none, paired by seed, ± half the 95 % Student-t interval over seeds; the colour is "
+        f"the change, white at zero, pale where it cannot be told apart. {_MARKS} {_shared(results)}"
+    )
+    return f"Two fields vary. {scores if compares_scores(results) else ''}{_ERRORS}"
+
+
+def _shared(results: Results) -> str:
+    """What the intervals leave out."""
+    shared = any(
+        cell.spec["settings"].get("shared_models") for group in ablations(results) for cell in group.cells.values()
+    )
+    return "All seeds share one set of pretrained models: its spread is in no interval. " * shared
+
+
+def _drawn(results: Results, fields: int) -> list[Ablation]:
+    """Groups that vary so many fields and have something to draw."""
+    found = [group for group in ablations(results) if len(group.names) == fields]
+    found = [group for group in found if any(measured(results, group, name) for name in ("mean", "error", "lag"))]
+    return _methods(found)
+
+
+def _methods(groups: list[Ablation]) -> list[Ablation]:
+    """Those of generator none only where there are no others: it varies with settings, as what others stand beside."""
+    return [group for group in groups if group.generator != "none"] or groups
+
+
+def _words(results: Results) -> list[str]:
+    return [f"**{what}**, {found}" for what, found in (said(results, group) for group in _methods(ablations(results)))]
+
+
+def _alt(results: Results, groups: list[Ablation]) -> str:
+    return " ".join(", ".join(said(results, group)) for group in groups)
 
 
 SECTION = Section(
@@ -240,26 +190,24 @@ SECTION = Section(
     "What was varied",
     "varied",
     frames={"ablation": ablation},
+    words=_words,
+    tables=[variant_table],
     figures=[
         Plot(
             "ablation",
-            lambda _: (
-                "Cells that differ in one field. Marker and bar: mean and 95 % Student-t interval over seeds; hollow"
-                f" below {FEW_SEEDS} seeds. Lag: how far actions moved in the last round of the generator's last "
-                "call."
-            ),
-            lambda *_: "",
+            _curve_caption,
+            _alt,
             "ablation",
-            rows=lambda results: _scored(results, 1),
-            figure=_curves,
+            rows=lambda results: _drawn(results, 1),
+            figure=curves,
         ),
         Plot(
             "heat",
-            lambda _: "Cells that differ in two fields: mean score over seeds, and median error.",
-            lambda *_: "",
+            _map_caption,
+            _alt,
             "ablation",
-            rows=lambda results: _scored(results, 2),
-            figure=_heat,
+            rows=lambda results: _drawn(results, 2),
+            figure=maps,
         ),
     ],
 )

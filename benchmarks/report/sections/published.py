@@ -8,9 +8,10 @@ import pandas as pd
 
 from benchmarks.report.results import Results
 from benchmarks.report.score_rows import no_score
-from benchmarks.report.scores import RULE, estimates, finals
+from benchmarks.report.scores import estimates, finals, rule
 from benchmarks.report.section import Section
 from benchmarks.report.tables.table import Entry, Table, as_number
+from benchmarks.report.verdict import compares_scores
 
 __all__ = ["SECTION", "published_table"]
 
@@ -25,7 +26,8 @@ def published_table(results: Results) -> Table:
     estimate = estimates(final.assign(final=final["final"].where(final["unit"] == "score")))  # returns are no scores
     known = _published()
     rows = []
-    for task in dict.fromkeys(cell.task for cell in results.cells if cell.task.startswith("d4rl/")):
+    shown = results.cells if compares_scores(results) else ()
+    for task in dict.fromkeys(cell.task for cell in shown if cell.task.startswith("d4rl/")):
         cells = [cell for cell in results.cells if cell.task == task and cell.cell_id in estimate.index]
         for cell in cells:
             n, mean, low, high = (float(estimate[name][cell.cell_id]) for name in ("n", "mean", "low", "high"))
@@ -50,14 +52,14 @@ def published_table(results: Results) -> Table:
                 ]
             )
     caption = (
-        f"Ours: mean and half the 95 % interval, or why there is none (—: not defined). {RULE} Theirs: as published, "
-        "with the standard deviation over seeds where it was stated; rule: which evaluations count (last, best of "
-        "training, or not stated). The dataset's version is part of its name. Budgets, evaluation and physics differ, "
-        "so differences of several points mean little; scores of the best evaluation are not comparable with the last "
-        "ones."
+        f"Ours: mean and half the 95 % interval, or why there is none (—: not defined). {rule(results)} Theirs: as "
+        "published, with the standard deviation over seeds where it was stated; rule: which evaluations count (last, "
+        "best of training, or not stated). The dataset's version is part of its name. Budgets, evaluation and physics "
+        "differ, so differences of several points mean little; scores of the best evaluation are not comparable with "
+        "the last ones."
     )
     head = ["task", "method", "source", "score", "seeds", "rule"]
-    return Table("published", "Published scores on the same data", caption, head, rows)
+    return Table("published", "Published scores on the same data", caption, head, rows, data="scores")
 
 
 @cache

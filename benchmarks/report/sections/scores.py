@@ -1,23 +1,23 @@
 """The score of every cell, and what other rules of selection would have said."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.report.comparability import mixtures, origins
-from benchmarks.report.figures.style import GRID, SURFACE, legend, line_styles, panel_list, plain
-from benchmarks.report.results import Results
-from benchmarks.report.score_rows import DAGGER, INTERVAL, by_generator, notes, score_entries
-from benchmarks.report.scores import FEW_SEEDS, RULE, behaviours, estimates, evaluations, finals
+from benchmarks.report.figures.forest import forest, panels_of
+from benchmarks.report.results import CellView, Results, generator_order, titled
+from benchmarks.report.score_rows import DAGGER, INTERVAL, heading, notes, ranked, score_entry
+from benchmarks.report.scores import FEW_SEEDS, behaviours, estimates, evaluations, finals, rule
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.tables.table import Table, as_number, cell_table, values
+from benchmarks.report.tables.table import Entry, Table, as_number, cell_table
 from benchmarks.report.text import natural
+from benchmarks.report.verdict import compares_scores, verdicts
 
-__all__ = ["SECTION", "score_table", "selection_table"]
-
+__all__ = ["DETAILS", "SECTION", "narrow", "score_table", "selection_table"]
 
 _BEHAVIOUR = (
     "behaviour: mean score of the episodes that the data hold; where they are pieces of one stream (maze2d), of as "
@@ -26,15 +26,53 @@ _BEHAVIOUR = (
 
 
 def score_table(results: Results) -> Table:
-    """Rows: tasks x algorithms x variants; columns: generators."""
-    bold = (
-        f"Bold: the highest mean of its row, if it has at least {FEW_SEEDS} seeds and its interval overlaps none of "
-        "the others."
+    """Rows: the data's behaviour, generators x variants; columns: tasks x algorithms. None where all data are real."""
+    columns = _columns(results)
+    cells = {(cell.generator, cell.variant, cell.task, cell.algorithm): cell for cell in results.cells}
+    estimate = estimates(finals(results))
+    verdict = verdicts(results)["verdict"]
+    rows = []
+    for generator, variant in sorted({key[:2] for key in cells}, key=lambda x: (generator_order(x[0]), natural(x[1]))):
+        row = [cells.get((generator, variant, *column)) for column in columns]
+        bold = [ranked(generator) and cell is not None and verdict.get(cell.cell_id) == "helps" for cell in row]
+        entries = [score_entry(cell, estimate, strong) for cell, strong in zip(row, bold, strict=True)]
+        rows.append([Entry(titled(generator), value=generator), Entry(variant), *entries])
+    known = _behaviour(results, columns)
+    if any(not math.isnan(score) for score in known):
+        rows.insert(0, [Entry("behaviour (data)"), Entry("default"), *(as_number(score, "{:,.1f}") for score in known)])
+    bold_rule = "Bold: helps, by the verdict against real data only; never the ceiling."
+    told = [rule(results), INTERVAL, bold_rule, _BEHAVIOUR if behaviours(results) else "", DAGGER, notes(results)]
+    told += [*(mixture.footnote for mixture in mixtures(results.cells)), origins(results.cells)]
+    head = ["generator", "variant", *(heading(results, *column) for column in columns)]
+    return Table(
+        "scores",
+        "Scores",
+        " ".join(text for text in told if text),
+        head,
+        rows if compares_scores(results) else [],
+        data="scores",
     )
-    rules = [RULE, INTERVAL, bold, _BEHAVIOUR if behaviours(results) else "", DAGGER, notes(results)]
-    found = [*rules, *(mixture.footnote for mixture in mixtures(results.cells)), origins(results.cells)]
-    table = Table("scores", "Scores", " ".join(text for text in found if text))
-    return by_generator(results, table, estimates(finals(results)), _separate, behaviour=True)
+
+
+def narrow(table: Table, width: int) -> list[Table]:
+    """The score table in pieces that fit into lines of so many characters, the caption under the last."""
+    texts = [[name, *(row[i].text for row in table.rows)] for i, name in enumerate(table.head)]
+    widths = [max(map(len, column)) + 2 for column in texts]
+    names = [i for i, name in enumerate(table.head) if name in ("generator", "variant")]
+    pieces: list[list[int]] = [[]]
+    for column in range(len(names), len(table.head)):
+        if pieces[-1] and sum(widths[i] for i in (*names, *pieces[-1], column)) > width:
+            pieces.append([])
+        pieces[-1].append(column)
+    return [
+        replace(
+            table,
+            head=[table.head[i] for i in (*names, *piece)],
+            rows=[[row[i] for i in (*names, *piece)] for row in table.rows],
+            caption=table.caption if piece is pieces[-1] else "",
+        )
+        for piece in pieces
+    ]
 
 
 def selection_table(results: Results) -> Table:
@@ -43,95 +81,86 @@ def selection_table(results: Results) -> Table:
     estimate = estimates(final)
     means = final.groupby("cell_id")[["last", "best"]].mean()
     rows = []
-    for cell in results.cells:
-        (score,) = score_entries([cell], estimate, lambda _: set())
+    for cell in results.cells if compares_scores(results) else ():
         numbers = [as_number(means[column].get(cell.cell_id, math.nan)) for column in ("last", "best")]
-        rows.append((cell, [score, *numbers]))
+        rows.append((cell, [score_entry(cell, estimate), *numbers]))
     caption = (
-        f"{RULE} last: mean over seeds of the last evaluation. best: mean over seeds of the best evaluation; this is "
-        f"oracle selection (it needs the environment to choose the checkpoint) and is never a headline. {DAGGER} "
-        f"{notes(results)}"
+        f"{rule(results)} last: mean over seeds of the last evaluation. best: mean over seeds of the best evaluation; "
+        "this is oracle selection (it needs the environment to choose the checkpoint) and is never a headline. "
+        f"{DAGGER} {notes(results)}"
     )
     columns = ["score", "last", "best (oracle selection)"]
-    return cell_table(results, "selection", "Scores under other selection rules", caption, columns, rows)
+    table = cell_table(results, "selection", "Scores under other selection rules", caption, columns, rows)
+    return replace(table, data="scores")
 
 
-def _separate(row: pd.DataFrame) -> set[str]:
-    """The cell with the highest mean, if its interval lies above all the others'."""
-    if len(row) < 2:
-        return set()
-    best = str(row["mean"].idxmax())
-    others = row.drop(index=best)
-    (seeds, low) = values(row.loc[best, ["n", "low"]])
-    apart = (others["high"].fillna(others["mean"]) < low).all()
-    return {best} if apart and seeds >= FEW_SEEDS else set()
+def _columns(results: Results) -> list[tuple[str, str]]:
+    """Every task and algorithm, in the order of the folder."""
+    return list(dict.fromkeys((cell.task, cell.algorithm) for cell in results.cells))
 
 
-def _figure(results: Results, tasks: list[str]) -> Figure:
-    """One panel per task: seeds, means and intervals, side by side within each algorithm."""
-    styles = line_styles(results)
-    rows = finals(results).dropna(subset="final")
-    estimate = estimates(rows)
-    algorithms = sorted(rows["algorithm"].unique(), key=natural)
-    columns = max(1, min(3, 60 // max(1, len(algorithms) * len(styles))))
-    figure, axes = panel_list(len(tasks), columns, height=3.1)
-    for ax, task in zip(axes, tasks, strict=True):
-        for cell in results.cells:
-            own = rows.loc[rows["cell_id"] == cell.cell_id, "final"].tolist()
-            if cell.task == task and own:
-                place = list(styles).index((cell.generator, cell.variant))
-                colour = styles[cell.generator, cell.variant].colour
-                x = algorithms.index(cell.algorithm) + 0.8 * ((place + 0.5) / len(styles) - 0.5)
-                _cell(ax, x, own, estimate.loc[cell.cell_id].to_dict(), colour)
-        ax.set(
-            title=plain(task, 100 // min(len(tasks), columns)),
-            xticks=range(len(algorithms)),
-            xticklabels=[plain(name, 16) for name in algorithms],
-            xlim=(-0.5, len(algorithms) - 0.5),
-            ylabel=results.unit(task),
-        )
-        ax.grid(axis="x", visible=False)
-        for edge in range(len(algorithms) - 1):
-            ax.axvline(edge + 0.5, color=GRID, linewidth=0.8)
-    legend(figure, styles, rows, marker="o", linestyle="")
+def _behaviour(results: Results, columns: list[tuple[str, str]]) -> list[float]:
+    """Of each task and algorithm, the score of the data; NaN where no run tells."""
+    found: dict[tuple[str, str], float] = {}
+    for cell in results.cells:
+        if cell.cell_id in behaviours(results):
+            found.setdefault(_pair(cell), behaviours(results)[cell.cell_id])
+    return [found.get(column, math.nan) for column in columns]
+
+
+def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
+    """Scores, the highest first, beside that of real data only."""
+    estimate, seeds = _scored(results)
+    known = [cell for cell in _baselines(results) if cell.cell_id in estimate.index]
+    none = {_pair(cell): float(estimate["mean"][cell.cell_id]) for cell in known}
+    figure, axes = forest(results, estimate, seeds, pairs, none)
+    for ax, (task, _) in zip(axes, pairs, strict=True):
+        ax.set_xlabel(results.unit(task))
     return figure
 
 
-def _cell(ax: Axes, x: float, seeds: list[float], estimate: Mapping[Hashable, float], colour: str) -> None:
-    ax.plot([x - 0.045] * len(seeds), seeds, "o", color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
-    half = [[estimate["mean"] - estimate["low"]], [estimate["high"] - estimate["mean"]]]
-    ax.errorbar(
-        x,
-        estimate["mean"],
-        yerr=None if estimate["n"] < 2 else half,
-        color=colour,
-        marker="o",
-        markersize=7,
-        capsize=3,
-        linewidth=1.6,
-        markeredgewidth=1.6,
-        markeredgecolor=colour,
-        markerfacecolor=SURFACE if estimate["n"] < FEW_SEEDS else colour,
-    )
+def _scored(results: Results) -> tuple[pd.DataFrame, pd.Series]:
+    rows = finals(results).dropna(subset="final")
+    return estimates(rows), rows.set_index("cell_id")["final"]
 
 
-SECTION = Section(
-    "scores",
-    "Scores",
-    "help",
-    frames={"scores": evaluations},
-    tables=[score_table, selection_table],
+def _baselines(results: Results) -> list[CellView]:
+    """Cells of generator none, where a task and algorithm has only one."""
+    none = [cell for cell in results.cells if cell.generator == "none"]
+    count = Counter(map(_pair, none))
+    return [cell for cell in none if count[_pair(cell)] == 1]
+
+
+def _pair(cell: CellView) -> tuple[str, str]:
+    return cell.task, cell.algorithm
+
+
+def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
+    estimate, _ = _scored(results)
+    own = [cell for cell in results.cells if _pair(cell) in set(pairs) and cell.cell_id in estimate.index]
+    means = estimate.loc[[cell.cell_id for cell in own], "mean"]
+    low, high = (as_number(x, "{:.1f}").text for x in (means.min(), means.max()))
+    best = next(cell for cell in own if cell.cell_id == means.idxmax())
+    return f"Mean scores of {len(own)} cells lie between {low} and {high}, the highest that of {best.generator}."
+
+
+SECTION = Section("scores", "Scores", "help", frames={"scores": evaluations}, tables=[score_table])
+DETAILS = Section(
+    "score_details",
+    "Scores, seed by seed",
+    "details",
+    tables=[selection_table],
     figures=[
         Plot(
             "scores",
             lambda _: (
-                f"Points: seeds. Marker and bar: mean and 95 % Student-t interval; hollow below {FEW_SEEDS} seeds."
+                "Marker and bar: mean and 95 % Student-t interval over seeds, which are the small points; hollow below "
+                f"{FEW_SEEDS} seeds. Dashed: real data only."
             ),
-            lambda *_: "",
+            _alt,
             "scores",
-            rows=lambda results: results.tasks_of(finals(results).dropna(subset="final")),
+            rows=lambda results: panels_of(_scored(results)[0], results) if compares_scores(results) else [],
             figure=_figure,
-            per_page=18,
         )
     ],
 )

@@ -1,10 +1,14 @@
 """What the columns of the csv files and the heads of the tables mean: one dictionary of each."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["COLUMNS", "TERMS", "defined", "to_columns"]
+__all__ = ["COLUMNS", "TERMS", "defined", "terms", "to_columns"]
 
+_P_HOLM = "p of the change after Holm's correction for all comparisons of the algorithm; empty for the ceiling"
+_VERDICT = "helps, hurts, equivalent (within 5 points) or undecided, by the rule of METRICS.md"
+_ERROR = "open-loop error at the last step of the cell's rollouts, median over rollouts, then seeds"
 _SHARED = {  # column: unit and meaning, in every file
     "task": ("", "task: collection/dataset"),
     "generator": ("", "where synthetic rollouts come from; none: real data only"),
@@ -47,10 +51,23 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "std": ("unit", "standard deviation of the change over seeds"),
         "better": ("share", "probability that a run beats a run of generator none, ties count half; no p-value"),
         "p": ("", "of a two-sided paired t-test that the change is 0, uncorrected"),
-        "p_holm": ("", "p after Holm's correction for all comparisons of the algorithm; empty for the ceiling"),
+        "p_holm": ("", _P_HOLM),
         "p_equivalent": ("", "of two one-sided paired t-tests that the change lies within 5 points, after Holm"),
         "seeds_needed": ("seeds", "would show a difference of 5 points with power 80 % and the spread seen here"),
-        "verdict": ("", "helps, hurts, equivalent (within 5 points) or undecided, by the rule of METRICS.md"),
+        "verdict": ("", _VERDICT),
+    },
+    "answer": {
+        "change": ("points", "mean over seeds of the change: score less that of generator none with the same seed"),
+        "low": ("points", "lower end of the 95 % Student-t interval of the change"),
+        "high": ("points", "upper end of it"),
+        "seeds": ("seeds", "seeds with a pair"),
+        "p_holm": ("", _P_HOLM),
+        "verdict": ("", _VERDICT),
+        "error": ("deviations", _ERROR),
+        "steps": ("steps", "the last step of the generator's own rollouts"),
+        "distance": ("action", "root mean square distance of generated actions to the learning policy's"),
+        "price": ("runs of none", "seconds of updates, generation and fits, over those of generator none"),
+        "signs": ("", "signs of failure, the signatures of the section Diagnostics that show"),
     },
     "ablation": {
         "fields": ("", "the fields that cells of the group differ in, joined by x"),
@@ -58,10 +75,12 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "gain_mean": ("unit", "mean over seeds of the change against generator none"),
         "gain_low": ("unit", "lower end of its 95 % interval"),
         "gain_high": ("unit", "upper end of it"),
-        "error": ("deviations", "open-loop error at the last step of the cell's rollouts, median over rollouts, seeds"),
+        "p_holm": ("", _P_HOLM),
+        "verdict": ("", _VERDICT),
+        "level_with_best": ("", "highest mean of its group; level with it, within 5 points; or open"),
+        "p_level": ("", "of the two one-sided paired t-tests behind it, after Holm's correction for the group"),
+        "error": ("deviations", _ERROR),
         "lag": ("action", "how far the last round of the generator moved the actions"),
-        "robust": ("", "True: not worse than the best of its group by more than chance"),
-        "failure": ("", "True: worse than generator none by more than chance"),
     },
     "compounding": {
         "actions": ("", "policy: the learning policy's; logged: those of the held-out episode"),
@@ -80,6 +99,12 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "capped": ("share", "errors cut to the diameter of the data"),
     },
     "consistency": {},
+    "diagnostics": {
+        "signature": ("", "a known way for rollouts to go wrong"),
+        "number": ("", "what it looks at: a ratio, a share, a correlation or nats"),
+        "threshold": ("", "beyond which it shows"),
+        "shows": ("", "True: the number is on the wrong side of the threshold"),
+    },
     "returns": {},
     "cost": {
         "value": ("of the metric", "mean over seeds; model_seconds_shared: divided among the cells that use them")
@@ -111,9 +136,8 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
 
 
 def defined(file: str, column: str) -> tuple[str, str]:
-    """Unit and meaning of a column of a csv file, named without suffix."""
-    own = COLUMNS[file]
-    return own[column] if column in own else _SHARED[column]
+    """Unit and meaning of a column of a csv file, named without suffix; empty where there is no definition."""
+    return COLUMNS.get(file, {}).get(column) or _SHARED.get(column, ("", ""))
 
 
 def to_columns(files: Iterable[Path]) -> str:
@@ -135,4 +159,125 @@ def to_columns(files: Iterable[Path]) -> str:
     return "\n".join([*lines, ""])
 
 
-TERMS: dict[str, str] = {}
+_CHANGE = "Score less that of generator none with the same seed, algorithm and settings: the mean over seeds."
+_VERDICTS = (
+    "Helps or hurts: p after Holm below .05 and at least 5 seeds. Equivalent: two one-sided tests say that the change "
+    "lies within 5 points. Else the generator and real data only cannot be told apart."
+)
+_P = "Of a paired t-test, after Holm's correction for all comparisons of the algorithm."
+_SCORE = "D4RL-normalized: 0 as the random policy, 100 as the expert; undiscounted return where marked (return)."
+_LAST_ERROR = (
+    "Open-loop error at the last step of the generator's own rollouts, in standard deviations of the data: median over "
+    "rollouts, then seeds."
+)
+_PRICE = "Seconds of updates, generation and fits of models, in runs on real data only."
+TERMS: dict[str, str] = {  # by head of a table
+    "generator": "Where the synthetic rollouts come from. none: real data only.",
+    "task": "Collection and dataset. local/: made by this project's recipes.",
+    "algorithm": "Offline RL algorithm that learns from real and synthetic rows.",
+    "variant": "The fields in which cells of equal task, generator and algorithm differ.",
+    "change": _CHANGE,
+    "change against none": _CHANGE,
+    "change, 95 % interval": f"{_CHANGE} In brackets its Student-t interval, uncorrected.",
+    "verdict": _VERDICTS,
+    "p after Holm": _P,
+    "p (Holm)": _P,
+    "wins": "Share of the pairs with a run on real data only in which a run scores more, ties count half; no test.",
+    "seeds for 5 points": "Seeds that would show a difference of 5 points with power 80 % and the spread seen here.",
+    "error at the last step": _LAST_ERROR,
+    "error, last step": _LAST_ERROR,
+    "off the policy": "Root mean square distance of generated actions to those of the learning policy.",
+    "price": _PRICE,
+    "price, runs of none": _PRICE,
+    "runs of none": _PRICE,
+    "signs of failure": "Signatures of known failures that show; see Diagnostics.",
+    "level with best": "Highest mean of the values that were varied, or within 5 points of it by two one-sided tests.",
+    "lag, last round": "How far actions moved in the last round of the generator's last call.",
+    "score": f"{_SCORE} Mean of the last evaluations, then over seeds.",
+    "last": f"{_SCORE} Of the last evaluation.",
+    "best (oracle selection)": "Score of the best evaluation: it takes the environment to choose it.",
+    "behaviour": "Mean score of the episodes that the data hold.",
+    "none": "Score of real data only.",
+    "none − behaviour": "What real data alone learn more than the mean episode of the data.",
+    "duplicate − none": "What copies of real rows change: it must be nothing.",
+    "simulator − none": "What perfect rollouts add.",
+    "these comparisons": "Whether all three conditions hold, so that scores may judge generators.",
+    "what to change": "Advice where a condition does not hold.",
+    "mean": "Mean over tasks of the mean over seeds.",
+    "median": "Median over tasks of the mean over seeds.",
+    "IQM": "Interquartile mean: mean of the middle half of the runs of all tasks.",
+    "optimality gap": "Mean shortfall from a score of 100, in parts of 100; lower is better.",
+    "seeds": "Seeds with a result.",
+    "tasks": "Tasks with reference returns.",
+    "cells": "Cells that the row is the mean of.",
+    "dataset type": "What collections of offline data call the policies behind them.",
+    "error": "Open loop: generated states against the simulator under the same actions. Closed loop: against the "
+    "policy's own rollout from the same start. In standard deviations of the data.",
+    "starts excluded": "Held-out states that do not determine the simulator's state.",
+    "actions": "policy: the learning policy's own; logged: those of the held-out episode.",
+    "b": "Exponent of the power law h^b fitted to the error; 1: errors add up.",
+    "lambda": "Rate of the exponential exp(lambda h) fitted to the error; above 0 as the better law: errors amplify.",
+    "better law": "The law with the smaller residual.",
+    "one step": "Error of one step from the generated states, in standard deviations of the data.",
+    "leakage": "How far states move when only later actions are replaced; 0 for causal models.",
+    "capped": "Share of errors that were cut to the diameter of the data.",
+    "alive": "Share of generated rollouts that have not ended before the last step.",
+    "alive in the simulator": "The same share of the policy's own rollouts in the simulator.",
+    "distance": "Root mean square distance of generated actions to the policy's greedy ones in the same states.",
+    "KL": "KL divergence of generated actions to the policy, in nats.",
+    "energy": "Excess energy distance of generated actions to the policy's, where it can only be sampled.",
+    "lag": "How far the last round of a generator that works in rounds moved the actions.",
+    "surprise": "Nats by which generated actions surprise the behaviour policy more than the data's own do.",
+    "surprise, on-policy": "The same of what the policy does in the simulator.",
+    "nearest": "Distance in state and action to the nearest training row, in multiples of that of unseen rows.",
+    "nearest, on-policy": "The same of what the policy does in the simulator.",
+    "kNN KL": "KL divergence to the data by nearest neighbours, less that of unseen rows.",
+    "kNN KL, on-policy": "The same of what the policy does in the simulator.",
+    "steps": "The last step of the generator's own rollouts.",
+    "generated": "Sum of rewards that the generator promises.",
+    "on-policy": "What the policy earns in the simulator from the same starts in as many steps.",
+    "gap": "Generated less on-policy return.",
+    "its standard error": "Of the gap of one seed, over its rollouts.",
+    "of it reward, by design": "Part of the gap that is the generator's penalty on the reward.",
+    "reward": "Generated rewards less those of one simulator step from the same states under the same actions.",
+    "dynamics": "Actions paid at generated states, less at replayed ones.",
+    "termination": "Steps counted behind a true end, less steps missed behind a false one.",
+    "feedback": "Actions replayed in open loop, less the policy acting on the state it is in.",
+    "unsplit": "Reward and dynamics together, where the generated state determines none of the simulator.",
+    "kept": "True return of the rollouts that the filter keeps.",
+    "dropped": "True return of the rollouts that the filter drops.",
+    "rank correlation": "Of generated and true return of rollouts.",
+    "energy distance": "Between generated and on-policy states at the last step.",
+    "its floor": "The same between two halves of the on-policy states.",
+    "signature": "Name of a known failure.",
+    "number": "What the signature looks at.",
+    "what it says": "The signature in a sentence.",
+    "run, s": "Seconds of updates, generation and fits of all pretrained models, whichever cell fitted them.",
+    "fit of models, s": "Seconds that all pretrained models of the cell once took, whenever that was.",
+    "the same, shared": "Each fit divided by the number of cells of the folder that use it.",
+    "updates/s": "Updates of all seeds together, by their own time alone.",
+    "generate, s per 1000 rows": "Seconds to generate 1000 transitions, those that were masked included.",
+    "network evaluations per row": "Evaluations of networks per generated transition.",
+    "MFLOP per row": "Million additions and multiplications per generated transition.",
+    "peak memory, MiB": "Of the device; on a CPU of the process. MiB = 2^20 bytes.",
+    "seconds of this cell alone": "With evaluation and metrics, without models that another cell had fitted before.",
+    "method": "Generator and algorithm, or a published method.",
+    "source": "Who published the score.",
+    "rule": "Which evaluations count.",
+}
+_PATTERNS = {  # of heads that name a step, a task or a field
+    r"h = \d+": "Error at this step of the rollouts.",
+    r"change, .*": TERMS["change"],
+    r"[\w.]+ \(.\)|\w+[._][\w.]+": "A field that was varied, with the papers' symbol for it.",
+    r"([\w-]+/)*\w+(-\w+)+‡?.*": TERMS["score"],
+}
+
+
+def terms(heads: Iterable[str]) -> dict[str, str]:
+    """What these heads of tables mean, in alphabetical order; without those that are not known."""
+    found = {}
+    for head in sorted(set(heads), key=str.lower):
+        meaning = TERMS.get(head) or next((x for form, x in _PATTERNS.items() if re.fullmatch(form, head)), None)
+        if meaning:
+            found[head] = meaning
+    return found

@@ -45,6 +45,9 @@ _LATEX = {  # what the fonts of plain LaTeX (OT1) have; `\textquotedbl` would ne
     "×": r"$\times$",
     "≤": r"$\leq$",
     "≥": r"$\geq$",
+    "α": r"$\alpha$",
+    "η": r"$\eta$",
+    "λ": r"$\lambda$",
     "\u200b": r"\allowbreak{}",  # our own, in words that are wider than their column
 }
 _NUMBER = r"[+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+−]\d+)?"

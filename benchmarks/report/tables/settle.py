@@ -34,7 +34,7 @@ def settled(table: Table) -> Table:
     rows = [list(row) for row in zip(*columns, strict=True)] if table.rows else []
     first, rest = _sentence(table.caption)
     said = f"{_SHARED}{'; '.join(shared)}." if shared else ""
-    return replace(table, rows=rows, caption=" ".join(part for part in (first, said, rest) if part))
+    return replace(table, rows=rows, caption=_minus(" ".join(part for part in (first, said, rest) if part)))
 
 
 def decimals(sizes: Sequence[float]) -> str:
@@ -75,9 +75,15 @@ def _written(column: list[Entry]) -> list[Entry]:
     for entry in column:
         if entry.numbers:
             tiny = len(entry.numbers) == 1 and entry.numbers[0] and not re.search("[1-9]", f"{entry.numbers[0]:{spec}}")
-            entry = filled(entry, "z.1e" if tiny else spec)
-        shown.append(entry)
+            shown.append(filled(entry, "z.1e" if tiny else spec))
+        else:
+            shown.append(replace(entry, text=_minus(entry.text)))
     return shown
+
+
+def _minus(text: str) -> str:
+    """With true minus signs before numbers that stand in a text; names with hyphens and values of fields stay."""
+    return re.sub(r"(?<![^\s(\[])-(?=\.?\d)", "−", text)
 
 
 def _without_shared(table: Table, shared: list[str]) -> Table:

@@ -14,6 +14,7 @@ import pytest
 from benchmarks.report import report
 from benchmarks.spec import Method, RunSpec, Settings
 from benchmarks.store import Record, ResultStore
+from benchmarks.suite import cells, load_suite
 from core.config import configuration
 
 HOME = "/home/somebody/project"
@@ -146,9 +147,54 @@ class Builder:
         return store
 
 
+class Varied:
+    """Small suites in which a field of dydiff, or a setting, varies."""
+
+    NONE = (10.0, 11.0, 12.0, 13.0, 14.0)  # scores of generator none, seed by seed
+    WON = (20.0, 21.5, 21.5, 23.0, 24.0)
+    LOST = (2.0, 3.0, 4.0, 5.5, 5.5)
+
+    @classmethod
+    def fill(
+        cls, folder: Path, vary: str, score: Mapping[int, Sequence[float]], seeds: int = 5, also: str = ""
+    ) -> ResultStore:
+        """The cells of a suite, with scores by number of rounds, seed by seed."""
+        text = f'extends = "smoke"\ngenerators = ["none", "dydiff"]\n{also}\n[vary]\n{vary}\n'
+        (folder / "suite.toml").write_text(text, encoding="utf-8")
+        store = ResultStore(folder / "out")
+        specs = cells(load_suite(str(folder / "suite.toml"), seeds=seeds))
+        store.plan("ablation", specs)
+        for spec in specs:
+            made = {"seeds": list(spec.seeds), "status": "ok", "dataset_sha256": "ab" * 32}
+            store.finish(spec, made, cls._records(spec, score))
+        return store
+
+    @classmethod
+    def _records(cls, spec: RunSpec, score: Mapping[int, Sequence[float]]) -> list[Record]:
+        rounds = getattr(spec.generator.config, "iterations", None)
+        levels = cls.NONE if rounds is None else score[rounds]
+        curve = "compounding/policy/median"
+        return [
+            Record(seed, step, metric, value, horizon)
+            for seed in spec.seeds
+            for step in (50, 100)
+            for metric, value, horizon in (
+                ("return", levels[seed], None),
+                ("normalized_score", levels[seed], None),
+                *([(curve, 0.1 + levels[0] / 100, 1)] if step == 100 and rounds is not None else []),
+                *([("generate/lag", 1 / rounds, None)] if rounds else []),
+            )
+        ]
+
+
 @pytest.fixture(scope="session")
 def build() -> type[Builder]:
     return Builder
+
+
+@pytest.fixture(scope="session")
+def varied() -> type[Varied]:
+    return Varied
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from benchmarks.report.regime import Regime, advice, describe, regimes, terminal
 from benchmarks.report.results import Results, collect
 from benchmarks.report.scores import behaviours, comparisons
 from benchmarks.report.sections import learning_curves
-from benchmarks.report.sections.aggregate import aggregate_table
-from benchmarks.report.sections.improvement import improvement_table
-from benchmarks.report.sections.regime import regime_table
+from benchmarks.report.sections.answer import answer_table, regime_table
+from benchmarks.report.sections.improvement import change_table
 from benchmarks.report.sections.scores import score_table
 from benchmarks.spec import Settings
 from benchmarks.store import Record, ResultStore
@@ -173,22 +172,22 @@ def test_a_regime_that_holds_is_one_line(folder: Folder) -> None:
     (regime,) = regimes(results)
     assert describe(regime) == (
         "local/hopper-medium / bc: these comparisons may judge generators (none − behaviour +14.0 [10.1, 17.9] (n=5): "
-        "holds; duplicate − none +0.000 [-0.512, 0.512] (n=5): holds; simulator − none +10.0 [8.0, 12.0] (n=5): holds)."
+        "holds; duplicate − none +0.000 [−0.512, 0.512] (n=5): holds; simulator − none +10.0 [8.0, 12.0] (n=5): holds)."
     )
     assert terminal(results).splitlines()[1:] == [f"  {describe(regime)}"]
     assert void(results) == ""
-    assert "void" not in improvement_table(results).caption
+    assert "void" not in change_table(results).caption
 
 
 def test_a_failing_regime_is_told_everywhere(folder: Folder) -> None:
     store = folder(duplicate=COPY, simulator=[-x for x in HELP], mopo=HELP)
     report(store)
     told = "Regime fails, comparisons of generators are void: local/hopper-medium / bc."
-    assert told in improvement_table(collect(store)).caption
+    assert told in change_table(collect(store)).caption
     assert "may not judge generators" in score_text(store)
     assert "Perfect rollouts do harm" in score_text(store)
     page = (store.root / "report" / "index.html").read_text()
-    assert page.index('id="regime"') < page.index('id="scores"') < page.index('id="improve')
+    assert page.index("may not judge generators") < page.index("mopo (+10.0")
     for words in (told, "may not judge generators", "Perfect rollouts do harm", "a larger real_fraction"):
         assert words in page
 
@@ -234,19 +233,21 @@ def test_void_regimes_are_counted_when_none_is_left(folder: Folder, build: Any) 
 
 
 def test_the_ceiling_is_last_and_never_ranked(folder: Folder) -> None:
-    """mopo is bold beside a ceiling that lies above it; the ceiling is the last column, legend and row."""
+    """mopo is bold beside a ceiling that lies above it; controls and the ceiling are the last rows and legends."""
     results = collect(folder(duplicate=COPY, simulator=[80.0] * 5, synther=COPY, mopo=[40.0] * 5))
     table = score_table(results)
-    assert table.head == ["task", "algorithm", "behaviour", "none", *("duplicate", "mopo", "synther"), CEILING_SHOWN]
-    assert [name for name, entry in zip(table.head, table.rows[0], strict=True) if entry.bold] == ["mopo"]
-    gains = improvement_table(results)
-    assert gains.head[-1] == CEILING_SHOWN
-    assert [name for name, entry in zip(gains.head, gains.rows[0], strict=True) if entry.bold] == ["mopo"]
+    names = ["behaviour (data)", "none", "duplicate", "mopo", "synther", CEILING_SHOWN]
+    assert [row[0].text for row in table.rows] == names
+    assert [row[0].text for row in table.rows if any(entry.bold for entry in row)] == ["mopo"]
+    gains = change_table(results)
+    assert [row[0].text for row in gains.rows] == ["mopo", "synther", CEILING_SHOWN, "duplicate"]
+    assert [row[0].text for row in gains.rows if any(entry.bold for entry in row)] == ["mopo"]
+    answer = answer_table(results)
+    assert [row[0].text for row in answer.rows] == ["mopo", "synther", CEILING_SHOWN, "duplicate (control)"]
+    assert [row[0].text for row in answer.rows if any(entry.bold for entry in row)] == ["mopo"]
     assert [style.label for style in line_styles(results).values()][-1] == CEILING_SHOWN
     assert line_styles(results)["simulator", "default"].dash != "-"
-    assert [row[1].text for row in aggregate_table(results).rows][-1] == CEILING_SHOWN
     assert "never ranked" in table.caption
-    assert "controls" in aggregate_table(results).caption
 
 
 def test_the_ceiling_is_no_comparison_to_correct_for(folder: Folder) -> None:
@@ -256,15 +257,15 @@ def test_the_ceiling_is_no_comparison_to_correct_for(folder: Folder) -> None:
     assert by_name["p"]["simulator"] == by_name["p"]["mopo"]
 
 
-def test_the_behaviour_stands_beside_the_scores(folder: Folder) -> None:
+def test_the_behaviour_stands_above_the_scores(folder: Folder) -> None:
     table = score_table(collect(folder()))
-    assert table.rows[0][table.head.index("behaviour")].text == "10.0"
+    assert [entry.text for entry in table.rows[0]] == ["behaviour (data)", "default", "10.0"]
     assert "behaviour: mean score of the episodes" in table.caption
 
 
-def test_an_unknown_behaviour_has_no_column(folder: Folder) -> None:
+def test_an_unknown_behaviour_has_no_row(folder: Folder) -> None:
     table = score_table(collect(folder(card={})))
-    assert "behaviour" not in table.head
+    assert [row[0].text for row in table.rows] == ["none"]
     assert "behaviour" not in table.caption
 
 

@@ -122,9 +122,10 @@ def test_the_task_decides_whether_it_has_references(
     records = [Record(seed, 100, "diverged/critic", None) for seed in (0, 1)]
     store.finish(build.spec("toy/linear", "mopo", 2), run, records)
     results = collect(store)
-    (row,) = score_table(results).rows
+    table = score_table(results)
+    (row,) = table.rows
     assert row[-1].text == shown
-    assert ("(return)" in row[0].text) == (run == {"score_range": None})
+    assert ("(return)" in table.head[-1]) == (run == {"score_range": None})
     assert set(finals(results)["unit"]) <= ({"score"} if run.get("score_range") else {"return"})
 
 

@@ -30,7 +30,7 @@ HEALTHY: dict[Key, float] = {
     ("generate/residual", 2): 0.1,
 }
 SICK: dict[str, tuple[dict[Key, float], float]] = {
-    "nothing learned": ({("compounding/policy/median", 10): 0.7}, 0.7),
+    "little learned": ({("compounding/policy/median", 10): 0.7}, 0.7),
     "off the policy's path": ({("distance/wasserstein", 10): 0.5}, 5.0),
     "not the policy's actions": ({("consistency/kl", None): 2.5}, 2.5),
     "off the data": ({("behaviour/nearest/generated", None): 2.0}, 4.0),

@@ -133,7 +133,7 @@ NO_NUMBER = re.compile(r"\b(nan|None|NaT|inf)\b|<NA>")
 
 
 def texts(results: Results) -> Iterator[str]:
-    """Everything that the tables say; frames are made, too."""
+    """Everything that the words and tables say; frames are made, too."""
     for section in SECTIONS:
         for frame in section.frames.values():
             to_csv(frame(results))
@@ -142,13 +142,17 @@ def texts(results: Results) -> Iterator[str]:
             to_latex(table, "suite")
             to_markdown(table)
             yield from (table.caption, *table.head, *(entry.text for row in table.rows for entry in row))
+        if section.words is not None:
+            yield from section.words(results)
 
 
 def drawn(results: Results) -> Iterator[str]:
     """Everything that is written into the figures."""
     for section in SECTIONS:
         for plot in section.figures:
-            for _, _, figure in plot.pages(results):
+            for _, alt, figure in plot.pages(results):
+                yield plot.caption(results)
+                yield alt
                 yield from (str(text.get_text()) for text in figure.findobj(Text))
 
 

@@ -53,6 +53,8 @@ def test_csv_columns(reported: Reported) -> None:
     folder, _ = reported
     assert {path.stem: path.read_text().splitlines()[0] for path in folder.glob("*.csv")} == {
         "scores": "task,generator,algorithm,variant,seed,step,return,normalized_score,status",
+        "answer": "task,generator,algorithm,variant,change,low,high,seeds,p_holm,verdict,"
+        "error,steps,distance,price,signs",
         "regime": "task,algorithm,variant,unit,behaviour,none,room,verdict,"
         "learns,learns_n,learns_mean,learns_low,learns_high,control,control_n,control_mean,control_low,control_high,"
         "ceiling,ceiling_n,ceiling_mean,ceiling_low,ceiling_high",
@@ -61,6 +63,7 @@ def test_csv_columns(reported: Reported) -> None:
         "p_equivalent,seeds_needed,verdict",
         "compounding": "task,generator,algorithm,variant,seed,horizon,median,mean,floor,alive,closed,actions,"
         "chaos,still,q10,q90,local,capped,alive_on_policy,closed_floor",
+        "diagnostics": "task,generator,algorithm,variant,signature,number,threshold,shows",
         "cost": "task,generator,algorithm,variant,metric,value",
     }  # files without rows are not written
 
@@ -135,7 +138,7 @@ def test_page_is_whole_and_needs_no_network(reported: Reported) -> None:
         if tag == "a" and (attributes.get("href") or "").startswith("#")
     }
     assert links <= ids
-    assert [tag for tag, _ in page.tags].count("svg") == 3
+    assert [tag for tag, _ in page.tags].count("svg") == 4
 
 
 def test_parts_stand_in_their_order(reported: Reported) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from benchmarks.report.page.prose import anchor, counted, definitions, listed, paragraph, used
+from benchmarks.report.page.prose import anchor, counted, definitions, listed, paragraph
 
 
 def test_words_are_markdown_without_html_and_pictures() -> None:
@@ -30,7 +30,3 @@ def test_lists_and_counts() -> None:
     assert listed(["b", "a", "b"]) == "b, a"
     assert listed([]) == "none"
     assert [counted(number, "task") for number in (1, 2)] == ["1 task", "2 tasks"]
-
-
-def test_terms_are_those_of_the_heads() -> None:
-    assert used({"b": "x", "A": "y", "c": "z"}, ["c", "A", "other"]) == {"A": "y", "c": "z"}

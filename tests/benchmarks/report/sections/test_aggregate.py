@@ -14,7 +14,8 @@ from benchmarks.store import ResultStore
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    plots = (*aggregate.SECTION.figures, *improvement.SECTION.figures)
+    sections = (aggregate.SECTION, aggregate.DETAILS, improvement.DETAILS)
+    plots = [plot for section in sections for plot in section.figures]
     return {name: figure for plot in plots for name, _, figure in plot.pages(results)}
 
 
@@ -32,15 +33,24 @@ def drawn(tmp_path_factory: pytest.TempPathFactory, build: Any) -> dict[str, Fig
 
 def test_every_figure_has_its_panels(drawn: dict[str, Figure]) -> None:
     assert {name: len(figure.axes) for name, figure in drawn.items()} == {
-        "aggregate": 4,
+        "aggregate": 2,
+        "aggregate_others": 2,
         "profiles": 1,
-        "improvement": 1,
+        "wins": 1,
     }
 
 
-def test_improvement_is_the_mean_over_tasks(drawn: dict[str, Figure]) -> None:
-    (value,) = drawn["improvement"].axes[0].collections
-    assert value.get_segments()[0][:, 0] == pytest.approx([0.75, 0.75])
+def test_wins_are_the_mean_over_tasks(drawn: dict[str, Figure]) -> None:
+    (value,) = drawn["wins"].axes[0].collections
+    assert value.get_segments()[0][:, 0] == pytest.approx([75, 75])
+    (bar,) = drawn["wins"].axes[0].patches
+    assert bar.get_hatch() is None
+
+
+def test_wins_of_few_seeds_are_hatched(tmp_path: Path, build: Any) -> None:
+    done = {(name, task): range(4) for name in ("none", "mopo") for task in "ab"}
+    (bar,) = figures(written(tmp_path, build, done))["wins"].axes[0].patches
+    assert bar.get_hatch()
 
 
 def test_profiles_are_shares_of_all_runs(drawn: dict[str, Figure]) -> None:
@@ -50,8 +60,17 @@ def test_profiles_are_shares_of_all_runs(drawn: dict[str, Figure]) -> None:
     assert min(mopo - none) == 0
 
 
-def test_one_task_has_no_figures_over_tasks(store: ResultStore) -> None:
+def test_one_task_has_nothing_over_tasks(store: ResultStore) -> None:
     assert figures(collect(store)) == {}
+    assert aggregate.aggregate_table(collect(store)).rows == []
+    assert aggregate.other_table(collect(store)).rows == []
+
+
+def test_real_batches_have_nothing_over_tasks(tmp_path: Path, build: Any) -> None:
+    gains = {"none": [0.0] * 5, "mopo": [0.0] * 5}
+    results = collect(build.planted(tmp_path, gains, tasks=("toy/a", "toy/b"), real_fraction=1.0))
+    assert figures(results) == {}
+    assert aggregate.aggregate_table(results).rows == []
 
 
 def written(folder: Path, build: Any, seeds: dict[tuple[str, str], Iterable[int]]) -> Results:
@@ -71,7 +90,7 @@ def test_without_a_whole_row_of_tasks_nothing_is_drawn(tmp_path: Path, build: An
 
 def test_pairs_without_a_common_seed_are_not_drawn(tmp_path: Path, build: Any) -> None:
     done = {("none", "a"): [0, 1], ("none", "b"): [0, 1], ("mopo", "a"): [0], ("mopo", "b"): [1]}
-    assert set(figures(written(tmp_path, build, done))) == {"aggregate", "profiles"}
+    assert set(figures(written(tmp_path, build, done))) == {"aggregate", "aggregate_others", "profiles"}
 
 
 def test_as_many_tasks_are_not_the_same_tasks(tmp_path: Path, build: Any) -> None:
@@ -79,7 +98,7 @@ def test_as_many_tasks_are_not_the_same_tasks(tmp_path: Path, build: Any) -> Non
     tasks = {"none": "ab", "mopo": "ac", "dydiff": "abc"}
     results = written(tmp_path, build, {(name, task): range(5) for name, own in tasks.items() for task in own})
     table = aggregate.aggregate_table(results)
-    assert {row[1].text: row[-1].text for row in table.rows} == {
+    assert {row[2].text: row[-1].text for row in table.rows} == {
         "none": "2§ without toy/c",
         "mopo": "2§ without toy/b",
         "dydiff": "3",

@@ -86,3 +86,10 @@ def test_one_column_of_labels_stays() -> None:
     rows = [[Entry("a"), Entry("td3bc"), as_number(1.0)], [Entry("a"), Entry("td3bc"), as_number(2.0)]]
     table = settled(Table("t", "title", "Score", ["task", "algorithm", "last"], rows))
     assert (table.head, table.caption) == (["task", "last"], "Score In all rows: algorithm td3bc.")
+
+
+def test_texts_have_true_minus_signs_before_numbers_only() -> None:
+    rows = [[Entry("-0.76 [-4.53, 3.00] (-1)"), Entry("hopper-2, x=-1")]]
+    table = settled(Table("t", "title", "From -.5 to x-1.", ["text", "name"], rows))
+    assert [entry.text for entry in table.rows[0]] == ["−0.76 [−4.53, 3.00] (−1)", "hopper-2, x=-1"]
+    assert table.caption == "From −.5 to x-1."

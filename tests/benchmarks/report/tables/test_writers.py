@@ -100,7 +100,18 @@ KNOWN = {
     *(r"\tabcolsep", r"\toprule", r"\midrule", r"\bottomrule", r"\shortstack", r"\boldmath"),
     *(r"\textbf", r"\textbackslash", r"\textasciitilde", r"\textasciicircum", r"\textless", r"\textgreater"),
     *(r"\textbar", r"\textendash", r"\textemdash", r"\dots", r"\S", r"\allowbreak"),
-    *(r"\pm", r"\dagger", r"\ddagger", r"\cdot", r"\times", r"\leq", r"\geq"),  # in $...$
+    *(
+        r"\pm",
+        r"\dagger",
+        r"\ddagger",
+        r"\cdot",
+        r"\times",
+        r"\leq",
+        r"\geq",
+        r"\alpha",
+        r"\eta",
+        r"\lambda",
+    ),  # in $...$
 }
 
 
