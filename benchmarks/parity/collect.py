@@ -17,17 +17,18 @@ def collected(plan: Plan) -> dict[str, Any] | None:
     """None if nothing has finished.
 
     `values` are (side, task, seed, what, unit, update, value); update is None for what is not a curve. `lockstep` are
-    (task, network, how far it has moved, how far both sides are apart).
+    (task, network, how far it has moved, how far both sides are apart, the same as median).
     """
     values = list[tuple[str, str, int, str, str, int | None, float]]()
-    lockstep = list[tuple[str, str, float, float]]()
-    about: dict[str, Any] = {"theirs": {}, "ours": {}}
+    lockstep = list[tuple[Any, ...]]()
+    about: dict[str, Any] = {"theirs": {}, "ours": {}, "judge": {}}
     for task in plan.theirs:
         values += _judged(plan, _values(plan.judged(task)), task)
-        lockstep += [(task, name, moved, apart) for name, moved, apart in _values(plan.compared(task))]
+        lockstep += [(task, *network) for network in _values(plan.compared(task))]
         if plan.comparison.kind == "policy":
             values += _ours(plan, task, about)
-    for side, jobs in (("theirs", plan.theirs), ("ours", plan.ours)):
+    judges = {task: [each for each in (plan.compared(task), plan.judged(task)) if each] for task in plan.theirs}
+    for side, jobs in (("theirs", plan.theirs), ("ours", plan.ours), ("judge", judges)):
         for task, each in jobs.items():
             about[side].setdefault(task, {})["seconds"] = {job.name: job.seconds for job in each if job.finished}
             if found := [json.loads(file.read_text(encoding="utf-8")) for job in each for file in _facts(job)]:

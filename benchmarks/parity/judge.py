@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import mish
 
 from benchmarks.evaluation.policy import evaluate_policy
+from benchmarks.execution.provenance import provenance
 from benchmarks.parity.fidelity import models
 from benchmarks.parity.lockstep import compare
 from core.files import write_json
@@ -149,6 +150,8 @@ def main(job: dict[str, Any], folder: Path) -> None:
         data, _ = task.dataset()
         values = [list(network) for network in compare(job["method"], job["settings"], data, Path(job["file"]))]
     write_json(folder / "values.json", values)
+    origin = provenance(torch.device("cpu"))
+    write_json(folder / "facts.json", {name: origin[name] for name in ("commit", "dirty", "versions")})
 
 
 def _scores(task: Task, job: dict[str, Any]) -> Iterator[tuple[int, int, float]]:

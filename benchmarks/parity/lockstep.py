@@ -24,14 +24,15 @@ __all__ = ["Constant", "Network", "compare"]
 
 
 class Network(NamedTuple):
-    """How far the weights of a network have moved, and how far both sides are apart: root mean squares.
+    """How far the weights of a network have moved, and how far both sides are apart afterwards.
 
     Of models: the size of what a part says, and how far both sides are apart.
     """
 
     name: str
-    moved: float
-    apart: float
+    moved: float  # root mean square
+    apart: float  # root mean square
+    median: float  # of the absolute differences: a few weights, which Adam moves by a rounding's sign, do not show
 
 
 class Constant(Streams):
@@ -84,7 +85,12 @@ def _network(name: str, layers: list[tuple[Tensor, Tensor]], theirs: Mapping[str
             start, end = (theirs[f"{when}_{name}_{kind}{i}"] for when in ("start", "end"))
             moved.append((end - start).flatten())
             apart.append((ours - end).flatten())
-    return Network(name, *(float(torch.cat(parts).double().square().mean().sqrt()) for parts in (moved, apart)))
+    return _measured(name, torch.cat(moved), torch.cat(apart))
+
+
+def _measured(name: str, size: Tensor, apart: Tensor) -> Network:
+    root, other = (float(x.double().square().mean().sqrt()) for x in (size, apart))
+    return Network(name, root, other, float(apart.abs().median()))
 
 
 def _normalisers(state: Any) -> Iterator[Any]:
@@ -121,8 +127,7 @@ def _views(net: Any, copy: Any) -> list[tuple[Tensor, Tensor]]:
 
 
 def _part(name: str, theirs: Tensor, ours: Tensor) -> Network:
-    apart, size = (float(x.double().square().mean().sqrt()) for x in (ours - theirs, theirs))
-    return Network(name, size, apart)
+    return _measured(name, theirs, ours - theirs)
 
 
 def _transitions(config: Any, data: Dataset, theirs: Mapping[str, Tensor]) -> Iterator[Network]:

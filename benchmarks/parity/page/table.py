@@ -80,7 +80,7 @@ def draw(out: Path) -> str:
         ([line.comparison, line.task, line.update, *line.row] for line in every if line.update is not None),
     )
     networks = ([name, *network] for name, content in found.items() for network in content["lockstep"])
-    _write(out / "lockstep.csv", ["comparison", "task", "network", "moved", "apart"], networks)
+    _write(out / "lockstep.csv", ["comparison", "task", "network", "moved", "apart", "median"], networks)
     drawn = list(figures.draw_all(out, found, every))
     write_text(out / "README.md", page(found, every, drawn))
     return tabulate(list(_table(found, every)), _HEADS, disable_numparse=True)
@@ -94,6 +94,7 @@ def _write(file: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> N
     write_text(file, text.getvalue())
 
 
+_NOTHING = "**No training has been judged on both sides yet.** What can be said before: the first updates, below."
 _HEADS = (
     "method",
     "beside",
@@ -109,10 +110,12 @@ _HEADS = (
 
 def page(found: Mapping[str, Any], every: Sequence[Line], drawn: Sequence[tuple[str, str]]) -> str:
     """The page, in Markdown."""
-    table = tabulate(list(_table(found, every)), _HEADS, tablefmt="github", disable_numparse=True)
+    rows = list(_table(found, every))
+    table = tabulate(rows, _HEADS, tablefmt="github", disable_numparse=True) if rows else _NOTHING
     shown = [part for name, alt in drawn for part in (f"![{alt}]({name}.svg)", "")]
     notes = [f"- **{content['title']}**: {text}" for content in found.values() for text in content["purpose"]]
-    parts = [_PAGE, table, "", *shown, *_lockstep(found), "## Budgets", "", *_budgets(found), ""]
+    parts = [_PAGE, table, "", *shown, *_lockstep(found)]
+    parts += ["## Budgets", "", *budgets, ""] if (budgets := list(_budgets(found))) else []
     parts += ["## What differs on purpose, or was found to differ", "", *notes, ""] if notes else []
     parts += ["## Versions", "", *_versions(found), ""]
     parts += ["## Left out", "", *_missing(found), *(f"- {title}: {why}" for title, why in NOT_COMPARED), ""]
@@ -122,9 +125,10 @@ def page(found: Mapping[str, Any], every: Sequence[Line], drawn: Sequence[tuple[
 _LOCKSTEP = """## The first updates, in lockstep
 
 Both begin with the same weights, get the same batches and draw the same random numbers (every normal one 0.3, every
-uniform one 0.6), so all terms of all losses, the optimisers and the targets are compared. "moved" and "apart" are root
-mean squares over the weights of the network that is farthest apart: how far it has moved, and how far both sides are
-apart afterwards. Rounding leaves some 1e-9; a term that differs leaves them as far apart as they have moved. All
+uniform one 0.6), so all terms of all losses, the optimisers and the targets are compared. Of the network that is
+farthest apart: how far its weights have moved and how far both sides are apart afterwards, as root mean square and as
+median. Rounding leaves some 1e-9; a term that differs leaves them as far apart as they have moved. Adam makes whole
+steps of gradients that are nothing but rounding, so single weights can be farther apart, and what they lead to. All
 networks: [lockstep.csv](lockstep.csv).
 """
 
@@ -143,15 +147,15 @@ def _lockstep(found: Mapping[str, Any]) -> Iterator[str]:
         for task in dict.fromkeys(task for task, *_ in content["lockstep"]):
             networks = [rest for of, *rest in content["lockstep"] if of == task]
             if content["kind"] == "model":
-                parts += [(*who, task, name, f"{size:.2g}", f"{apart:.1e}") for name, size, apart in networks]
+                parts += [(*who, task, name, f"{size:.2g}", f"{apart:.1e}") for name, size, apart, _ in networks]
                 continue
-            name, moved, apart = max(networks, key=lambda network: network[2])
-            updates.append((*who, task, str(content["lockstep_updates"]), name, f"{moved:.1e}", f"{apart:.1e}"))
+            name, *far = max(networks, key=lambda network: network[2])
+            updates.append((*who, task, str(content["lockstep_updates"]), name, *(f"{x:.1e}" for x in far)))
     if updates or parts:
         yield _LOCKSTEP
     if updates:
-        heads = ("method", "beside", "task", "updates", "farthest network", "moved", "apart")
-        yield from (tabulate(updates, heads, tablefmt="github", disable_numparse=True), "")
+        updated = ("method", "beside", "task", "updates", "farthest network", "moved", "apart", "median")
+        yield from (tabulate(updates, updated, tablefmt="github", disable_numparse=True), "")
     if parts:
         heads = ("method", "beside", "task", "part", "size", "apart")
         yield from (_PARTS, tabulate(parts, heads, tablefmt="github", disable_numparse=True), "")
@@ -188,6 +192,8 @@ def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
             side: sum(sum(task.get("seconds", {}).values()) for task in content["about"][side].values())
             for side in ("theirs", "ours")
         }
+        if not sum(seconds.values()):
+            continue
         yield (
             f"- {content['title']}: {budget['seeds']} seeds, {budget['updates']:,} updates, a checkpoint every "
             f"{budget['every']:,}; one thread each, theirs {seconds['theirs'] / 60:.0f} min, ours "
@@ -200,7 +206,7 @@ def _versions(found: Mapping[str, Any]) -> Iterator[str]:
     for name, commit in peers.items():
         url = PEERS[name].url if name in PEERS else name
         yield f"- {name}: [{url}](https://github.com/{url}) at `{commit[:12]}`"
-    for side in ("ours", "theirs"):
+    for side in ("ours", "judge", "theirs"):
         tasks = [task for content in found.values() for task in content["about"][side].values()]
         runs = [task.get("provenance") or task["facts"] for task in tasks if "provenance" in task or "facts" in task]
         for commit, dirty in sorted({(run["commit"], bool(run["dirty"])) for run in runs if "commit" in run}):

@@ -76,8 +76,8 @@ def test_from_a_peer_to_the_page(peers: Path, tmp_path: Path, capsys: pytest.Cap
     page = (tmp_path / "out/README.md").read_text()
     assert "| TD3+BC   | CORL" in page
     assert "policies.svg" in page
-    assert {name for _, name, _, _ in found["lockstep"]} > {"actor", "critic1", "target_critic2"}
-    assert all(moved == 0 and apart > 1e-6 for _, _, moved, apart in found["lockstep"])  # this peer learns nothing
+    assert {name for _, name, *_ in found["lockstep"]} > {"actor", "critic1", "target_critic2"}
+    assert all(moved == 0 and apart > 1e-6 for _, _, moved, apart, _ in found["lockstep"])  # this peer learns nothing
     assert "in lockstep" in page
     facts = found["about"]["theirs"]["hopper-medium"]["facts"]
     assert facts["ignored"] == ["max_traj_len"]
