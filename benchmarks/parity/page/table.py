@@ -125,11 +125,11 @@ def page(found: Mapping[str, Any], every: Sequence[Line], drawn: Sequence[tuple[
 _LOCKSTEP = """## The first updates, in lockstep
 
 Both begin with the same weights, get the same batches and draw the same random numbers (every normal one 0.3, every
-uniform one 0.6), so all terms of all losses, the optimisers and the targets are compared. Of the network that is
+uniform one 0.6): so the terms of the losses, the optimisers and the targets are compared. Of the network that is
 farthest apart: how far its weights have moved and how far both sides are apart afterwards, as root mean square and as
-median. Rounding leaves some 1e-9; a term that differs leaves them as far apart as they have moved. Adam makes whole
-steps of gradients that are nothing but rounding, so single weights can be farther apart, and what they lead to. All
-networks: [lockstep.csv](lockstep.csv).
+median. A term that differs leaves them about as far apart as they have moved, from the first update on. All networks:
+[lockstep.csv](lockstep.csv). Not seen by this: what begins later (Diffusion-QL's average of the policy, at update 1000;
+a falling learning rate), whether draws are as independent as they should be, and how batches are drawn.
 """
 
 
