@@ -13,21 +13,21 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.report.comparability import data_notes, mixtures, refusal
-from benchmarks.report.figures.style import save
+from benchmarks.report.figures.style import FORMATS, save
 from benchmarks.report.page.build import page
 from benchmarks.report.page.layout import Content, Picture
 from benchmarks.report.regime import terminal
 from benchmarks.report.results import collect
 from benchmarks.report.scores import undefined
 from benchmarks.report.sections import SECTIONS
-from benchmarks.report.sections.scores import narrow, score_table
+from benchmarks.report.sections.scores import score_table
 from benchmarks.report.tables.columns import COLUMNS, to_columns
 from benchmarks.report.tables.latex import to_latex
 from benchmarks.report.tables.markdown import to_markdown
 from benchmarks.report.tables.settle import settled
 from benchmarks.report.tables.spreadsheet import to_csv
 from benchmarks.report.tables.table import Table
-from benchmarks.report.tables.terminal import to_text
+from benchmarks.report.tables.terminal import WIDTH, to_text
 from benchmarks.report.text import one_line
 from benchmarks.report.words.headline import headline
 from benchmarks.store import ResultStore
@@ -35,8 +35,6 @@ from core.errors import DataError
 from core.files import write_text
 
 __all__ = ["report", "score_text"]
-
-_TERMINAL = 100  # characters in a line
 
 
 def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t") -> list[str]:
@@ -70,7 +68,7 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
         contents.append(Content(section, tables, pictures, words))
     _tables(folder, results.suite, [table for content in contents for table in content.tables])
     drawn = {picture.name for content in contents for picture in content.pictures}
-    for path in [found for suffix in ("svg", "png", "pdf") for found in folder.glob(f"*.{suffix}")]:
+    for path in [path for kind in FORMATS for path in folder.glob(f"*.{kind}")]:
         if path.stem not in drawn:
             path.unlink(missing_ok=True)
     warnings = [*(mixture.footnote for mixture in mixed), *data_notes(results.cells), *problems]
@@ -82,10 +80,9 @@ def report(store: ResultStore, *, allow_mixed: bool = False, interval: str = "t"
 def score_text(store: ResultStore) -> str:
     """For a terminal: the headline, the score table, and whether its comparisons may judge generators."""
     results = collect(store)
-    told = textwrap.fill(one_line(headline(results)).replace("**", ""), _TERMINAL)
+    told = textwrap.fill(one_line(headline(results)).replace("**", ""), WIDTH)
     table = settled(score_table(results))
-    tables = [to_text(piece) for piece in narrow(table, _TERMINAL)] if table.rows else []
-    return "\n".join([told, "", *tables, terminal(results)])
+    return "\n".join([told, "", *([to_text(table)] if table.rows else []), terminal(results)])
 
 
 def _numbers(path: Path, frame: pd.DataFrame) -> None:

@@ -16,6 +16,7 @@ from benchmarks.report.tables.table import values
 
 __all__ = ["forest", "panels_of"]
 
+_LONG = 22  # characters of a name that leaves no room for a panel in half a page
 _GOLDEN = 0.618  # spreads the points of a row without two of them meeting
 
 
@@ -38,10 +39,11 @@ def forest(
     """
     styles = line_styles(results)
     rows = [_ordered([cell for cell in _shown(estimate, results) if _pair(cell) == pair], estimate) for pair in pairs]
-    across = min(len(pairs), 2)
+    wide = max(len(styles[cell.generator, cell.variant].label) for cells in rows for cell in cells) > _LONG
+    across = 1 if wide else min(len(pairs), 2)
     one_unit = len({results.unit(task) for task, _ in pairs}) == 1
-    height = 0.28 * max(map(len, rows)) + 1.0
-    figure, grid = panels(-(-len(pairs) // across), across, height, sharex="row" if one_unit else False)
+    height = 0.19 * max(map(len, rows)) + 0.6
+    figure, grid = panels(-(-len(pairs) // across), across, height, wide, sharex="row" if one_unit else False)
     axes = [ax for line in grid for ax in line]
     for ax in axes[len(pairs) :]:
         ax.set_visible(False)
@@ -72,10 +74,10 @@ def _row(ax: Axes, place: int, style: LineStyle, estimate: list[float]) -> None:
         xerr=None if n < 2 else [[mean - low], [high - mean]],
         color=style.colour,
         marker=style.marker,
-        markersize=7,
-        capsize=3,
-        linewidth=1.6,
-        markeredgewidth=1.6,
+        markersize=5,
+        capsize=2,
+        linewidth=1.1,
+        markeredgewidth=1.1,
         markeredgecolor=style.colour,
         markerfacecolor=SURFACE if n < FEW_SEEDS else style.colour,
         zorder=3,
@@ -85,7 +87,7 @@ def _row(ax: Axes, place: int, style: LineStyle, estimate: list[float]) -> None:
 def _seeds(ax: Axes, place: int, style: LineStyle, seeds: list[float]) -> None:
     """Small points around the row, always at the same heights."""
     heights = [place + 0.5 * ((k * _GOLDEN + 0.25) % 1 - 0.5) for k in range(len(seeds))]
-    ax.plot(seeds, heights, "o", color=style.colour, markersize=3.5, alpha=0.5, markeredgewidth=0)
+    ax.plot(seeds, heights, "o", color=style.colour, markersize=2.5, alpha=0.5, markeredgewidth=0)
 
 
 def _shown(estimate: pd.DataFrame, results: Results) -> list[CellView]:

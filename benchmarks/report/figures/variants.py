@@ -35,7 +35,7 @@ def curves(results: Results, groups: list[Ablation]) -> Figure:
     """Rows: groups that vary one field; columns: score, error, lag, as far as anything was measured."""
     names = [name for name in _AXES if any(measured(results, group, name) for group in groups)]
     table = ablation(results)
-    figure, grid = panels(len(groups), len(names), height=2.5)
+    figure, grid = panels(len(groups), len(names), height=1.7)
     for line, group in zip(grid, groups, strict=True):
         own = table.loc[[cell.cell_id for cell in group.cells.values()]]
         colours = [line_styles(results)[group.generator, variant].colour for variant in own["variant"]]
@@ -64,7 +64,7 @@ def curves(results: Results, groups: list[Ablation]) -> Figure:
 def maps(results: Results, groups: list[Ablation]) -> Figure:
     """Rows: groups that vary two fields; columns: change against generator none (where there is none: score), error."""
     kinds = [[name for name in (_score(results, group), "error") if measured(results, group, name)] for group in groups]
-    figure, grid = panels(len(groups), max(len(names) for names in kinds), height=2.9)
+    figure, grid = panels(len(groups), max(len(names) for names in kinds), height=2.1)
     for line, group, names in zip(grid, groups, kinds, strict=True):
         for ax, name in zip_longest(line, names):
             if name is None:

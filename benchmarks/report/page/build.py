@@ -1,6 +1,6 @@
 """One HTML file that needs nothing else: tables, figures and provenance of a results folder."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from benchmarks.report.page import provenance
 from benchmarks.report.page.layout import Content, Picture, parts
-from benchmarks.report.page.prose import anchor, definitions, paragraph
+from benchmarks.report.page.prose import anchor, breakable, definitions, paragraph
 from benchmarks.report.page.svg import inline, themes
 from benchmarks.report.results import Results
 from benchmarks.report.tables.columns import terms
@@ -30,6 +30,7 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         lstrip_blocks=True,
     )
     environment.globals |= {"anchor": anchor, "inline": _picture, "key": provenance.key, "paragraph": paragraph}
+    environment.filters["breakable"] = breakable
     return environment.get_template("page.html.j2").render(
         suite=results.suite or "unnamed suite",
         headline=provenance.headline(results),
@@ -37,18 +38,28 @@ def page(results: Results, contents: Iterable[Content], problems: list[str], fil
         release=provenance.release(),
         parts=placed,
         problems=problems,
-        terms=terms(heads),
+        terms=(meanings := terms(heads)),
+        glossary=_glossary(meanings),
         definitions=definitions(),
         about=provenance.about(results),
         environments=provenance.environments(results),
         cells=provenance.cells(results),
-        reproduce=_commands(results),
+        commands=_commands(results),
+        recorded=bool(results.command),
         downloads=_downloads(files),
         light=light,
         dark=dark,
         css=_text("page.css"),
         js=_text("page.js"),
     )
+
+
+def _glossary(meanings: Mapping[str, str]) -> list[tuple[list[str], str]]:
+    """Terms of one meaning together."""
+    found: dict[str, list[str]] = {}
+    for term, meaning in meanings.items():
+        found.setdefault(meaning, []).append(term)
+    return [(names, meaning) for meaning, names in found.items()]
 
 
 def _picture(picture: Picture) -> Markup:
@@ -58,18 +69,24 @@ def _picture(picture: Picture) -> Markup:
 def _commands(results: Results) -> str:
     """The lines that run this suite again and redraw its page."""
     suite = results.suite or "SUITE"
-    run = getattr(results, "command", "") or f"run_bench.py run {suite}"
+    run = results.command or f"run_bench.py run {suite}"
     return f"python {run}\npython run_bench.py report results/{suite.removesuffix('.toml')}"
 
 
 def _downloads(files: Set[str]) -> list[tuple[str, list[str]]]:
     """The files beside the page, by kind."""
-    kinds = {"numbers": ("csv", "json"), "tables": ("md", "tex"), "figures": ("svg", "png", "pdf")}
-    found = {
-        title: [name for name in sorted(files) if name.rpartition(".")[2] in suffixes]
-        for title, suffixes in kinds.items()
+    columns = files & {"columns.md"}
+    kinds = {
+        "numbers": _ending(files, "csv", "json"),
+        "what their columns mean": sorted(columns),
+        "tables": _ending(files - columns, "md", "tex"),
+        "figures": _ending(files, "svg", "png", "pdf"),
     }
-    return [(title, names) for title, names in found.items() if names]
+    return [(title, names) for title, names in kinds.items() if names]
+
+
+def _ending(files: Set[str], *suffixes: str) -> list[str]:
+    return [name for name in sorted(files) if name.rpartition(".")[2] in suffixes]
 
 
 def _text(name: str) -> Markup:

@@ -135,7 +135,7 @@ def _table(table: Table, number: int, files: Set[str]) -> ShownTable:
     order = [named, *(place for place in range(len(table.head)) if place != named)]
     rows = [[row[place] for place in order] for row in table.rows]
     columns = [Column(table.head[place], _kind([row[place] for row in table.rows])) for place in order]
-    return ShownTable(number, table, columns, rows, _links(table.name, table.data, ("tex", "md"), files))
+    return ShownTable(number, table, columns, rows, _links(table.name, table.data, ("tex",), files))
 
 
 def _kind(entries: list[Entry]) -> str:

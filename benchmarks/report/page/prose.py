@@ -1,13 +1,13 @@
-"""Texts of the page: words of sections, definitions of metrics, terms of the tables' heads."""
+"""Texts of the page: words of sections, definitions of metrics, labels that may break."""
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-__all__ = ["anchor", "counted", "definitions", "listed", "paragraph"]
+__all__ = ["anchor", "breakable", "counted", "definitions", "listed", "paragraph"]
 
 _METRICS = Path(__file__).parents[3] / "metrics" / "METRICS.md"
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
@@ -38,6 +38,11 @@ def definitions() -> Markup:
 def anchor(text: str) -> str:
     """An id for a heading or a term."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+
+
+def breakable(text: str) -> Markup:
+    """A label that may go on in the next line of a phone behind its slashes, underscores and dots of names."""
+    return Markup(re.sub(r"([/_]|(?<=[a-z])\.)(?=.)", r"\1<wbr>", str(escape(text))))
 
 
 def listed(names: Iterable[str]) -> str:

@@ -71,7 +71,7 @@ def environments(results: Results) -> list[tuple[str, str]]:
     """Every date, commit, processor, physics and package version behind the results of this folder."""
     runs = [dict(_run(run)) for run in _runs(results)]
     days = sorted({run["started"][:10] for run in runs})
-    names = ("commit", "cpu", "cores", "device", "threads", "physics", "versions")
+    names = ("commit", "CPU model", "CPU cores", "device", "threads", "physics", "versions")
     known = [(name, "; ".join(sorted({run[name] for run in runs}))) for name in names]
     return [("date", " to ".join(dict.fromkeys((days[0], days[-1])))), *known] if runs else []
 
@@ -117,8 +117,8 @@ def _run(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("data sha256", _known(run, "dataset_sha256")),
         ("physics", _known(run, "physics")),
         ("device", _known(run, "device")),
-        ("cpu", _known(run, "cpu")),
-        ("cores", _known(run, "cores")),
+        ("CPU model", _known(run, "cpu")),
+        ("CPU cores", _known(run, "cores")),
         ("threads", _known(run, "threads")),
         (
             "versions",

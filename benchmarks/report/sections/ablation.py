@@ -20,16 +20,14 @@ from core.config import flat
 __all__ = ["SECTION", "said", "variant_table"]
 
 _LEVELS = {"highest": "highest mean", "level": "level", "open": "not shown"}
-_OTHERS = ["error, last step", "lag, last round", "price, runs of none"]
+_OTHERS = ["error, last step", "lag", "price"]
 _MARKS = (
     "Marks: what a value is worth against generator none, and whether it is level with the best value, by the rules "
     "under the table of variants."
 )
-_ERRORS = (
-    "Error: open loop, at the last step, median over rollouts and seeds, in deviations of the data. Lag: how far "
-    "actions moved in the last round of the generator's last call."
-)
-_SCORES = ["score", "change against none", "p (Holm)", "verdict", "level with best"]
+_ERROR = "Error: open loop, at the last step, median over rollouts and seeds, in deviations of the data."
+_LAG = "Lag: how far actions moved in the last round of the generator's last call."
+_SCORES = ["score", "change", "verdict", "level with best"]
 
 
 def variant_table(results: Results) -> Table:
@@ -59,7 +57,7 @@ def said(results: Results, group: Ablation) -> tuple[str, str]:
     own = ablation(results).loc[[cell.cell_id for cell in group.cells.values()]]
     short = len(group.names) <= 2
     own = own.assign(
-        value=[" x ".join(map(str, values)) if short else cell.variant for values, cell in group.cells.items()]
+        value=[" × ".join(map(str, values)) if short else f"“{cell.variant}”" for values, cell in group.cells.items()]
     )
     parts = []
     if measured(results, group, "gain_mean"):
@@ -77,7 +75,7 @@ def said(results: Results, group: Ablation) -> tuple[str, str]:
         parts.append(f"highest mean at {best}, {', '.join(level) or 'none'} shown to be level with it")
     if measured(results, group, "error"):
         parts.append(f"error at the last step {_range(own, 'error', '.2g')}")
-    over = " x ".join(map(named, group.fields))
+    over = " × ".join(map(named, group.fields))
     return f"{group.generator} over {over}", f"{group.task}, {group.algorithm}: {'; '.join(parts)}."
 
 
@@ -97,7 +95,7 @@ def _scores(results: Results, cell: CellView) -> list[Entry]:
     """The columns of _SCORES."""
     known = estimates(finals(results))
     if cell.cell_id not in known.index or not known["n"][cell.cell_id]:
-        return [no_score(cell), *(as_number(math.nan) for _ in _SCORES[1:])]
+        return [no_score(cell), as_number(math.nan), Entry("—"), Entry("—")]
     n, mean, low, high = values(known.loc[cell.cell_id, ["n", "mean", "low", "high"]])
     of = "" if n == cell.seeds else f"/{cell.seeds}"
     lost = f", {len(cell.diverged)} diverged" if cell.diverged else ""
@@ -106,12 +104,12 @@ def _scores(results: Results, cell: CellView) -> list[Entry]:
     level = Entry(_LEVELS.get(str(ablation(results)["level_with_best"].get(cell.cell_id)), "—"))
     compared = verdicts(results)
     if cell.cell_id not in compared.index:
-        return [score, *(as_number(math.nan) for _ in _SCORES[1:-1]), level]
-    mean, low, high, p = values(compared.loc[cell.cell_id, ["mean", "low", "high", "p_holm"]])
+        return [score, as_number(math.nan), Entry("—"), level]
+    mean, low, high = values(compared.loc[cell.cell_id, ["mean", "low", "high"]])
     verdict = str(compared["verdict"][cell.cell_id])
     bold = verdict in ("helps", "hurts")
     change = as_estimate(mean, low, high, sign=True, bold=bold, cell_id=cell.cell_id)
-    return [score, change, as_number(p), Entry(WORDS[verdict], bold), level]
+    return [score, change, Entry(WORDS[verdict], bold), level]
 
 
 def _others(results: Results, cell: CellView) -> list[Entry]:
@@ -131,30 +129,39 @@ def _table_caption(results: Results) -> str:
     """What the columns are."""
     price = "Price: seconds of updates, generation and models, in those of generator none."
     if not compares_scores(results):
-        return f"Every variant. All batches are real: no score depends on the generator. {_ERRORS} {price}"
+        return f"Every variant. All batches are real: no score depends on the generator. {_ERROR} {_LAG} {price}"
     few = any(0 < len(cell.done) < FEW_SEEDS for group in ablations(results) for cell in group.cells.values())
     return (
         f"Every variant beside generator none and the controls. Change: paired by seed. {INTERVAL} {_shared(results)}"
-        f"{RULE} Bold: helps or hurts. {LEVEL_RULE} {_ERRORS} {price} {DAGGER if few else ''}"
+        f"{RULE} Bold: helps or hurts. {LEVEL_RULE} {_ERROR} {_LAG} {price} {DAGGER if few else ''}"
     ).strip()
 
 
 def _curve_caption(results: Results) -> str:
     """Of the panels that are there."""
+    few = f", hollow below {FEW_SEEDS} seeds" if ablation(results)["n"].lt(FEW_SEEDS).any() else ""
     scores = (
-        f"Score: mean and 95 % Student-t interval over seeds, hollow below {FEW_SEEDS} seeds; dashed: generator none, "
-        f"in its interval. {_MARKS} {_shared(results)}"
+        f"Score: mean and 95 % Student-t interval over seeds{few}; dashed: "
+        f"generator none, in its interval. {_marked(results)}{_shared(results)}"
     )
-    return f"One field varies. {scores if compares_scores(results) else ''}{_ERRORS}"
+    lag = f" {_LAG}" if ablation(results)["lag"].notna().any() else ""
+    return f"One field varies. {scores if compares_scores(results) else ''}{_ERROR}{lag}"
 
 
 def _map_caption(results: Results) -> str:
     """Of the panels that are there."""
     scores = (
         "Change: against generator none, paired by seed, ± half the 95 % Student-t interval over seeds; the colour is "
-        f"the change, white at zero, pale where it cannot be told apart. {_MARKS} {_shared(results)}"
+        f"the change, white at zero, pale where it cannot be told apart. {_marked(results)}{_shared(results)}"
     )
-    return f"Two fields vary. {scores if compares_scores(results) else ''}{_ERRORS}"
+    return f"Two fields vary. {scores if compares_scores(results) else ''}{_ERROR}"
+
+
+def _marked(results: Results) -> str:
+    """What marks say, if there are any."""
+    own = ablation(results)
+    marked = own["verdict"].isin(["helps", "hurts", "equivalent"]) | (own["level_with_best"] == "level")
+    return f"{_MARKS} " if marked.any() else ""
 
 
 def _shared(results: Results) -> str:

@@ -114,7 +114,7 @@ def _profiles(results: Results, algorithms: list[str]) -> Figure:
     styles = line_styles(results)
     final = finals(results)
     drawn = []
-    figure, axes = panel_list(len(algorithms), 2, height=3.4)
+    figure, axes = panel_list(len(algorithms), 2, height=2.1)
     for ax, algorithm in zip(axes, algorithms, strict=True):
         scores = complete(final, algorithm, "final")
         drawn += list(scores)

@@ -1,19 +1,17 @@
 """How far generated states are from the true simulator's, step by step."""
 
 import math
-import textwrap
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 
-import matplotlib as mpl
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from benchmarks.report.figures.style import BASELINE, LineStyle, legend, line_styles, panels, plain
-from benchmarks.report.results import LABELS, Results, once
+from benchmarks.report.figures.error_curves import ErrorPanel, error_curves, label
+from benchmarks.report.figures.palette import CONTROLS
+from benchmarks.report.figures.style import short_task
+from benchmarks.report.results import LABELS, Results, once, titled
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.tables.table import Entry, Table, as_number, cell_table
 from metrics.compounding import growth_law
@@ -69,7 +67,8 @@ def compounding_table(results: Results) -> Table:
         "share of held-out steps that cannot be a start, because their simulator state is not known exactly."
     )
     columns = ["error", *(f"h = {h}" for h in shown), "starts excluded"]
-    return cell_table(results, "compounding", "Compounding error", caption, columns, rows)
+    table = cell_table(results, "compounding", "Compounding error", caption, columns, rows)
+    return replace(table, data="compounding")
 
 
 def growth_table(results: Results) -> Table:
@@ -91,7 +90,9 @@ def growth_table(results: Results) -> Table:
         "the last step of the generator, generated and in the simulator."
     )
     columns = ["actions", "b", "lambda", "better law", "one step", "leakage", "capped", "alive"]
-    return cell_table(results, "growth", "How the error grows", caption, [*columns, "alive in the simulator"], rows)
+    columns.append("alive in the simulator")
+    table = cell_table(results, "growth", "How the error grows", caption, columns, rows)
+    return replace(table, data="compounding")
 
 
 def _growth(own: pd.DataFrame) -> list[Entry]:
@@ -113,92 +114,104 @@ def _beside(own: pd.DataFrame, leak: float) -> list[Entry]:
     ]
 
 
-def _drawn(results: Results) -> pd.DataFrame:
-    frame = compounding(results)
-    return frame[frame[["median", "closed"]].notna().any(axis=1)]
-
-
-def _pairs(results: Results) -> list[tuple[str, str]]:
-    """Tasks and algorithms with an error, in the order of tables."""
-    frame = _drawn(results)
-    there = set(zip(frame["task"], frame["algorithm"], strict=True))
-    return [pair for pair in dict.fromkeys((cell.task, cell.algorithm) for cell in results.cells) if pair in there]
-
-
-def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
-    """Rows: task x algorithm; columns: open loop and closed loop on policy actions, open loop on logged actions."""
-    styles = line_styles(results)
-    errors = _drawn(results)
-    kinds = [kind for kind in KINDS if errors.loc[errors["actions"] == kind[1], kind[2]].notna().any()]
-    figure, grid = panels(len(pairs), len(kinds), height=2.9, sharex=True, sharey="row")
-    references: set[str] = set()
-    for line, (task, algorithm) in zip(grid, pairs, strict=True):
-        own = errors[(errors["task"] == task) & (errors["algorithm"] == algorithm)]
-        shown = own[["median", "closed"]]
-        largest = shown.max().max()
-        lowest = shown.where(shown > _EXACT * largest).min().min()
-        for ax, (title, actions, quantity) in zip(line, kinds, strict=True):
-            drawn = own[own["actions"] == actions]
-            below = []
-            for cell in results.finished(task, algorithm):
-                of_cell = drawn[drawn["cell_id"] == cell.cell_id].groupby("horizon")[quantity]
-                spread = of_cell.agg(["median", "min", "max"]).dropna()
-                below += _curve(ax, styles[cell.generator, cell.variant], spread, lowest / 10)
-            names = ("closed_floor",) if quantity == "closed" else ("still", "floor", "chaos")
-            references |= _references(ax, drawn, names, below, bottom=lowest / 10)
-            ax.set(yscale="log", title=plain(f"{task} · {algorithm}", 46) + f"\n{title}")
-            if largest > 30 * lowest:
-                ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-        line[0].set_ylabel("error in standard deviations")
-    for ax in grid[-1]:
-        ax.set_xlabel("horizon h in steps")
-    extra = [Line2D([], [], label=name, **line) for name, line in _REFERENCES.values() if name in references]
-    legend(figure, styles, errors, extra=extra)
-    return figure
-
-
 _EXACT = 1e-3  # share of the largest error below which one is rounding
-_REFERENCES: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "still": ("nothing moves", {"color": BASELINE, "linestyle": "--", "linewidth": 1.4}),
-    "floor": ("replay floor", {"color": BASELINE, "linestyle": (0, (1, 1)), "linewidth": 1.6}),
-    "closed_floor": ("the policy's other rollouts", {"color": BASELINE, "linestyle": "-.", "linewidth": 1.4}),
-    "chaos": ("simulator + 1 ulp", {"color": "#b39c5b", "linestyle": (0, (1, 2.5)), "linewidth": 1.6}),
-}
 
 
-def _curve(ax: Axes, style: LineStyle, spread: pd.DataFrame, bottom: float) -> list[str]:
-    """Draw the median over seeds and the band of all seeds; or name a generator whose errors are all below `bottom`.
+@once
+def _panels(results: Results) -> dict[tuple[str, str], list[ErrorPanel]]:
+    """By task and algorithm with an error, in the order of tables: a panel for every kind of error of the folder."""
+    frame = compounding(results)
+    frame = frame[frame[["median", "closed"]].notna().any(axis=1)]
+    kinds = [kind for kind in KINDS if frame.loc[frame["actions"] == kind[1], kind[2]].notna().any()]
+    found = {}
+    for task, algorithm in dict.fromkeys((cell.task, cell.algorithm) for cell in results.cells):
+        own = frame[(frame["task"] == task) & (frame["algorithm"] == algorithm)]
+        shown = own[["median", "closed"]]
+        bottom = shown.where(shown > _EXACT * shown.max().max()).min().min() / 10
+        if bottom > 0:
+            found[task, algorithm] = [_panel(results, own, kind, bottom) for kind in kinds]
+    return found
 
-    What of a curve is below is not drawn: rounding that grows would take all of the axis.
-    """
-    if spread["max"].max() < bottom:
-        return [f"{style.label} < {1.1 * spread['max'].max():.0e}"]
-    spread = spread.where(spread["median"] >= bottom).clip(lower=bottom)
-    ax.fill_between(spread.index, spread["min"], spread["max"], color=style.colour, alpha=0.15, linewidth=0)
-    alone = "o" if len(spread) == 1 else None  # single transitions have no line
-    ax.plot(spread.index, spread["median"], color=style.colour, linestyle=style.dash, marker=alone)
-    return []
+
+def _panel(results: Results, own: pd.DataFrame, kind: tuple[str, str, str], bottom: float) -> ErrorPanel:
+    title, actions, quantity = kind
+    rows = own[own["actions"] == actions]
+    curves = {}
+    for cell in results.cells:
+        by_horizon = rows[rows["cell_id"] == cell.cell_id].groupby("horizon")[quantity]
+        spread = by_horizon.agg(["median", "min", "max"]).dropna().astype("float64")
+        if len(spread):
+            curves[cell.generator, cell.variant] = spread
+    names = ("closed_floor",) if quantity == "closed" else ("still", "floor", "chaos")
+    references = {name: rows.groupby("horizon")[name].median().dropna() for name in names}
+    return ErrorPanel(title, curves, {name: values for name, values in references.items() if len(values)}, bottom)
 
 
-def _references(ax: Axes, drawn: pd.DataFrame, names: Iterable[str], below: list[str], bottom: float) -> set[str]:
-    """Draw what no generator can beat, and what every one should; return the labels drawn.
-
-    What is below `bottom` is written into the corner, behind the generators that are `below`, too.
-    """
-    above = set()
-    for quantity in names:
-        label, look = _REFERENCES[quantity]
-        values = drawn.groupby("horizon")[quantity].median().dropna()
-        if len(values) and values.max() < bottom:
-            below = [*below, f"{label} < {1.1 * values.max():.0e}" if values.max() > 0 else f"{label} = 0"]
-        elif len(values):
-            ax.plot(values.index, values.where(values >= bottom), **look)
-            above.add(label)
+def _caption(results: Results) -> str:
+    """How to read the panels, which curves are one, and what lies below them."""
+    panels = [panel for row in _panels(results).values() for panel in row]
+    seeds = compounding(results).groupby("cell_id")["seed"].nunique()
+    kinds = {panel.kind for panel in panels}
+    few, many = seeds.min(), seeds.max()
+    parts = [
+        "Median error of generated states over rollouts that are still valid, in standard deviations of the data. "
+        f"Line: median over {few if few == many else f'{few} to {many}'} seeds; band: all of them. Open loop: against "
+        "the generated actions replayed in the true simulator"
+        + ("; closed loop: against the policy's own rollout" if KINDS[1][0] in kinds else "")
+    ]
+    single = {titled(key[0]) for panel in panels for key, spread in panel.drawn.items() if spread.index.max() == 1}
+    if single:
+        parts.append(f"A marker at h = 1: {_listed(single)}, of single transitions")
+    equal = {_together(keys) for panel in panels for keys, _ in panel.ends if len(keys) > 1}
+    if equal:
+        parts.append(f"Equal within 1 % at every step of a panel, and drawn over each other: {_listed(equal)}")
+    below = _below(panels)
     if below:
-        text = textwrap.fill("below: " + ", ".join(below), 44)
-        right = {"ha": "right", "va": "bottom"}
-        ax.text(0.97, 0.03, text, right, transform=ax.transAxes, fontsize=7.5, color=BASELINE)
-    return above
+        parts.append(f"Too small for the axes: {'; '.join(below)}")
+    return ". ".join(parts) + "."
+
+
+def _together(keys: list[tuple[str, str]]) -> str:
+    """The names of curves that are one; where they are many, how many of which generator."""
+    if len(keys) <= 3:
+        return " = ".join(label(key) for key in keys)
+    count = Counter(generator for generator, _ in keys)
+    return " = ".join(f"{n} variants of {name}" if n > 1 else titled(name) for name, n in count.items())
+
+
+def _below(panels: list[ErrorPanel]) -> list[str]:
+    """By generator and reference, how small the largest error is that is not drawn, and where, if others are."""
+    tops: dict[str, float] = {}
+    where: dict[str, set[str]] = {}
+    for panel in panels:
+        for name, top in panel.below.items():
+            tops[name] = max(top, tops.get(name, 0.0))
+            where.setdefault(name, set()).add(panel.kind)
+    seen = {titled(generator) for panel in panels for generator, _ in panel.drawn}
+    return [
+        name
+        + (f" ({_listed(where[name])})" if name in seen else "")
+        + (f", at most {as_number(top, '{:.0e}').text}" if top else ", 0")
+        for name, top in tops.items()
+    ]
+
+
+def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
+    """The least and the largest error at the last step of methods that roll out."""
+    said = []
+    for task, algorithm in pairs:
+        for panel in _panels(results)[task, algorithm]:
+            last = {key: spread["median"].iloc[-1] for key, spread in panel.curves.items() if spread.index.max() > 1}
+            methods = sorted((error, label(key)) for key, error in last.items() if key[0] not in CONTROLS)
+            if methods:
+                (low, best), (high, worst) = methods[0], methods[-1]
+                span = f"from {low:.2g} ({best}) to {high:.2g} ({worst})" if len(methods) > 1 else f"{low:.2g} ({best})"
+                said.append(f"{short_task(task)}, {algorithm}, {panel.kind}: {span}")
+    return f"Error at the last step in standard deviations. {'; '.join(said)}."
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 SECTION = Section(
@@ -210,15 +223,12 @@ SECTION = Section(
     figures=[
         Plot(
             "compounding",
-            lambda _: (
-                "Median error of generated states over rollouts. Line: median over seeds; band: all seeds. Open loop: "
-                "against the generated actions replayed in the true simulator; closed loop: against the policy's own "
-                "roll-out, whose distance to another of its own is the floor. Only rollouts that are still valid count."
-            ),
-            lambda *_: "",
+            _caption,
+            _alt,
             "compounding",
-            rows=_pairs,
-            figure=_figure,
+            rows=lambda results: list(_panels(results)),
+            figure=lambda results, pairs: error_curves(results, {pair: _panels(results)[pair] for pair in pairs}),
+            per_page=4,
         )
     ],
 )

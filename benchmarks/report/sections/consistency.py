@@ -10,7 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.report.figures.scatter import PER_PAGE, panels_of, points, scatter
-from benchmarks.report.results import CEILING, Results, error_at_end, error_by_cell, once
+from benchmarks.report.figures.style import log_ticks
+from benchmarks.report.results import CEILING, Results, error_at_end, once
+from benchmarks.report.scores import FEW_SEEDS
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.tables.table import Entry, Table, as_number, cell_table, without_blank
 
@@ -86,12 +88,16 @@ def shift_table(results: Results) -> Table:
 def frontier(results: Results) -> pd.DataFrame:
     """One row per cell: distance of generated actions to the policy's, open-loop error at the cell's last step.
 
-    Without cells that generate single transitions, in which no error can build up.
+    Both with their range over seeds. Without cells that generate single transitions, in which no error can build up,
+    and without the ceiling, which is exact.
     """
-    distance = results.last("consistency/distance").groupby("cell_id")["value"].mean()
-    errors = error_by_cell(results)
-    long = error_at_end(results).query("horizon > 1")["cell_id"]
-    return points(results, {"distance": distance, "error": errors[errors.index.isin(long)]})
+    distance = results.last("consistency/distance").groupby("cell_id")["value"]
+    rows = error_at_end(results).query("horizon > 1 and generator != @CEILING")
+    error = rows.groupby("cell_id")["value"]
+    columns = {"distance": distance.mean(), "error": error.median(), "n": error.count()}
+    for name, by_cell in (("distance", distance), ("error", error)):
+        columns |= {f"{name}_low": by_cell.min(), f"{name}_high": by_cell.max()}
+    return points(results, columns)
 
 
 def _rows(results: Results) -> pd.DataFrame:
@@ -138,29 +144,35 @@ def _level(task: str) -> str:
 def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
     """Lower left is better: actions that are the policy's, and states that are the simulator's."""
     figure, axes = scatter(results, frontier(results), pairs, "distance", "error")
-    for ax in axes:
+    for ax, (task, algorithm) in zip(axes, pairs, strict=True):
+        frame = frontier(results)
+        own = frame[(frame["task"] == task) & (frame["algorithm"] == algorithm)]
         ax.set_xscale("symlog", linthresh=1e-3)
-        ax.set_yscale("log")
-        ax.set(xlabel="distance of actions to the policy's", ylabel="open-loop error at the last step")
+        ax.set_xlim(-2e-4, 2 * max(1e-3, own["distance_high"].max()))
+        ax.set(yscale="log", xlabel="distance of actions to the policy's", ylabel="open-loop error at the last step")
+        log_ticks(ax.yaxis, own["error_low"].min(), own["error_high"].max())
     return figure
 
 
 def _caption(results: Results) -> str:
     single = error_at_end(results).query("horizon == 1")["generator"].unique()
     left_out = f" Left out: {', '.join(single)}, whose rollouts have one step." if len(single) else ""
+    if any(cell.generator == CEILING for cell in results.cells):
+        left_out += " The ceiling is left out, too: it is exact."
+    few = f", hollow below {FEW_SEEDS}" if (frontier(results)["n"] < FEW_SEEDS).any() else ""
     return (
         "One point per cell: root mean square distance of generated actions to the learning policy's in the same "
         "states (mean over seeds), against the open-loop error at the last step of the cell's rollouts (median over "
-        f"rollouts and seeds). Lower left is better.{left_out}"
+        f"rollouts and seeds); bars: range of the seeds{few}. Lower left is better.{left_out}"
     )
 
 
 def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
-    """The least wrong and the least consistent of every panel; the ceiling is no candidate."""
+    """The least wrong and the least consistent of every panel."""
     frame = frontier(results)
     said = []
     for task, algorithm in pairs:
-        own = frame[(frame["task"] == task) & (frame["algorithm"] == algorithm) & (frame["generator"] != CEILING)]
+        own = frame[(frame["task"] == task) & (frame["algorithm"] == algorithm)]
         if own.empty:
             continue
         right, far = (own.sort_values(column).iloc[place] for column, place in (("error", 0), ("distance", -1)))

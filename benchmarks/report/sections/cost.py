@@ -2,47 +2,60 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.report.figures.palette import BASELINE, CONTROLS
 from benchmarks.report.figures.scatter import PER_PAGE, panels_of, points, scatter
-from benchmarks.report.figures.style import BASELINE
-from benchmarks.report.prices import run_seconds
+from benchmarks.report.figures.style import log_ticks, short_task
+from benchmarks.report.prices import price_multiples, run_seconds
 from benchmarks.report.results import Results, once
-from benchmarks.report.scores import estimates, finals
+from benchmarks.report.scores import FEW_SEEDS, estimates, finals
 from benchmarks.report.section import Plot, Section
 from benchmarks.report.tables.table import Table, as_number, cell_table, values
+from benchmarks.report.verdict import compares_scores
 
 __all__ = ["SECTION", "cost", "cost_table", "prices"]
 
 _COLUMNS = {  # of the table: metric and factor
-    "seconds in all": ("total_seconds", 1.0),
-    "updates/s": ("updates_per_second", 1.0),
+    "run, s": ("run_seconds", 1.0),
+    "runs of none": ("price_multiple", 1.0),
     "fit of models, s": ("model_seconds", 1.0),
     "the same, shared": ("model_seconds_shared", 1.0),
+    "updates/s": ("updates_per_second", 1.0),
     "generate, s per 1000 rows": ("generate_seconds_per_transition", 1000.0),
     "network evaluations per row": ("evaluations_per_transition", 1.0),
     "MFLOP per row": ("flops_per_transition", 1e-6),
     "peak memory, MiB": ("peak_memory_mib", 1.0),
+    "seconds of this cell alone": ("total_seconds", 1.0),
 }
 
 
 def cost(results: Results) -> pd.DataFrame:
-    """cost.csv: mean over seeds, and the fits of models divided among the cells of this folder that use them."""
+    """cost.csv: mean over seeds, and what is known of a cell from the others of its folder.
+
+    Those are model_seconds_shared, the fits of models divided among the cells that use them, run_seconds and
+    price_multiple.
+    """
     index = ["task", "generator", "variant", "algorithm", "metric"]
     rows = results.group("cost/").groupby(["cell_id", *index])["value"].mean().reset_index()
-    shares = _shared_fits(results)
     first = rows.drop_duplicates("cell_id")
-    shared = first.assign(metric="model_seconds_shared", value=first["cell_id"].map(shares))
-    return pd.concat([rows, shared.dropna(subset="value")]).sort_values(index, ignore_index=True)[[*index, "value"]]
+    derived = [
+        first.assign(metric=metric, value=first["cell_id"].map(values)).dropna(subset="value")
+        for metric, values in _derived(results).items()
+    ]
+    return pd.concat([rows, *derived]).sort_values(index, ignore_index=True)[[*index, "value"]]
 
 
 def cost_table(results: Results) -> Table:
     """One row per cell: what a reader wants to know before running it."""
     frame = results.group("cost/").groupby(["cell_id", "metric"])["value"].mean().unstack()
-    frame["model_seconds_shared"] = frame.index.map(_shared_fits(results))
+    for metric, by_cell in _derived(results).items():
+        frame[metric] = frame.index.map(by_cell)
     rows = []
     for cell in results.cells:
         if cell.cell_id in frame.index:
@@ -50,33 +63,88 @@ def cost_table(results: Results) -> Table:
             numbers = [as_number(factor * own.get(name, math.nan)) for name, factor in _COLUMNS.values()]
             rows.append((cell, numbers))
     caption = (
-        "Mean over seeds; seeds that ran together in one program share one measurement. Fit of models: seconds all "
-        "pretrained models of the cell once took, whenever that was; shared: each of them divided by the number of "
-        "cells of this folder that use it. Rows are generated transitions, those that were masked included. Peak "
-        "memory: of the device, on a CPU of the cell's process; MiB = 2^20 bytes."
+        "Run: seconds of updates, generation and of all pretrained models, whichever cell fitted them; runs of none: "
+        "the same as a multiple of the cell on real data only with equal settings. Mean over seeds; seeds that ran "
+        "together in one program share one measurement. Fit of models: seconds all pretrained models of the cell once "
+        "took, whenever that was; shared: each of them divided by the number of cells of this folder that use it. Rows "
+        "are generated transitions, those that were masked included. Peak memory: of the device, on a CPU of the "
+        "cell's process; MiB = 2^20 bytes. Seconds of this cell alone: with evaluation and metrics, without models "
+        "that another cell had fitted before."
     )
-    return cell_table(results, "cost", "Cost", caption, _COLUMNS, rows)
+    return replace(cell_table(results, "cost", "Cost", caption, _COLUMNS, rows), data="cost")
 
 
 @once
 def prices(results: Results) -> pd.DataFrame:
-    """One row per cell with a score and known seconds: both."""
-    return points(results, {"seconds": run_seconds(results), "score": estimates(finals(results))["mean"]})
+    """One row per cell with a score and a price in runs of generator none: both, and the interval of the score."""
+    score = estimates(finals(results))
+    columns = {"price": price_multiples(results), "score": score["mean"]}
+    return points(results, columns | {"score_low": score["low"], "score_high": score["high"], "n": score["n"]})
+
+
+def _pairs(results: Results) -> list[tuple[str, str]]:
+    """Tasks and algorithms in which something was paid for other scores."""
+    return panels_of(prices(results).query("generator != 'none'")) if compares_scores(results) else []
 
 
 def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
     """Upper left is better; the dashed line is real data only."""
     price = prices(results)
-    figure, axes = scatter(results, price, pairs, "seconds", "score")
+    figure, axes = scatter(results, price, pairs, "price", "score")
     for ax, (task, algorithm) in zip(axes, pairs, strict=True):
-        none = price[(price["task"] == task) & (price["algorithm"] == algorithm) & (price["generator"] == "none")]
-        if len(none):
-            ax.axhline(none["score"].mean(), color=BASELINE, linestyle="--", linewidth=1.4)
-        ax.set(xlabel="seconds of training, generation and models", ylabel=results.unit(task), xscale="log")
-        ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        own = price[(price["task"] == task) & (price["algorithm"] == algorithm)]
+        none = own[own["generator"] == "none"]
+        if len(none) == 1:
+            ax.axhline(none["score"].item(), color=BASELINE, linestyle="--", linewidth=1)
+            ax.axhspan(none["score_low"].item(), none["score_high"].item(), color=BASELINE, alpha=0.15, linewidth=0)
+        ax.set(xlabel="price in runs of none", ylabel=results.unit(task), xscale="log")
+        ax.set_xlim(0.75 * own["price"].min(), 1.5 * own["price"].max())
+        log_ticks(ax.xaxis, own["price"].min(), own["price"].max(), "{x:g}\N{MULTIPLICATION SIGN}")
     return figure
+
+
+def _caption(results: Results) -> str:
+    """How to read the figure, then the seconds behind its multiples."""
+    seconds = run_seconds(results).dropna()
+    took: dict[str, list[float]] = {}
+    for cell in results.cells:
+        if cell.generator == "none" and cell.cell_id in seconds.index:
+            took.setdefault(cell.task, []).append(float(seconds[cell.cell_id]))
+    one = ", ".join(f"{_range(of_task)} s on {short_task(task)}" for task, of_task in took.items())
+    few = f", hollow below {FEW_SEEDS} seeds" if (prices(results)["n"] < FEW_SEEDS).any() else ""
+    return (
+        f"Score against price, one point per cell{few}; bars: 95 % Student-t interval over seeds. Dashed, with its "
+        "interval as a band: real data only. Price: wall-clock seconds of updates and generation, all seeds together, "
+        "and of the fits of pretrained models, whichever cell made them, in runs of generator none with equal "
+        f"settings. A run of none took {one}."
+    )
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    pairs = zip(rows["generator"], rows["variant"], strict=True)
+    return [generator if variant == "default" else f"{generator} · {variant}" for generator, variant in pairs]
+
+
+def _range(seconds: list[float]) -> str:
+    least, most = (f"{value:,.0f}" for value in (min(seconds), max(seconds)))
+    return least if least == most else f"{least} to {most}"
+
+
+def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
+    """From the cheapest to the dearest method of each panel, and what the best scores at which price."""
+    price = prices(results)
+    said = []
+    for task, algorithm in pairs:
+        own = price[(price["task"] == task) & (price["algorithm"] == algorithm) & ~price["generator"].isin(CONTROLS)]
+        shown = sorted(zip(own["price"].tolist(), own["score"].tolist(), _names(own), strict=True))
+        if shown:
+            (low, _, cheap), (high, _, dear) = shown[0], shown[-1]
+            at, score, best = max(shown, key=lambda point: point[1])
+            said.append(
+                f"{short_task(task)}, {algorithm}: from {low:.1f} ({cheap}) to {high:.1f} runs of none ({dear}); "
+                f"highest mean {as_number(score, '{:.1f}').text} ({best}, for {at:.1f})"
+            )
+    return ". ".join(said) + "." if said else "Controls only."
 
 
 @once
@@ -91,6 +159,15 @@ def _shared_fits(results: Results) -> dict[str, float]:
     return {cell_id: sum((s / users[key] for key, s in own.items()), 0.0) for cell_id, own in used.items()}
 
 
+def _derived(results: Results) -> dict[str, Mapping[Any, float]]:
+    """By metric, then cell: what other cells of the folder tell of it."""
+    return {
+        "model_seconds_shared": _shared_fits(results),
+        "run_seconds": dict(run_seconds(results).items()),
+        "price_multiple": dict(price_multiples(results).items()),
+    }
+
+
 SECTION = Section(
     "cost",
     "Cost",
@@ -100,14 +177,12 @@ SECTION = Section(
     figures=[
         Plot(
             "price",
-            lambda _: (
-                "One point per cell: mean score against the wall-clock seconds of its updates and generation, all "
-                "seeds together, and of the fits of its pretrained models, whichever cell made them. Dashed: real "
-                "data only."
-            ),
-            lambda *_: "",
+            _caption,
+            _alt,
             "cost",
-            rows=lambda results: panels_of(prices(results)),
+            rows=lambda results: (
+                panels_of(prices(results).query("generator != 'none'")) if compares_scores(results) else []
+            ),
             figure=_figure,
             per_page=PER_PAGE,
         )

@@ -1,5 +1,6 @@
 """What goes wrong in the rollouts: the signatures that show, a row each."""
 
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -30,7 +31,14 @@ def diagnostics_table(results: Results) -> Table:
         results.cells, key=lambda cell: (places.index((cell.task, cell.algorithm)), generator_order(cell.generator))
     )
     rows = [
-        (cell, [Entry(sign.name), as_number(number, "{:.2g}"), Entry(sign.sentence.format(number).replace("-", "−"))])
+        (
+            cell,
+            [
+                Entry(sign.name),
+                as_number(number, "{:.2g}"),
+                Entry(re.sub(r"-(?=\d)", "−", sign.sentence.format(number))),
+            ],
+        )
         for cell in order
         for sign, number in shown[cell.cell_id]
     ]

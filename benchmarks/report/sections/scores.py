@@ -17,7 +17,7 @@ from benchmarks.report.tables.table import Entry, Table, as_number, cell_table
 from benchmarks.report.text import natural
 from benchmarks.report.verdict import compares_scores, verdicts
 
-__all__ = ["DETAILS", "SECTION", "narrow", "score_table", "selection_table"]
+__all__ = ["DETAILS", "SECTION", "score_table", "selection_table"]
 
 _BEHAVIOUR = (
     "behaviour: mean score of the episodes that the data hold; where they are pieces of one stream (maze2d), of as "
@@ -52,27 +52,6 @@ def score_table(results: Results) -> Table:
         rows if compares_scores(results) else [],
         data="scores",
     )
-
-
-def narrow(table: Table, width: int) -> list[Table]:
-    """The score table in pieces that fit into lines of so many characters, the caption under the last."""
-    texts = [[name, *(row[i].text for row in table.rows)] for i, name in enumerate(table.head)]
-    widths = [max(map(len, column)) + 2 for column in texts]
-    names = [i for i, name in enumerate(table.head) if name in ("generator", "variant")]
-    pieces: list[list[int]] = [[]]
-    for column in range(len(names), len(table.head)):
-        if pieces[-1] and sum(widths[i] for i in (*names, *pieces[-1], column)) > width:
-            pieces.append([])
-        pieces[-1].append(column)
-    return [
-        replace(
-            table,
-            head=[table.head[i] for i in (*names, *piece)],
-            rows=[[row[i] for i in (*names, *piece)] for row in table.rows],
-            caption=table.caption if piece is pieces[-1] else "",
-        )
-        for piece in pieces
-    ]
 
 
 def selection_table(results: Results) -> Table:

@@ -21,9 +21,9 @@ _SHARED = {  # column: unit and meaning, in every file
     "value": ("of the metric", "value of the record"),
     "unit": ("", "unit of the scores: score (D4RL-normalized) or return (the task has no reference returns)"),
     "n": ("seeds", "seeds with a result"),
-    "mean": ("unit", "mean over seeds"),
-    "low": ("unit", "lower end of the 95 % interval over seeds; empty below two seeds"),
-    "high": ("unit", "upper end of the 95 % interval over seeds"),
+    "mean": ("score or return", "mean over seeds"),
+    "low": ("score or return", "lower end of the 95 % interval over seeds; empty below two seeds"),
+    "high": ("score or return", "upper end of the 95 % interval over seeds"),
 }
 COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffix: what is not shared, or otherwise
     "scores": {
@@ -45,10 +45,13 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "interval": ("", "method of the interval: t or bootstrap"),
     },
     "improvements": {
-        "mean": ("unit", "mean over seeds of the change: score less that of generator none with the same seed"),
-        "low": ("unit", "lower end of the 95 % Student-t interval of the change"),
-        "high": ("unit", "upper end of it"),
-        "std": ("unit", "standard deviation of the change over seeds"),
+        "mean": (
+            "score or return",
+            "mean over seeds of the change: score less that of generator none with the same seed",
+        ),
+        "low": ("score or return", "lower end of the 95 % Student-t interval of the change"),
+        "high": ("score or return", "upper end of it"),
+        "std": ("score or return", "standard deviation of the change over seeds"),
         "better": ("share", "probability that a run beats a run of generator none, ties count half; no p-value"),
         "p": ("", "of a two-sided paired t-test that the change is 0, uncorrected"),
         "p_holm": ("", _P_HOLM),
@@ -72,9 +75,9 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
     "ablation": {
         "fields": ("", "the fields that cells of the group differ in, joined by x"),
         "values": ("", "their values"),
-        "gain_mean": ("unit", "mean over seeds of the change against generator none"),
-        "gain_low": ("unit", "lower end of its 95 % interval"),
-        "gain_high": ("unit", "upper end of it"),
+        "gain_mean": ("score or return", "mean over seeds of the change against generator none"),
+        "gain_low": ("score or return", "lower end of its 95 % interval"),
+        "gain_high": ("score or return", "upper end of it"),
         "p_holm": ("", _P_HOLM),
         "verdict": ("", _VERDICT),
         "level_with_best": ("", "highest mean of its group; level with it, within 5 points; or open"),
@@ -110,9 +113,9 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "value": ("of the metric", "mean over seeds; model_seconds_shared: divided among the cells that use them")
     },
     "regime": {
-        "behaviour": ("unit", "mean score of the episodes that the data hold"),
-        "none": ("unit", "mean score of generator none"),
-        "room": ("unit", "the interval of a control that changes nothing lies within this"),
+        "behaviour": ("score or return", "mean score of the episodes that the data hold"),
+        "none": ("score or return", "mean score of generator none"),
+        "room": ("score or return", "the interval of a control that changes nothing lies within this"),
         "verdict": ("", "the weakest of the three conditions: holds, not shown or fails"),
         "learns": ("", "verdict on none - behaviour: real data alone learn more than the data's mean episode"),
         "control": ("", "verdict on duplicate - none: copies of real rows change nothing"),
@@ -126,9 +129,9 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
             )
             for number, unit, meaning in (
                 ("n", "seeds", "seeds"),
-                ("mean", "unit", "mean over seeds"),
-                ("low", "unit", "lower end of the 95 % interval"),
-                ("high", "unit", "upper end of the 95 % interval"),
+                ("mean", "score or return", "mean over seeds"),
+                ("low", "score or return", "lower end of the 95 % interval"),
+                ("high", "score or return", "upper end of the 95 % interval"),
             )
         },
     },
@@ -145,7 +148,7 @@ def to_columns(files: Iterable[Path]) -> str:
     lines = [
         "# Columns of the csv files",
         "",
-        "One row per line of a file; empty: not defined. unit as unit: what the column of that name says.",
+        "An empty field is not defined. Scores are D4RL-normalized, or returns where a task has no reference returns.",
         "",
         "|file|column|unit|meaning|",
         "|---|---|---|---|",
@@ -164,7 +167,6 @@ _VERDICTS = (
     "Helps or hurts: p after Holm below .05 and at least 5 seeds. Equivalent: two one-sided tests say that the change "
     "lies within 5 points. Else the generator and real data only cannot be told apart."
 )
-_P = "Of a paired t-test, after Holm's correction for all comparisons of the algorithm."
 _SCORE = "D4RL-normalized: 0 as the random policy, 100 as the expert; undiscounted return where marked (return)."
 _LAST_ERROR = (
     "Open-loop error at the last step of the generator's own rollouts, in standard deviations of the data: median over "
@@ -180,15 +182,12 @@ TERMS: dict[str, str] = {  # by head of a table
     "change against none": _CHANGE,
     "change, 95 % interval": f"{_CHANGE} In brackets its Student-t interval, uncorrected.",
     "verdict": _VERDICTS,
-    "p after Holm": _P,
-    "p (Holm)": _P,
+    "p after Holm": "Of a paired t-test, after Holm's correction for all comparisons of the algorithm.",
     "wins": "Share of the pairs with a run on real data only in which a run scores more, ties count half; no test.",
-    "seeds for 5 points": "Seeds that would show a difference of 5 points with power 80 % and the spread seen here.",
     "error at the last step": _LAST_ERROR,
     "error, last step": _LAST_ERROR,
     "off the policy": "Root mean square distance of generated actions to those of the learning policy.",
     "price": _PRICE,
-    "price, runs of none": _PRICE,
     "runs of none": _PRICE,
     "signs of failure": "Signatures of known failures that show; see Diagnostics.",
     "level with best": "Highest mean of the values that were varied, or within 5 points of it by two one-sided tests.",
@@ -267,9 +266,10 @@ TERMS: dict[str, str] = {  # by head of a table
 }
 _PATTERNS = {  # of heads that name a step, a task or a field
     r"h = \d+": "Error at this step of the rollouts.",
+    r"seeds for \d+ points": "Seeds that would show such a difference with power 80 % and the spread seen here.",
     r"change, .*": TERMS["change"],
     r"[\w.]+ \(.\)|\w+[._][\w.]+": "A field that was varied, with the papers' symbol for it.",
-    r"([\w-]+/)*\w+(-\w+)+‡?.*": TERMS["score"],
+    r"(\w+(-\w+)+|\w+/[\w/-]+)‡?( \(return\))?( · .*)?": TERMS["score"],
 }
 
 

@@ -34,12 +34,15 @@ _LATEX = {  # what the fonts of plain LaTeX (OT1) have; `\textquotedbl` would ne
     '"': "''",
     "`": "{`}",  # behind ? and ! it would turn them over
     "±": r"$\pm$",
+    "“": "``",
+    "”": "''",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
     "§": r"\S{}",
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "−": "$-$",
+    "⁻": "$^-$",
     "…": r"\dots{}",
     "·": r"$\cdot$",
     "×": r"$\times$",
@@ -200,7 +203,7 @@ def _environment(
     )
     short, notes = short_caption(table)
     title = table.title if table.title.endswith("?") else f"{table.title}."
-    caption = f"{title} {short}" if number == 1 else f"{table.title}, continued."
+    caption = f"{title} {short}" if number == 1 else f"{table.title} (continued)."
     body = [_row([_entry(x, x.entries[row], points.get(x.name)) for x in columns]) for row in rows]
     below = [
         r"\par\smallskip",

@@ -27,7 +27,7 @@ def settled(table: Table) -> Table:
     of labels always stays. The numbers of a column have one number of decimals, see `decimals`.
     """
     shared: list[str] = []
-    if len(table.rows) > 1:
+    if table.rows:
         table = _without_shared(table, shared)
     table = _without_mark(_without_prefix(without_blank(table), shared), shared)
     columns = [_written([row[i] for row in table.rows]) for i in range(len(table.head))]
@@ -92,8 +92,8 @@ def _without_shared(table: Table, shared: list[str]) -> Table:
         for i, name in enumerate(table.head)
         if name in SHARED and len({row[i].text for row in table.rows}) == 1 and table.rows[0][i].text not in ("", "—")
     ]
-    left = [i for i, name in enumerate(table.head) if i not in same and not table.numeric(i)]
-    if not left:
+    left = [i for i in range(len(table.head)) if i not in same and not table.numeric(i)]
+    if not left or len(table.rows) == 1:
         same = same[1:]
     shared += [f"{table.head[i]} {table.rows[0][i].text}" for i in same if table.rows[0][i].text != "default"]
     kept = [i for i in range(len(table.head)) if i not in same]

@@ -85,7 +85,9 @@ def without_constant(table: Table, column: str) -> Table:
 
 def without_blank(table: Table) -> Table:
     """Without the columns in which nothing is defined."""
-    kept = [i for i in range(len(table.head)) if not table.rows or any(row[i].text != "—" for row in table.rows)]
+    kept = [
+        i for i in range(len(table.head)) if not table.rows or any(row[i].text not in ("", "—") for row in table.rows)
+    ]
     return replace(table, head=[table.head[i] for i in kept], rows=[[row[i] for i in kept] for row in table.rows])
 
 

@@ -8,9 +8,9 @@ from benchmarks.report.tables.layout import by_width, keys
 from benchmarks.report.tables.table import Table
 from benchmarks.report.text import one_line
 
-__all__ = ["to_text"]
+__all__ = ["WIDTH", "to_text"]
 
-_WIDTH = 100
+WIDTH = 100  # characters in a line
 _GAP = 2  # between columns
 _WORDS = 40  # a longer text is wrapped
 
@@ -21,9 +21,9 @@ def to_text(table: Table) -> str:
     columns = zip(*lines, strict=True)
     widths = [float(_GAP + min(_WORDS, max([len(name) + _GAP, *map(len, rest)]))) for name, *rest in columns]
     pieces = []
-    for shown in by_width(widths, keys(table), float(_WIDTH + _GAP)):
+    for shown in by_width(widths, keys(table), float(WIDTH + _GAP)):
         head, *rows = [[textwrap.fill(line[i], _WORDS) for i in shown] for line in lines]
         align = ["right" if table.numeric(i) else "left" for i in shown]
         pieces.append(tabulate(rows, head, tablefmt="simple", colalign=align, disable_numparse=True))
     body = "\n\n".join(pieces)
-    return f"{table.title}\n\n{body}\n\n{textwrap.fill(one_line(table.caption), _WIDTH)}\n"
+    return f"{table.title}\n\n{body}\n\n{textwrap.fill(one_line(table.caption), WIDTH)}\n"

@@ -13,7 +13,7 @@ from benchmarks.report.scores import FEW_SEEDS
 from benchmarks.report.verdict import MARGIN, compares_scores
 from benchmarks.report.words.phrases import change, compared, count, joined, method_name, place_name
 
-__all__ = ["failures", "headline", "sentences"]
+__all__ = ["failures", "headline", "in_parts", "sentences"]
 
 REAL_ONLY = (
     "Every batch is real (real_fraction = 1), so all cells train the same policies and no scores are compared; what "
@@ -46,12 +46,18 @@ def _answer(results: Results) -> str:
     if found.empty:
         return "No generator has a score that can be compared with real data only."
     few = f"Indication only, {_seeds(found)}: " if (found["n"] < FEW_SEEDS).all() else ""
-    places = list(dict.fromkeys(zip(found["task"], found["algorithm"], strict=True)))
-    if len(places) == 1:
-        told = " ".join(sentences(results, found))
+    if in_parts(found):
+        several_places = len(found.groupby(["task", "algorithm"])) > 1
+        told = _sentence(results, found, "comparisons", with_place=several_places)
     else:
-        told = _sentence(results, found, "comparisons", with_place=True)
+        told = " ".join(sentences(results, found))
     return f"{few}{told[0].lower()}{told[1:]}" if few and told.startswith(("No ", "Of ")) else f"{few}{told}"
+
+
+def in_parts(found: pd.DataFrame) -> bool:
+    """Whether one sentence sums up several tasks, or variants of several methods, which have sentences of their own."""
+    varied = found.groupby(["task", "algorithm", "generator"])["variant"].size() > 1
+    return len(found.groupby(["task", "algorithm"])) > 1 or int(varied.sum()) > 1
 
 
 def _seeds(found: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from benchmarks.report.score_rows import ranked
 from benchmarks.report.tables.settle import decimals
 from benchmarks.report.tables.table import as_interval, filled
 from benchmarks.report.verdict import MARGIN, compares_scores
-from benchmarks.report.words.headline import sentences
+from benchmarks.report.words.headline import in_parts, sentences
 from benchmarks.report.words.phrases import change, compared, joined, method_name, place_name
 
 __all__ = ["by_task", "sureness"]
@@ -18,19 +18,19 @@ _MOST = 6  # tasks that have a sentence each
 
 
 def by_task(results: Results) -> str:
-    """A sentence for every task and algorithm where there are several, and the changes over all; else empty.
+    """What each task and algorithm says, and the changes over all, where the headline only sums up; else empty.
 
-    Where no task decides anything, the headline has said so.
+    Where nothing is decided, the headline has said so.
     """
     found = compared(results)
-    groups = list(found.groupby(["task", "algorithm"], sort=False))
-    if len(groups) < 2:
+    if not in_parts(found):
         return ""
+    groups = list(found.groupby(["task", "algorithm"], sort=False))
     decided = [group for group in groups if (group[1]["verdict"] != "undecided").any()]
     shown = groups if decided and len(groups) <= _MOST else decided
     told = [
-        f"**{place_name(results, str(key[0]), str(key[1]))}:** {' '.join(sentences(results, own))}"
-        for key, own in shown
+        f"**{place_name(results, str(task), str(algorithm))}:** {' '.join(sentences(results, own))}"
+        for (task, algorithm), own in shown
     ]
     if shown and len(shown) < len(groups):
         told.append(f"On the other {len(groups) - len(shown)} no generator can be told apart from real data only.")

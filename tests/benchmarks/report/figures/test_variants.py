@@ -26,7 +26,7 @@ def test_two_fields_make_a_heat_map(tmp_path: Path, varied: Any) -> None:
     marks = [line.get_marker() for line in change.lines]
     assert sorted(marks) == sorted("s^" * 3 + "*" * 2)  # equivalent, helps; level with one of the best
     assert [text.get_text() for text in error.texts] == ["0.2", "0.3"] * 3
-    assert "helps at 0.25 x 1, 0.5 x 1, 1.0 x 1" in alt
+    assert "helps at 0.25 × 1, 0.5 × 1, 1.0 × 1" in alt
 
 
 def test_panels_that_nothing_fills_are_left_out(tmp_path: Path, varied: Any) -> None:
@@ -42,3 +42,6 @@ def test_few_seeds_are_hollow_and_never_judged(tmp_path: Path, varied: Any) -> N
     ((_, _, figure),) = SECTION.figures[0].pages(results)
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [line.get_markerfacecolor() for line in points] == [SURFACE] * 2
+    caption = SECTION.figures[0].caption(results)
+    assert "hollow below 5 seeds" in caption
+    assert "Marks" not in caption

@@ -1,8 +1,8 @@
-"""Texts of the page: markdown of the sections' words, definitions in boxes, terms of the heads."""
+"""Texts of the page: markdown of the sections' words, definitions in boxes, labels that may break."""
 
 import re
 
-from benchmarks.report.page.prose import anchor, counted, definitions, listed, paragraph
+from benchmarks.report.page.prose import anchor, breakable, counted, definitions, listed, paragraph
 
 
 def test_words_are_markdown_without_html_and_pictures() -> None:
@@ -24,6 +24,10 @@ def test_definitions_have_addresses_and_boxes() -> None:
 
 def test_anchors_are_plain() -> None:
     assert [anchor(text) for text in ("h = 10", "best (oracle)", "λ")] == ["h-10", "best-oracle", "x"]
+
+
+def test_labels_may_break_inside_but_not_in_numbers() -> None:
+    assert breakable("a/b_c, filter.share=0.25 <b>") == "a/<wbr>b_<wbr>c, filter.<wbr>share=0.25 &lt;b&gt;"
 
 
 def test_lists_and_counts() -> None:

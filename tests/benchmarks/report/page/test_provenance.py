@@ -32,9 +32,9 @@ def test_an_empty_folder_has_a_headline(tmp_path: Path) -> None:
 
 def test_processors_are_named_where_a_run_says(tmp_path: Path, build: Any) -> None:
     known = dict(environments(made(tmp_path / "new", build, cpu="Xeon 8480", cores=8)))
-    assert (known["cpu"], known["cores"], known["date"]) == ("Xeon 8480", "8", "2026-01-01")
+    assert (known["CPU model"], known["CPU cores"], known["date"]) == ("Xeon 8480", "8", "2026-01-01")
     old = dict(environments(made(tmp_path / "old", build)))
-    assert (old["cpu"], old["cores"]) == ("unknown", "unknown")
+    assert (old["CPU model"], old["CPU cores"]) == ("unknown", "unknown")
 
 
 def test_about_names_what_limits_a_reading(tmp_path: Path, build: Any) -> None:

@@ -4,7 +4,7 @@ from benchmarks.report.figures.palette import COLOURS, DARK, INK
 from benchmarks.report.page.svg import inline, themes
 
 DRAWN = f"""<?xml version="1.0"?>
-<svg xmlns:xlink="http://www.w3.org/1999/xlink" width="396pt" height="200pt" viewBox="0 0 396 200" version="1.1">
+<svg xmlns:xlink="http://www.w3.org/1999/xlink" width="243pt" height="200pt" viewBox="0 0 243 200" version="1.1">
  <metadata>made by</metadata>
  <!-- note -->
  <path id="a" d="M 10.123456 20.987654

@@ -42,7 +42,7 @@ def test_real_batches_only_show_errors_only(tmp_path: Path, varied: Any) -> None
     results = collect(store)
     assert ablation(results)[["gain_mean", "verdict", "level_with_best"]].isna().all(axis=None)
     table = variant_table(results)
-    assert not {"score", "verdict", "level with best", "change against none"} & set(table.head)
+    assert not {"score", "verdict", "level with best", "change"} & set(table.head)
     assert "error, last step" in table.head
     (plot, _) = SECTION.figures
     ((_, alt, figure),) = plot.pages(results)

@@ -203,6 +203,20 @@ def test_an_ablation_is_told_by_its_values(tmp_path: Path, build: Any, second: l
     assert headline(results) == said
 
 
+def test_variants_of_several_methods_are_summed_up(tmp_path: Path, build: Any) -> None:
+    gains = {"dydiff__iterations=1": NOISE, "dydiff__iterations=2": LOSER, "mopo__iterations=1": NOISE}
+    results = planted(tmp_path, build, gains | {"mopo__iterations=2": NOISE})
+    assert headline(results) == (
+        "**No generator helps: dydiff [iterations=2] (−10.00 [−11.96, −8.04]) hurts; the other 3 cannot be told apart "
+        "from real data only.**"
+    )
+    assert by_task(results) == (
+        "**toy/linear:** Of 2 values of iterations of dydiff none helps: 1 hurts (iterations=2: −10.00 [−11.96, "
+        "−8.04]) and 1 cannot be told apart from real data only. Of 2 values of iterations of mopo none can be "
+        "told apart from real data only."
+    )
+
+
 def test_the_least_error_is_named_only_apart_from_the_next(tmp_path: Path, build: Any) -> None:
     """Ranges of seeds overlap or not; single transitions are left out, shorter rollouts, too."""
     gains = {"mopo": NOISE, "pgd": NOISE, "synther": NOISE, "oneshot": NOISE}

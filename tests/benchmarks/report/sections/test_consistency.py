@@ -97,6 +97,7 @@ def test_the_frontier_has_rollouts_of_any_length(three: Results) -> None:
     points = frontier(three).set_index("generator")
     assert points["error"].to_dict() == pytest.approx({"mopo": 0.8, "dydiff": 1.0})
     assert points["distance"].tolist() == pytest.approx([0.15, 0.15])
+    assert points.loc["mopo", ["error_low", "error_high", "n"]].tolist() == pytest.approx([0.7, 0.9, 2])
 
 
 def test_the_frontier_is_drawn_and_said_in_words(three: Results) -> None:

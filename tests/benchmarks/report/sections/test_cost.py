@@ -1,14 +1,18 @@
 """Seconds and what they bought."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.report.figures.palette import SURFACE
 from benchmarks.report.results import collect
-from benchmarks.report.sections.cost import SECTION, cost, prices
+from benchmarks.report.sections.cost import SECTION, cost, cost_table, prices
+from benchmarks.spec import Settings
 from benchmarks.store import Record, ResultStore
 
+(PLOT,) = SECTION.figures
 SECONDS = {"cost/update_seconds": 3.0, "cost/evaluate_seconds": 100.0, "cost/model_seconds": 2.0}
 
 
@@ -26,9 +30,13 @@ def fill(folder: Path, build: Any) -> ResultStore:
     return store
 
 
-def test_price_is_training_generation_and_models(tmp_path: Path, build: Any) -> None:
+def test_price_is_in_runs_of_none(tmp_path: Path, build: Any) -> None:
+    """Updates and models of 5 seconds each: a model belongs to the price, whoever fitted it."""
     price = prices(collect(fill(tmp_path, build))).set_index("generator")
-    assert price.loc["mopo", ["seconds", "score"]].tolist() == [5.0, 5.5]
+    assert price["price"].to_dict() == {"none": 1, "ensemble": 1, "mopo": 1}
+    assert price.loc["mopo", ["score", "n"]].tolist() == [5.5, 2]
+    half = 12.706204736174694 * 0.5  # t(0.975, 1) times the standard error of 5 and 6
+    assert price.loc["mopo", ["score_low", "score_high"]].tolist() == pytest.approx([5.5 - half, 5.5 + half])
 
 
 def test_fits_are_divided_among_their_users(tmp_path: Path, build: Any) -> None:
@@ -36,15 +44,48 @@ def test_fits_are_divided_among_their_users(tmp_path: Path, build: Any) -> None:
     assert shared.set_index("generator")["value"].to_dict() == {"none": 0.0, "ensemble": 2.0, "mopo": 3.0}
 
 
+def test_the_table_begins_with_the_price(tmp_path: Path, build: Any) -> None:
+    table = cost_table(collect(fill(tmp_path, build)))
+    assert table.head[table.head.index("generator") + 1 :][:2] == ["run, s", "runs of none"]
+    assert table.head[-1] == "seconds of this cell alone"
+    assert [float(row[table.head.index("runs of none")].text) for row in table.rows] == [1, 1, 1]
+
+
+def test_the_csv_has_the_numbers_of_the_figure(tmp_path: Path, build: Any) -> None:
+    frame = cost(collect(fill(tmp_path, build))).set_index(["generator", "metric"])["value"]
+    assert frame["mopo", "run_seconds"] == 5
+    assert frame["mopo", "price_multiple"] == 1
+
+
 def test_price_is_drawn(tmp_path: Path, build: Any) -> None:
-    (plot,) = SECTION.figures
-    assert [name for name, *_ in plot.pages(collect(fill(tmp_path, build)))] == ["price"]
+    results = collect(fill(tmp_path, build))
+    ((name, alt, figure),) = PLOT.pages(results)
+    assert name == "price"
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["ensemble", "mopo", "none"]
+    assert alt == "linear, bc: from 1.0 (ensemble) to 1.0 runs of none (mopo); highest mean 5.5 (ensemble, for 1.0)."
+    assert "A run of none took 5 s on linear." in PLOT.caption(results)
+    assert "hollow below 5 seeds" in PLOT.caption(results)
 
 
-@pytest.mark.parametrize("lost", [Record(0, 100, "cost/update_seconds", None), None])
-def test_unknown_seconds_are_not_none_at_all(tmp_path: Path, build: Any, lost: Record | None) -> None:
-    """A sum over what is not defined is not defined, and updates take time in every cell."""
+def test_points_of_few_seeds_are_hollow(tmp_path: Path, build: Any) -> None:
+    ((_, _, figure),) = PLOT.pages(collect(fill(tmp_path, build)))
+    points = [line for line in figure.axes[0].lines if line.get_marker() in "XsD"]
+    assert {line.get_markerfacecolor() for line in points} == {SURFACE}
+
+
+def test_without_other_generators_nothing_was_bought(tmp_path: Path, build: Any) -> None:
     store = ResultStore(tmp_path)
-    records = [Record(0, 100, "cost/model_seconds", 0.0), Record(0, 100, "return", 5.0), *([lost] if lost else [])]
-    store.finish(build.spec("toy/linear", "none", 1), {}, records)
-    assert prices(collect(store)).empty
+    records = [Record(0, 100, metric, value) for metric, value in (SECONDS | {"return": 5.0}).items()]
+    store.finish(build.spec("toy/linear", "none", 1), build.provenance(1), records)
+    assert list(PLOT.pages(collect(store))) == []
+
+
+def test_real_batches_buy_no_scores(tmp_path: Path, build: Any) -> None:
+    """Where every batch is real, all cells train one policy."""
+    store = ResultStore(tmp_path)
+    records = [Record(0, 100, metric, value) for metric, value in (SECONDS | {"return": 5.0}).items()]
+    for generator in ("none", "mopo"):
+        spec = build.spec("toy/linear", generator, 1)
+        store.finish(replace(spec, settings=Settings(real_fraction=1.0)), build.provenance(1), records)
+    assert len(prices(collect(store))) == 2
+    assert list(PLOT.pages(collect(store))) == []

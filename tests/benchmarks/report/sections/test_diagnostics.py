@@ -47,3 +47,13 @@ def test_rows_are_in_the_order_of_generators(tmp_path: Path, build: Any) -> None
         ["mopo", "default"],
         ["simulator (ceiling)", "default"],
     ]
+
+
+def test_numbers_have_minus_signs_and_words_hyphens(tmp_path: Path, build: Any) -> None:
+    store = ResultStore(tmp_path)
+    records = [Record(0, 300, "filter/rank_correlation", -0.25)]
+    records += [Record(0, 300, f"compounding/policy/{name}", 1.0, 1) for name in ("median", "still")]
+    store.finish(build.spec("toy/linear", "none", 1), {}, records)
+    misled, learned = sorted(row[-1].text for row in diagnostics_table(collect(store)).rows)[::-1]
+    assert "rank correlation of −0.25:" in misled
+    assert "the open-loop error is 1 of that" in learned
