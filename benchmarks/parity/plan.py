@@ -196,7 +196,8 @@ COMPARISONS = (  # in the order in which they run
         ours={"hopper-medium": {"preset": "hopper-medium"}},
         purpose=(
             "in lockstep one critic ends 6e-6 (hopper) and 3e-6 (halfcheetah) apart. After one update at most 6 of its "
-            "weights were apart by more than 1e-6, so no term that acts from the start differs; the rest grows between updates 10 and 20. Our "
+            "weights were apart by more than 1e-6, so no term that acts from the start differs; "
+            "the rest grows between updates 10 and 20. Our "
             "critics beside ours, started a relative 1e-7 away, ended more than 1e-6 apart in 12 of 24 cases on hopper "
             "(up to 1e-5), but in 1 of 24 on halfcheetah (1.0e-6): rounding explains the first; the second is larger "
             "than any of these controls, which moved the start only, and remains likely rounding, not shown.",
