@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ORACLE := .venv-d4rl
 PYTEST := $(BIN)/python -m pytest -n 2 --durations=5
 
-.PHONY: demo test test-all lint smoke report oracles bench bench-ci clean
+.PHONY: demo test test-all lint smoke report oracles bench bench-ci parity clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed                # the README's first command: a small comparison with tables, plots, a page
@@ -41,6 +41,12 @@ bench: $(VENV)/installed-dev           # speed beside the usual tools, as ratios
 bench-ci: $(VENV)/installed-dev        # hot paths as ratios; then run_bench.py check smoke --speed .benchmarks/hot_paths.json
 	mkdir -p .benchmarks
 	$(BIN)/python -m pytest benchmarks/speed/test_hot_paths.py --benchmark-json .benchmarks/hot_paths.json
+
+# PEERS=folder with checkouts (benchmarks/parity/plan.py); ONLY=td3bc,iql; MINUTES=90: it stops then, the next resumes;
+# LOCKSTEP=1: only the first updates with equal weights, batches and draws, in minutes; SMOKE=1: does it run?
+parity: $(VENV)/installed-dev          # our methods beside the authors' own code, on the same file: three hours
+	$(BIN)/python -m benchmarks.parity $(if $(PEERS),--peers "$(PEERS)") $(if $(ONLY),--only "$(ONLY)") \
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SMOKE),--smoke) $(if $(LOCKSTEP),--lockstep)
 
 clean:                                 # keeps results/ and the user's cache
 	rm -rf $(VENV) $(ORACLE) *.egg-info .pytest_cache .mypy_cache .ruff_cache

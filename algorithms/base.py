@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from core.data import Dataset, Transitions
+from core.errors import DataError
 from core.policy import Policy
 from core.random import Streams
 from models.nn import MLP, Standardize
@@ -16,12 +17,16 @@ from models.nn import MLP, Standardize
 __all__ = [
     "Algorithm",
     "CriticState",
+    "RewardScale",
     "State",
     "StateDictMixin",
     "StepwiseAlgorithm",
     "TwinCriticMixin",
     "episode_returns",
+    "reward_scale",
 ]
+
+RewardScale = Literal["raw", "return_range"]  # "return_range": 1000 is the span of the training episodes' returns
 
 
 @runtime_checkable
@@ -131,6 +136,21 @@ def episode_returns(data: Dataset) -> tuple[Float64[Tensor, " E"], Int[Tensor, "
     number = data.episode.cpu()
     episode = number.diff(prepend=number[:1]).ne(0).cumsum(0)
     return episode.bincount(data.train.reward.cpu().double()), episode.bincount()
+
+
+def reward_scale(name: str, reward: RewardScale, data: Dataset) -> float:
+    """The factor of every reward, synthetic ones included: 1, or 1000 / (best - worst return of an episode).
+
+    Raises:
+        DataError: "return_range", and the training episodes all have the same return; `name` is the algorithm's.
+    """
+    if reward == "raw":
+        return 1.0
+    returns, _ = episode_returns(data)
+    span = (returns.max() - returns.min()).item()
+    if span == 0:
+        raise DataError(f"{name}.reward='return_range' needs episodes of different returns, got {len(returns)} equal")
+    return 1000 / span
 
 
 def _state_of(part: Any) -> Any:

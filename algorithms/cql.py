@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from algorithms.base import StateDictMixin, StepwiseAlgorithm, TwinCriticMixin
+from algorithms.base import RewardScale, StateDictMixin, StepwiseAlgorithm, TwinCriticMixin, reward_scale
 from core.config import ClosedUnit, LeftOpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
@@ -27,7 +27,7 @@ __all__ = ["CQL"]
 class CQL(StepwiseAlgorithm):
     """Defaults are the authors' for locomotion as CORL reproduces them, `maze2d` are CORL's for that environment.
 
-    `dydiff` is what DyDiff's code calls CQL.
+    CORL scales the rewards of one set: preset `hopper-medium`. `dydiff` is what DyDiff's code calls CQL.
     """
 
     weight: NonNegativeFloat = 10.0  # of the conservative term
@@ -36,6 +36,7 @@ class CQL(StepwiseAlgorithm):
         None  # keep that term at this gap by a multiplier (times `weight`); None: fixed
     )
     backup_samples: PositiveInt = 1  # above 1: best of so many next actions ("max backup")
+    reward: RewardScale = "raw"
     discount: ClosedUnit = 0.99
     target_rate: LeftOpenUnit = 0.005
     actor_rate: PositiveFloat = 3e-5  # learning rate of policy and temperature ...
@@ -57,6 +58,7 @@ class CQL(StepwiseAlgorithm):
             "weight": 1.0,
         },  # for tests
         "maze2d": {"lagrange_gap": 5.0},
+        "hopper-medium": {"reward": "return_range"},
         "dydiff": {
             "hidden": [256, 256],
             "actor_first": True,
@@ -98,6 +100,7 @@ class CQL(StepwiseAlgorithm):
             adam([temperature], self.actor_rate),
             adam([multiplier], self.critic_rate),
             observation_normaliser(data, rng, self.epsilon),
+            reward_scale("cql", self.reward, data),
         )
 
     def step(self, state: "_State", batch: Transitions, rng: Streams, due: None) -> dict[str, Float[Tensor, " S"]]:
@@ -129,7 +132,9 @@ class CQL(StepwiseAlgorithm):
             batch.next_obs, rng.normal(self.backup_samples, *batch.action.shape[1:])
         )
         value = state.value(state.target_critic, batch.next_obs, action).amin(1).amax(1)
-        return batch.reward + self.discount * value.where(~batch.terminated, torch.zeros_like(value))
+        return state.reward_scale * batch.reward + self.discount * value.where(
+            ~batch.terminated, torch.zeros_like(value)
+        )
 
     def gap(self, state: "_State", batch: Transitions, q: Float[Tensor, "S 2 B"], rng: Streams) -> Float[Tensor, "S 2"]:
         """Mean log-sum-exp of Q(s, .) minus mean Q(s, a) of the data, per critic. Source: paper, eq. 4 and appendix F.
@@ -215,6 +220,7 @@ class _State(TwinCriticMixin, StateDictMixin):
     temperature_optimizer: torch.optim.Optimizer
     multiplier_optimizer: torch.optim.Optimizer
     normaliser: Standardize
+    reward_scale: float
 
     @property
     def policy(self) -> TanhGaussianActor:

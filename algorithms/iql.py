@@ -12,10 +12,9 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from algorithms.base import StateDictMixin, StepwiseAlgorithm, episode_returns
+from algorithms.base import RewardScale, StateDictMixin, StepwiseAlgorithm, reward_scale
 from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset, Transitions
-from core.errors import DataError
 from core.random import Streams
 from models.actors import DeterministicActor, GaussianActor, observation_normaliser
 from models.nn import MLP, Init, Standardize, adam, anneal, descend, ema_
@@ -34,7 +33,7 @@ class IQL(StepwiseAlgorithm):
     expectile: OpenUnit = 0.7  # tau
     temperature: NonNegativeFloat = 3.0  # beta: 0 is behaviour cloning
     weight_limit: PositiveFloat = 100.0  # of exp(beta advantage)
-    reward: Literal["raw", "return_range"] = "raw"  # "return_range": 1000 is the span of the training episodes' returns
+    reward: RewardScale = "raw"
     discount: ClosedUnit = 0.99
     target_rate: LeftOpenUnit = 0.005
     learning_rate: PositiveFloat = 3e-4
@@ -73,22 +72,8 @@ class IQL(StepwiseAlgorithm):
             adam(critic.parameters(), self.learning_rate),
             adam(value.parameters(), self.learning_rate),
             observation_normaliser(data, rng, self.epsilon),
-            self.reward_scale(data),
+            reward_scale("iql", self.reward, data),
         )
-
-    def reward_scale(self, data: Dataset) -> float:
-        """The factor of every reward, synthetic ones included: 1, or 1000 / (best - worst return of an episode).
-
-        Raises:
-            DataError: "return_range", and the training episodes all have the same return.
-        """
-        if self.reward == "raw":
-            return 1.0
-        returns, _ = episode_returns(data)
-        span = (returns.max() - returns.min()).item()
-        if span == 0:
-            raise DataError(f"iql.reward='return_range' needs episodes of different returns, got {len(returns)} equal")
-        return 1000 / span
 
     def schedule(self, state: "_State") -> None:
         anneal(state.actor_optimizer, self.learning_rate, state.updates, self.decay_updates)

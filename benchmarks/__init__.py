@@ -2,6 +2,7 @@
 
 `spec` says what a cell is, `suite` reads TOML and `--set` into cells, `probe` says what they will cost, and `store` is
 the layout of a results folder. Rooms: `execution` runs cells, `evaluation` measures policies and rollouts, `audit`
-checks results folders, `report` draws them, `speed` times our code beside others'. Data: `suites` (what to run),
+checks results folders, `report` draws them, `speed` times our code beside others', `parity` compares what it learns
+with what theirs does; `peers` loads others' code for both. Data: `suites` (what to run),
 `baselines` (what `check` compares with). Read `suite`, `spec`, `execution`, `store`, `report`, in this order.
 """

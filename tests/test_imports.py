@@ -4,6 +4,8 @@ import ast
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "core": set(),
@@ -53,15 +55,28 @@ def test_a_report_needs_nothing_but_results() -> None:
     assert not wrong
 
 
-def test_nothing_imports_the_speed_laboratory() -> None:
+@pytest.mark.parametrize("room", ["speed", "parity"])
+def test_nothing_imports_a_laboratory(room: str) -> None:
     files = [ROOT / "run_bench.py", *(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))]
-    laboratory = ROOT / "benchmarks/speed"
+    laboratory = ROOT / "benchmarks" / room
     wrong = [
         str(path.relative_to(ROOT))
         for path in files
-        if not path.is_relative_to(laboratory) and any(name.startswith("benchmarks.speed") for name in imports(path))
+        if not path.is_relative_to(laboratory) and any(name.startswith(f"benchmarks.{room}") for name in imports(path))
     ]
+    assert laboratory.is_dir()
     assert not wrong
+
+
+def test_drivers_of_peers_import_nothing_of_ours() -> None:
+    """They run in the peers' interpreters, beside packages whose names may be those of our folders."""
+    own = ("benchmarks.peers", "benchmarks.parity.drivers")
+    files = [ROOT / "benchmarks/peers.py", *(ROOT / "benchmarks/parity/drivers").glob("*.py")]
+    found = {name for path in files for name in imports(path)}
+    assert found
+    assert not [name for name in found if not any(f"{name}.".startswith(f"{known}.") for known in own)]
+    rooms = [ROOT / "benchmarks/__init__.py", ROOT / "benchmarks/parity/__init__.py"]
+    assert not [path for path in rooms if imports(path)]
 
 
 def test_packages_are_those_of_this_repository() -> None:

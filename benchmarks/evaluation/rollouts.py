@@ -26,7 +26,7 @@ from models.cache import ModelCache
 from tasks.base import Task
 from tasks.simulators.base import Simulator, replayed
 
-__all__ = ["Values", "evaluate_rollouts"]
+__all__ = ["Values", "evaluate_rollouts", "windows"]
 
 Values = Iterator[tuple[str, Float[Tensor, " S"] | Float[Tensor, "S L"]]]  # curves have one column per step
 
@@ -52,7 +52,7 @@ def evaluate_rollouts(
     the algorithm's values of actions.
     """
     yield "compounding/starts_excluded", _excluded(data, rng)
-    window = _windows(data, settings.fidelity_starts, settings.fidelity_horizon, rng.fork("starts"))
+    window = windows(data, settings.fidelity_starts, settings.fidelity_horizon, rng.fork("starts"))
     if window is None:
         return
     real, state = window
@@ -205,7 +205,7 @@ def _excluded(data: Dataset, rng: Streams) -> Float[Tensor, " S"]:
     return 1 - data.heldout_exact[recorded].double().mean().expand(len(rng.seeds))
 
 
-def _windows(
+def windows(
     data: Dataset, rows: int, length: int, rng: Streams
 ) -> tuple[Trajectories, Float64[Tensor, "S B X"]] | None:
     """Held-out windows with the simulator's state at their start; of full length where the episodes allow it."""

@@ -18,8 +18,8 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.execution.provenance import provenance
+from benchmarks.peers import NotThereError
 from benchmarks.speed.harness import NOISE, Options
-from benchmarks.speed.peers import NotThereError
 from core.files import write_text
 
 __all__ = ["MEASURED", "main", "run", "table"]

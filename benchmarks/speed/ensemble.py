@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.peers import Peers, load
 from benchmarks.speed.harness import (
     ACTION,
     OBS,
@@ -29,7 +30,6 @@ from benchmarks.speed.harness import (
     ratio_figures,
     take_turns,
 )
-from benchmarks.speed.peers import Peers, load
 from core.data import Dataset
 from core.random import Streams
 from models.actors import TanhGaussianActor

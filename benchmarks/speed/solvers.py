@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.peers import NotThereError
 from benchmarks.report.results import Results, collect, error_at_end
 from benchmarks.speed.harness import Figure, Options, judged
-from benchmarks.speed.peers import NotThereError
 from benchmarks.store import ResultStore
 from models.diffusion.edm import Sampler
 

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.peers import Peers, load
 from benchmarks.speed.harness import ACTION, OBS, Figure, Options, Turn, also_compiled, ratio_figures, take_turns
-from benchmarks.speed.peers import Peers, load
 from core.random import Streams
 from models.compiled import call as evaluate
 from models.diffusion.denoisers import UNetConfig, condition_channels

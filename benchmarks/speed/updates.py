@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from algorithms.td3bc import TD3BC
+from benchmarks.peers import Peers, load
 from benchmarks.speed.harness import (
     ACTION,
     OBS,
@@ -36,7 +37,7 @@ from benchmarks.speed.harness import (
     threads,
     training,
 )
-from benchmarks.speed.peers import Peers, Worker, load
+from benchmarks.speed.peers import Worker
 from core import registry
 from core.data import Dataset
 from core.random import Streams

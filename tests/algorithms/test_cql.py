@@ -180,6 +180,19 @@ def test_terminated_rows_do_not_bootstrap(toy: Dataset, draw: Callable[..., Batc
     assert (target != rows.reward)[~rows.terminated].all()
 
 
+def test_rewards_of_hopper_medium_are_scaled(toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace) -> None:
+    """As in CORL's configuration of that set: the returns of the training episodes then span 1000."""
+    returns = toy.train.reward.view(-1, 50).sum(-1)
+    preset = CQL.presets["hopper-medium"]
+    rows = draw(behaviour_rows=5)
+    targets = []
+    for config, batch in ((replace(PLAIN, **preset), rows), (PLAIN, rows)):
+        state = start(config, toy, hand)
+        scale = 1000 / (returns.max() - returns.min()).item() if config is PLAIN else 1.0
+        targets.append(config.target(state, replace(batch, reward=scale * batch.reward), Streams(SEEDS)))
+    assert torch.allclose(*targets, rtol=1e-5)
+
+
 def test_log_sum_exp_of_a_constant_critic_is_the_boxs_volume(
     toy: Dataset, draw: Callable[..., Batch], hand: SimpleNamespace
 ) -> None:

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.peers import NotThereError, Peers, load
 from benchmarks.report.results import Results
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import libraries, solvers, unet, updates
 from benchmarks.speed.harness import Options, Turn, also_compiled, hopper_sized, ratio_figures, take_turns
-from benchmarks.speed.peers import NotThereError, Peers, Worker, load
+from benchmarks.speed.peers import Worker
 from core.random import Streams
 from models import compiled
 from tasks.simulators.locomotion import Locomotion

@@ -1,0 +1,85 @@
+"""Run what is missing of the comparisons, and draw the page: `python -m benchmarks.parity --peers DIR`.
+
+Every job leaves files in the folder `--work`; the same command resumes. For each comparison that has numbers there is
+one json file in the folder `--out`, and its README.md is drawn from these files alone.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from benchmarks.parity.collect import collected
+from benchmarks.parity.jobs import Job, Outcome, run_all
+from benchmarks.parity.page.table import draw
+from benchmarks.parity.plan import Comparison, chosen, smoke
+from benchmarks.parity.sides import planned
+from core.errors import SpecError
+from core.files import write_json
+
+__all__ = ["Options", "main"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parity with the authors' own code, on the same file."""
+
+    peers: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None  # checkouts; default: $ROLLOUTBENCH_PEERS
+    only: str | None = None  # names of comparisons, separated by commas; default: all
+    python: Annotated[Path, tyro.conf.arg(metavar="PYTHON")] = Path(sys.executable)  # interpreter of the peers
+    work: Path = Path("results/parity-work")  # files of the jobs
+    out: Path = Path("results/parity")  # the page, and what it is drawn from
+    jobs: int = 2  # processes at a time, one thread each
+    minutes: float | None = None  # then no job starts, and those that run are stopped; 0: only draw the page
+    lockstep: bool = False  # only the first updates and the parts of models, with equal weights and draws: minutes
+    smoke: bool = False  # tiny budgets, the first comparison unless --only says which: does it run?
+    any_commit: bool = False  # take checkouts at other commits than the drivers were written for
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when all jobs have finished, 1 when one has failed or waits or a peer is not there."""
+    options = tyro.cli(Options, prog="python -m benchmarks.parity", args=arguments)
+    try:
+        wanted = chosen(options.only or ("td3bc" if options.smoke else None))
+    except SpecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return run([smoke(each) for each in wanted] if options.smoke else wanted, options)
+
+
+def run(comparisons: Sequence[Comparison], options: Options) -> int:
+    """First updates, trainings, judging as soon as both sides of a task have ended; then the page."""
+    elsewhere = os.environ.get("ROLLOUTBENCH_PEERS")
+    folder = options.peers or (Path(elsewhere) if elsewhere else None)
+    work = options.work / "smoke" if options.smoke else options.work
+    plans = [planned(each, folder, work, str(options.python), options.any_commit) for each in comparisons]
+    issued = set[str]()
+
+    def judging(outcomes: Mapping[str, Outcome]) -> Iterator[Job]:
+        for job in (job for plan in plans for job in plan.judging({*outcomes, *issued})):
+            issued.add(job.name)
+            yield job
+
+    jobs = [job for plan in plans for job in plan.lockstep.values()]
+    jobs += [] if options.lockstep else [job for plan in plans for job in plan.training]
+    outcomes = run_all({job.name: job for job in jobs}.values(), options.jobs, options.minutes, judging)
+    out = work / "page" if options.smoke else options.out
+    for plan in plans:
+        file = out / f"{plan.comparison.name}.json"
+        found = collected(plan)
+        known = file.exists() and json.loads(file.read_text(encoding="utf-8"))["values"]
+        if found is not None and (found["values"] or not known):  # numbers are not replaced by a reason
+            write_json(file, found)
+        if plan.not_there:
+            print(f"{plan.comparison.name}: left out, needs {plan.not_there}")
+    print(draw(out))
+    return int(any(plan.not_there for plan in plans) or not {"failed", "waiting"}.isdisjoint(outcomes.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

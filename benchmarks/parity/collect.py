@@ -1,0 +1,100 @@
+"""What has finished of a comparison, as one json value: numbers of both sides, commits, speeds, what is missing."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.parity.jobs import Job
+from benchmarks.parity.sides import Plan, records
+
+__all__ = ["collected"]
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def collected(plan: Plan) -> dict[str, Any] | None:
+    """None if nothing has finished.
+
+    `values` are (side, task, seed, what, unit, update, value); update is None for what is not a curve. `lockstep` are
+    (task, network, how far it has moved, how far both sides are apart, the same as median).
+    """
+    values = list[tuple[str, str, int, str, str, int | None, float]]()
+    lockstep = list[tuple[Any, ...]]()
+    about: dict[str, Any] = {"theirs": {}, "ours": {}, "judge": {}}
+    for task in plan.theirs:
+        values += _judged(plan, _values(plan.judged(task)), task)
+        lockstep += [(task, *network) for network in _values(plan.compared(task))]
+        if plan.comparison.kind == "policy":
+            values += _ours(plan, task, about)
+    judges = {task: [each for each in (plan.compared(task), plan.judged(task)) if each] for task in plan.theirs}
+    for side, jobs in (("theirs", plan.theirs), ("ours", plan.ours), ("judge", judges)):
+        for task, each in jobs.items():
+            about[side].setdefault(task, {})["seconds"] = {job.name: job.seconds for job in each if job.finished}
+            if found := [json.loads(file.read_text(encoding="utf-8")) for job in each for file in _facts(job)]:
+                about[side][task]["facts"] = _without_paths(found[0], each[0])
+    if not values and not lockstep and not plan.not_there and not _failures(plan):
+        return None
+    comparison = plan.comparison
+    return {
+        "title": comparison.title,
+        "kind": comparison.kind,
+        "peer": comparison.peer,
+        "peer_commit": plan.commit,
+        "not_there": plan.not_there,
+        "purpose": list(comparison.purpose),
+        "budget": {"updates": comparison.updates, "every": comparison.every, "seeds": comparison.seeds},
+        "failed": _failures(plan),
+        "waiting": [job.name for job in plan.training if not job.finished and job.failure is None],
+        "values": values,
+        "lockstep": lockstep,
+        "lockstep_updates": next((job.asked["lockstep"] for job in plan.lockstep.values()), None),
+        "about": about,
+    }
+
+
+def _values(judge: Job | None) -> list[Any]:
+    """What a judge has written, if there is one that has finished."""
+    if judge is None or not judge.finished:
+        return []
+    found: list[Any] = json.loads((judge.folder / "values.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _judged(plan: Plan, content: list[Any], task: str) -> list[tuple[str, str, int, str, str, int | None, float]]:
+    if plan.comparison.kind == "policy":
+        return [("theirs", task, seed, "score", "points", step, score) for seed, step, score in content]
+    return [(side, task, seed, what, unit, None, value) for side, seed, what, unit, value in content]
+
+
+def _ours(plan: Plan, task: str, about: dict[str, Any]) -> list[tuple[str, str, int, str, str, int | None, float]]:
+    (job,) = plan.ours[task]
+    if not job.finished:
+        return []
+    scores, origin = records(job)
+    kept = ("commit", "dirty", "versions", "physics", "cpu", "cores", "dataset_sha256")
+    about["ours"].setdefault(task, {})["provenance"] = {name: origin.get(name) for name in kept}
+    return [("ours", task, seed, "score", "points", step, score) for (seed, step), score in scores.items()]
+
+
+def _facts(job: Job) -> list[Any]:
+    file = job.folder / "facts.json"
+    return [file] if job.finished and file.is_file() else []
+
+
+def _failures(plan: Plan) -> dict[str, str]:
+    judges = [judge for task in plan.theirs for judge in (plan.compared(task), plan.judged(task)) if judge is not None]
+    jobs = [*plan.lockstep.values(), *plan.training, *judges]
+    said = [(job, job.failure) for job in jobs if not job.finished]
+    return {job.name: _without_paths(text, job) for job, text in said if text is not None}
+
+
+def _without_paths(value: Any, job: Job) -> Any:
+    """Names in place of this machine's paths."""
+    places = {str(path): f"<{name}>" for name, path in job.places.items() if isinstance(path, str)}
+    places |= {str(job.folder.absolute()): "<folder>", str(job.out.absolute()): "<work>", str(_ROOT): "<ours>"}
+    places |= {sys.prefix: "<python>", sys.base_prefix: "<python>"}
+    text = json.dumps(value)
+    for path in sorted(places, key=len, reverse=True):
+        text = text.replace(path, places[path])
+    return json.loads(text)

@@ -1,0 +1,88 @@
+"""Do two sides agree? Unpaired: the seeds of two programs have nothing in common but their numbers."""
+
+from collections.abc import Sequence
+from math import exp, isfinite, log, nan, sqrt
+from statistics import fmean, variance
+from typing import Literal, NamedTuple
+
+from scipy.stats import t as student
+
+__all__ = ["MARGINS", "Row", "Unit", "Welch", "row", "welch"]
+
+Unit = Literal["points", "ratio", "correlation"]
+MARGINS: dict[Unit, float] = {"points": 5.0, "ratio": 1.1, "correlation": 0.05}  # a ratio within 1/1.1 .. 1.1
+_LEVEL = 0.05
+
+
+class Welch(NamedTuple):
+    """Difference of two means, y - x."""
+
+    difference: float
+    low: float  # of the 95 % interval
+    high: float
+    p_equivalent: float  # of two one-sided tests: that the difference lies outside of the margin
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    what: str
+    unit: Unit
+    theirs: float  # mean
+    theirs_std: float
+    theirs_n: int
+    ours: float
+    ours_std: float
+    ours_n: int
+    difference: float  # ours - theirs; of a ratio: ours / theirs
+    low: float
+    high: float
+    p_equivalent: float
+    verdict: str
+
+
+def welch(x: Sequence[float], y: Sequence[float], margin: float, level: float = _LEVEL) -> Welch:
+    """Welch's interval for the mean of y less that of x, and the larger p of two one-sided tests at -margin, margin.
+
+    Equivalence is shown at `level` if that p is below it, which is the same as an interval of 1 - 2 level inside of the
+    margins. Two sides without any spread are their means; with fewer than two runs on a side nothing is known: NaN.
+    Source: Welch 1947 (Biometrika 34, 28-35), Schuirmann 1987 (J. Pharmacokinet. Biopharm. 15, 657-680).
+    """
+    if min(len(x), len(y)) < 2:
+        return Welch(fmean(y) - fmean(x) if x and y else nan, nan, nan, nan)
+    difference = fmean(y) - fmean(x)
+    parts = [variance(x) / len(x), variance(y) / len(y)]
+    error = sqrt(sum(parts))
+    if error == 0:
+        return Welch(difference, difference, difference, float(abs(difference) >= margin))
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(x) - 1) + parts[1] ** 2 / (len(y) - 1))
+    half = float(student.ppf(1 - level / 2, freedom)) * error
+    above = float(student.sf((difference + margin) / error, freedom))
+    below = float(student.cdf((difference - margin) / error, freedom))
+    return Welch(difference, difference - half, difference + half, max(above, below))
+
+
+def row(what: str, unit: Unit, theirs: Sequence[float], ours: Sequence[float]) -> Row:
+    """Both sides and whether they are equivalent within the margin of the unit."""
+    margin = MARGINS[unit]
+    x, y = ([value for value in side if isfinite(value)] for side in (theirs, ours))
+    if unit == "ratio":
+        of_logs = welch([log(value) for value in x], [log(value) for value in y], log(margin))
+        found = Welch(exp(of_logs.difference), exp(of_logs.low), exp(of_logs.high), of_logs.p_equivalent)
+    else:
+        found = welch(x, y, margin)
+    verdict = _verdict(found, unit)
+    return Row(what, unit, *_mean_std(x), len(x), *_mean_std(y), len(y), *found, verdict)
+
+
+def _mean_std(values: Sequence[float]) -> tuple[float, float]:
+    return fmean(values) if values else nan, sqrt(variance(values)) if len(values) > 1 else nan
+
+
+def _verdict(found: Welch, unit: Unit) -> str:
+    if not isfinite(found.p_equivalent):
+        return "too few runs"
+    if found.p_equivalent < _LEVEL:
+        return "equivalent"
+    nothing = 1.0 if unit == "ratio" else 0.0
+    return "cannot be told apart" if found.low <= nothing <= found.high else "differs"

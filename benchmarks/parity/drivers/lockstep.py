@@ -1,0 +1,83 @@
+"""A peer's first updates, written so that another program can repeat them: weights before and after, and the batches.
+
+Every random number is the same one, because two programs draw in another order: normal draws are `NORMAL`, uniform ones
+`UNIFORM`, integers `INTEGER`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.parity.drivers import shims
+
+__all__ = ["INTEGER", "NORMAL", "UNIFORM", "Lockstep", "constant_draws", "linear", "toy_denoiser"]
+
+NORMAL = 0.3  # every draw of N(0, 1)
+UNIFORM = 0.6  # ... of U(0, 1)
+INTEGER = 2  # ... of 0 .. n-1, modulo n
+_COLUMNS = ("obs", "action", "reward", "next_obs", "terminated")
+
+
+class Lockstep:
+    """Records `updates` updates of the networks that `networks()` returns by name."""
+
+    def __init__(self, record: shims.Recorder, updates: int, networks: Callable[[], Mapping[str, nn.Module]]) -> None:
+        self.record = record
+        self.updates = updates
+        self.networks = networks
+        self.batches: list[list[np.ndarray]] = []
+        self.start = self._weights("start")
+
+    def batch(self, *columns: torch.Tensor) -> None:
+        """Of one update, in the order of a transition."""
+        self.batches.append([column.numpy().copy() for column in columns])
+
+    def finish(self) -> None:
+        """Write everything. Raises Finished."""
+        stacked = {name: np.stack(parts) for name, parts in zip(_COLUMNS, zip(*self.batches, strict=True), strict=True)}
+        self.record.arrays("lockstep", **self.start, **self._weights("end"), **stacked)
+        raise shims.Finished
+
+    def _weights(self, when: str) -> dict[str, np.ndarray]:
+        found = self.networks().items()
+        return {key: x for name, network in found for key, x in linear(f"{when}_{name}_", network).items()}
+
+
+def linear(prefix: str, network: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of the weights [out, in] and biases of a network's linear layers, in their order."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    weights = {f"{prefix}weight{i}": layer.weight.detach().numpy().copy() for i, layer in enumerate(layers)}
+    return weights | {f"{prefix}bias{i}": layer.bias.detach().numpy().copy() for i, layer in enumerate(layers)}
+
+
+def constant_draws() -> None:
+    """From here on torch and numpy's coin draw the constants."""
+
+    def normal(*shape: Any, **given: Any) -> torch.Tensor:
+        return torch.full(tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape, NORMAL)
+
+    distributions: Any = torch.distributions.normal
+    distributions._standard_normal = lambda shape, dtype, device: torch.full(tuple(shape), NORMAL)
+    changed: dict[str, Any] = {
+        "randn": normal,
+        "randn_like": lambda x, **given: torch.full_like(x, NORMAL),
+        "randint": lambda low, high, size, **given: torch.full(tuple(size), INTEGER % high),
+    }
+    for name, draw in changed.items():
+        setattr(torch, name, draw)
+    tensor: Any = torch.Tensor
+    tensor.uniform_ = lambda self, low=0.0, high=1.0: self.fill_(low + UNIFORM * (high - low))
+    coin: Any = np.random
+    coin.uniform = lambda *given: UNIFORM
+
+
+def toy_denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Any smooth denoiser of rows [..., D], for samplers that are compared; `sigma` has the axes of x."""
+    width = x.shape[-1]
+    mixing = 0.2 * torch.arange(width * width, dtype=torch.float64).sin().view(width, width)
+    share = 0.25 / (sigma.double() ** 2 + 0.25)
+    mixed = torch.tanh((x.double() / (0.25 + sigma.double() ** 2).sqrt()) @ mixing)
+    return (share * x.double() + (1 - share) * mixed).to(x.dtype)

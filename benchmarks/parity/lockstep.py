@@ -1,0 +1,183 @@
+"""Equal weights, equal batches, equal draws: do both sides' first updates do the same?
+
+A peer's driver has written its weights before and after some updates, and the batches; here our algorithm begins with
+these weights and is given these batches. What scores of few seeds cannot show, this does: each term of each loss, the
+optimisers, the targets. States of the batches are normalised already, and rewards scaled, as the peer does it. Of
+models of trajectories it compares what network, loss and sampler make of the same rows.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.parity.drivers.lockstep import INTEGER, NORMAL, UNIFORM, toy_denoiser
+from core.data import Dataset, Transitions
+from core.random import Streams
+from core.registry import build_method
+from models.diffusion.edm import denoising_loss, training_sigma
+
+__all__ = ["Constant", "Network", "compare"]
+
+
+class Network(NamedTuple):
+    """How far the weights of a network have moved, and how far both sides are apart afterwards.
+
+    Of models: the size of what a part says, and how far both sides are apart.
+    """
+
+    name: str
+    moved: float  # root mean square
+    apart: float  # root mean square
+    median: float  # of the absolute differences: a few weights, which Adam moves by a rounding's sign, do not show
+
+
+class Constant(Streams):
+    """Every number is the constant that the peers' drivers draw."""
+
+    def fork(self, label: str) -> "Constant":
+        return Constant(self.seeds)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.full((len(self.seeds), *shape), NORMAL)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.full((len(self.seeds), *shape), UNIFORM)
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        return torch.full((len(self.seeds), *shape), INTEGER % high)
+
+
+def compare(method: str, settings: Mapping[str, Any], data: Dataset, file: Path) -> list[Network]:
+    """Repeat the updates of the file with our algorithm; or, of a model, what it says of network, loss and sampler."""
+    with np.load(file, allow_pickle=False) as content:
+        theirs = {name: torch.from_numpy(np.asarray(content[name])) for name in content.files}
+    if method in _MODELS:
+        with torch.no_grad():
+            return list(_MODELS[method](build_method("generators", method, dict(settings)), data, theirs))
+    algorithm = build_method("algorithms", method, dict(settings))
+    state = algorithm.init(data, Streams((0,)))
+    for normaliser in _normalisers(state):
+        normaliser.mean.zero_()
+        normaliser.scale.fill_(1.0)
+    networks = dict(_networks(method, state))
+    for name, layers in networks.items():
+        for i, (weight, bias) in enumerate(layers):
+            weight.copy_(theirs[f"start_{name}_weight{i}"].T)
+            bias.copy_(theirs[f"start_{name}_bias{i}"])
+    rng = Constant((0,))
+    scale = getattr(state, "reward_scale", 1.0)
+    columns = [theirs[name] for name in ("obs", "action", "reward", "next_obs", "terminated")]
+    for obs, action, reward, next_obs, terminated in zip(*columns, strict=True):
+        row = obs[None], action[None], reward.view(1, -1) / scale, next_obs[None], terminated.view(1, -1).bool()
+        algorithm.update(state, Transitions(*row), rng)
+    return [_network(name, layers, theirs) for name, layers in networks.items()]
+
+
+def _network(name: str, layers: list[tuple[Tensor, Tensor]], theirs: Mapping[str, Tensor]) -> Network:
+    moved = list[Tensor]()
+    apart = list[Tensor]()
+    for i, (weight, bias) in enumerate(layers):
+        for kind, ours in (("weight", weight.T), ("bias", bias)):
+            start, end = (theirs[f"{when}_{name}_{kind}{i}"] for when in ("start", "end"))
+            moved.append((end - start).flatten())
+            apart.append((ours - end).flatten())
+    return _measured(name, torch.cat(moved), torch.cat(apart))
+
+
+def _measured(name: str, size: Tensor, apart: Tensor) -> Network:
+    root, other = (float(x.double().square().mean().sqrt()) for x in (size, apart))
+    return Network(name, root, other, float(apart.abs().median()))
+
+
+def _normalisers(state: Any) -> Iterator[Any]:
+    """All of the state: of the critics, and of every actor."""
+    yield state.policy.normaliser if hasattr(state.policy, "normaliser") else state.actor.normaliser
+    for name in ("normaliser", "actor", "target_actor"):
+        if (part := getattr(state, name, None)) is not None:
+            yield part if name == "normaliser" else part.normaliser
+
+
+def _networks(method: str, state: Any) -> Iterator[tuple[str, list[tuple[Tensor, Tensor]]]]:
+    """(name, (weight [in, out], bias [out]) of every layer), as views: what is copied into them is the state's."""
+    yield "actor", _layers(getattr(state, "actor", None) or state.policy, "net")
+    if method == "dql":
+        yield "time", _layers(state.actor, "embed")
+        yield "target_time", _layers(state.target_actor, "embed")
+    if hasattr(state, "target_actor"):
+        yield "target_actor", _layers(state.target_actor, "net")
+    if hasattr(state, "value") and isinstance(state.value, nn.Module):
+        yield "value", _views(state.value, 0)
+    for prefix in ("", "target_"):
+        critic = getattr(state, f"{prefix}critic", None)
+        if critic is not None:
+            yield f"{prefix}critic1", _views(critic, (0, 0))
+            yield f"{prefix}critic2", _views(critic, (0, 1))
+
+
+def _layers(actor: Any, name: str) -> list[tuple[Tensor, Tensor]]:
+    return _views(getattr(actor, name), 0)
+
+
+def _views(net: Any, copy: Any) -> list[tuple[Tensor, Tensor]]:
+    return [(layer.weight.data[copy], layer.bias.data[copy].view(-1)) for layer in net.linear]
+
+
+def _part(name: str, theirs: Tensor, ours: Tensor) -> Network:
+    return _measured(name, theirs, ours - theirs)
+
+
+def _transitions(config: Any, data: Dataset, theirs: Mapping[str, Tensor]) -> Iterator[Network]:
+    """SynthER's network with the peer's weights. Rows of the peer have the reward before the next state."""
+    obs, action = data.train.obs.shape[-1], data.train.action.shape[-1]
+    order = [*range(obs + action), *range(obs + action + 1, 2 * obs + action + 1), obs + action, 2 * obs + action + 1]
+    model = config.model.init(obs, action, Streams((0,)))
+    net = model.net
+    model.units.mean[0, 0] = theirs["mean"][order]
+    model.units.scale[0, 0] = theirs["std"][order]
+    net.noise.frequency[0] = theirs["frequency"].view(net.noise.frequency[0].shape)
+    layers = {"mlp": [net.first, *net.blocks, net.last], "row": [net.embed_row], "time": net.embed_noise.linear}
+    for name, known in layers.items():
+        for i, layer in enumerate(known):
+            weight, bias = theirs[f"{name}_weight{i}"], theirs[f"{name}_bias{i}"]
+            weight, bias = (weight[order], bias[order]) if layer is net.last else (weight, bias)
+            layer.weight[0] = (weight[:, order] if layer is net.embed_row else weight).T
+            layer.bias[0] = bias.view(1, -1)
+    rng = Constant((0,))
+    rows = theirs["rows"][:, order][None]
+    yield _part("denoiser", theirs["denoised"][:, order], model.denoise(rows, theirs["sigma"][None])[0])
+    clean = model.units(rows)
+    sigma = training_sigma(rows.shape[1], rng, config.model.noise_mean, config.model.noise_std)
+    noisy = clean + sigma[..., None] * rng.normal(*clean.shape[1:])
+    loss = denoising_loss(model.denoise(noisy, sigma), clean, sigma, config.model.sigma_data)
+    yield _part("loss", theirs["loss"], loss.mean())
+    drawn = config.sampler.sample(model.denoise, rng.normal(*clean.shape[1:]), rng)
+    yield _part("sampler", (theirs["samples"] - theirs["mean"])[:, order] / theirs["std"][order], drawn[0])
+
+
+def _sequences(config: Any, data: Dataset, theirs: Mapping[str, Tensor]) -> Iterator[Network]:
+    """DyDiff's loss and sampler with a denoiser that is no network: ours is another, on purpose."""
+    width = data.train.obs.shape[-1]
+    rows = theirs["rows"][None]
+
+    def impose(x: Tensor) -> Tensor:
+        x = x.clone()
+        x[:, :, 0, :width] = rows[:, :, 0, :width]
+        x[..., width:] = rows[..., width:]
+        return x
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return toy_denoiser(x, sigma[..., None, None])
+
+    rng = Constant((0,))
+    sigma = training_sigma(rows.shape[1], rng, config.model.noise_mean, config.model.noise_std)
+    noisy = impose(rows + sigma[..., None, None] * rng.normal(*rows.shape[1:]))
+    loss = denoising_loss(denoise(noisy, sigma), rows, sigma, config.model.sigma_data)
+    yield _part("loss", theirs["loss"], loss.mean())
+    yield _part("sampler", theirs["samples"], config.sampler.sample(denoise, theirs["latent"][None], rng, impose)[0])
+
+
+_MODELS = {"synther": _transitions, "dydiff": _sequences}

@@ -1,0 +1,112 @@
+"""Parts of the drivers that need no peer, and the repetition of first updates."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.parity.drivers import corl
+from benchmarks.parity.drivers.axes import Rearrange, rearrange, reduce
+from benchmarks.parity.drivers.lockstep import linear
+from benchmarks.parity.drivers.synther import EMA, Gin
+from benchmarks.parity.lockstep import compare
+from core.data import Dataset
+from tasks.base import DataOptions, load_task
+
+
+def test_axes_are_reordered_as_the_pattern_says() -> None:
+    x = torch.arange(24).view(2, 3, 4)
+    assert torch.equal(rearrange(x, "b t c -> b c t"), x.transpose(1, 2))
+    assert torch.equal(Rearrange("b t c -> b c 1 t")(x), x.transpose(1, 2)[:, :, None])
+    assert torch.equal(rearrange(x[:, :, None], "b t 1 c -> b t c"), x)
+    assert torch.equal(reduce(x.float(), "b ... -> b", "mean"), x.float().mean((1, 2)))
+    for pattern in ("b t c -> b t", "b t -> t b", "... -> ..."):
+        with pytest.raises(ValueError, match="pattern must only reorder"):
+            rearrange(x, pattern)
+
+
+def test_gin_fills_arguments_that_are_not_given(tmp_path: Path) -> None:
+    gin = Gin()
+
+    @gin.configurable
+    def made(first: int, second: str = "default", third: Any = None) -> tuple[Any, ...]:
+        return first, second, third
+
+    @gin.configurable
+    class Kept:
+        def __init__(self, value: float = 0.0) -> None:
+            self.value = value
+
+    text = "# a comment\nshared = 'text'\nmade.second = %shared\nmade.third = @Kept\nKept.value = 2.5\n"
+    (tmp_path / "a.gin").write_text(text)
+    gin.read(tmp_path, "a.gin")
+    assert made(1) == (1, "text", Kept)
+    assert made(1, "given", third=3) == (1, "given", 3)
+    assert Kept().value == 2.5
+    assert Kept(1.0).value == 1.0
+
+
+def test_an_average_copies_first_and_then_forgets_slowly() -> None:
+    """At step 110 the decay is 1 - 10^(-2/3), since 9 calls have passed since the 101st."""
+    net = nn.Linear(1, 1, bias=False)
+    average = EMA(net, beta=0.995, update_every=10)
+    for step in range(111):
+        net.weight.data.fill_(1.0 if step < 110 else 2.0)
+        average.update()
+    decay = 1 - 10 ** (-2 / 3)
+    assert average.ema_model.weight.item() == pytest.approx(decay * 1 + (1 - decay) * 2)
+
+
+def test_values_of_a_configuration_take_their_fields_types() -> None:
+    class Config:
+        rate: float
+        steps: int
+        on: bool
+        path: str | None
+        name: str
+
+    text = "rate: 3e-4\nsteps: 1000\n# a comment\non: true\npath: null\nname: 'a-b'\nother: .inf\n"
+    found, ignored = corl.configured(text, Config)
+    assert found == {"rate": 3e-4, "steps": 1000, "on": True, "path": None, "name": "a-b"}
+    assert ignored == ["other"]
+
+
+@pytest.fixture(scope="module")
+def toy() -> Dataset:
+    return load_task("toy/linear", DataOptions(dataset_rows=500)).dataset()[0]
+
+
+def recorded(file: Path, data: Dataset, rate: float) -> None:
+    """Three updates of behaviour cloning, in plain torch, as a driver would write them."""
+    torch.manual_seed(0)
+    obs, action = data.train.obs[:96].view(3, 32, -1), data.train.action[:96].view(3, 32, -1)
+    sizes = [obs.shape[-1], 256, 256, action.shape[-1]]
+    layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
+    net = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2], nn.Tanh())
+    start = linear("start_actor_", net)
+    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
+    for state, wanted in zip(obs, action, strict=True):
+        optimizer.zero_grad()
+        (net(state) - wanted).square().mean().backward()
+        optimizer.step()
+    rest = {"reward": np.zeros((3, 32)), "next_obs": obs.numpy(), "terminated": np.zeros((3, 32))}
+    content: dict[str, Any] = {"obs": obs.numpy(), "action": action.numpy(), **rest}
+    np.savez(file, **start, **linear("end_actor_", net), **content)
+
+
+def test_equal_updates_leave_equal_weights(toy: Dataset, tmp_path: Path) -> None:
+    recorded(tmp_path / "same.npz", toy, 3e-4)
+    (actor,) = compare("bc", {}, toy, tmp_path / "same.npz")
+    assert actor.name == "actor"
+    assert actor.moved > 1e-4
+    assert actor.apart < 1e-7
+
+
+def test_another_learning_rate_is_seen(toy: Dataset, tmp_path: Path) -> None:
+    recorded(tmp_path / "other.npz", toy, 4e-4)
+    (actor,) = compare("bc", {}, toy, tmp_path / "other.npz")
+    assert actor.apart > 0.1 * actor.moved
