@@ -45,11 +45,20 @@ def score_table(results: Results) -> Table:
     if any(not math.isnan(score) for score in known):
         rows.insert(0, [Entry("behaviour (data)"), Entry("default"), *(as_number(score, "{:,.1f}") for score in known)])
     bold_rule = "Bold: helps, by the verdict against real data only; never the ceiling."
-    told = [rule(results), INTERVAL, bold_rule, _BEHAVIOUR if behaviours(results) else "", DAGGER, notes(results)]
+    algorithms = {cell.algorithm for cell in results.cells}
+    told = [
+        rule(results),
+        f"Algorithm: {min(algorithms)}." if len(algorithms) == 1 else "",
+        INTERVAL,
+        bold_rule,
+        _BEHAVIOUR if behaviours(results) else "",
+        DAGGER,
+        notes(results),
+    ]
     told += [*(mixture.footnote for mixture in mixtures(results.cells)), origins(results.cells)]
     names = [heading(results, *column) for column in columns]
     if len(columns) > _MANY and len(columns) > 2 * len(rows):
-        head = ["task" if len({cell.algorithm for cell in results.cells}) == 1 else "task · algorithm"]
+        head = ["task" if len(algorithms) == 1 else "task · algorithm"]
         head += [row[0].text if row[1].text == "default" else f"{row[0].text} · {row[1].text}" for row in rows]
         rows = [[Entry(name), *entries] for name, *entries in zip(names, *(row[2:] for row in rows), strict=True)]
     else:
