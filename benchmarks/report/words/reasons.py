@@ -55,7 +55,8 @@ def _best(results: Results, own: pd.DataFrame) -> str:
     if len(level) == 1:
         return f"{names[0]} ({first['median']:.2g}, next {keys['median'].iloc[1]:.2g})"
     errors = span(level["median"].min(), level["median"].max(), ".2g")
-    return f"{listed(names, 3)} are level ({errors})"
+    apart = [f"[{name}]" if ", " in name and not name.endswith("]") else name for name in names]
+    return f"{listed(apart, 3)} are level ({errors})"
 
 
 def _signs(results: Results) -> str:
