@@ -17,7 +17,7 @@ from core.random import Streams
 from models.bitwise import affine
 from models.cache import FitContext
 from models.nn import MLP, Standardize
-from models.training import EarlyStopped, split_rows, train_until_stale
+from models.training import EarlyStopped, fit_rows, split_rows
 
 __all__ = ["InverseDynamics", "InverseDynamicsConfig"]
 
@@ -65,19 +65,8 @@ class InverseDynamicsConfig(EarlyStopped):
             left = (taken - model.linear(seen)) / model.residual
             return (model.net(seen) - left).square().mean((-1, -2))
 
-        def loss(batches: Streams) -> Float[Tensor, " S"]:
-            position = (batches.uniform64(self.batch_size) * train.shape[-1]).long()
-            return error(train.gather(-1, position))
-
-        train_until_stale(
-            self,
-            model,
-            loss,
-            lambda: error(validation),
-            rows=train.shape[-1],
-            draws=[context.rng.fork("batches")],
-            checkpoint=context.checkpoint,
-            label="inverse dynamics",
+        fit_rows(
+            self, model, error, train, validation, batch_size=self.batch_size, context=context, label="inverse dynamics"
         )
 
 

@@ -12,7 +12,7 @@ from core.data import Dataset
 from core.random import Streams
 from models.cache import FitContext
 from models.nn import MLP, Standardize
-from models.training import EarlyStopped, split_rows, train_until_stale
+from models.training import EarlyStopped, fit_rows, split_rows
 
 __all__ = ["RewardConfig", "RewardModel"]
 
@@ -49,19 +49,8 @@ class RewardConfig(EarlyStopped):
             predicted = model.net(model.input(x[index].view(*shape, -1)))
             return (predicted - model.output(y[index].view(*shape, -1))).square().mean((-1, -2))
 
-        def loss(batches: Streams) -> Float[Tensor, " S"]:
-            position = (batches.uniform64(self.batch_size) * train.shape[-1]).long()
-            return error(train.gather(-1, position))
-
-        train_until_stale(
-            self,
-            model,
-            loss,
-            lambda: error(validation),
-            rows=train.shape[-1],
-            draws=[context.rng.fork("batches")],
-            checkpoint=context.checkpoint,
-            label="reward model",
+        fit_rows(
+            self, model, error, train, validation, batch_size=self.batch_size, context=context, label="reward model"
         )
 
 

@@ -11,10 +11,10 @@ from core.checkpoint import Checkpoint, Stateful, load_all, state_of
 from core.interrupt import deferred
 from core.progress import progress
 from core.random import Streams, named
-from models.cache import ModelConfig
+from models.cache import FitContext, ModelConfig
 from models.nn import adam, descend
 
-__all__ = ["EarlyStopped", "split_rows", "train_until_stale"]
+__all__ = ["EarlyStopped", "fit_rows", "split_rows", "train_until_stale"]
 
 _THRESHOLD = 0.01  # share by which an error must fall to count as an improvement
 
@@ -92,6 +92,35 @@ def train_until_stale(
         for parameter, kept in zip(parameters, weights, strict=True):
             parameter.copy_(kept)
     return best
+
+
+def fit_rows(
+    config: EarlyStopped,
+    model: nn.Module,
+    error: Callable[[Int[Tensor, "S B"]], Float[Tensor, " S"]],
+    train: Int[Tensor, "S n"],
+    validation: Int[Tensor, "S h"],
+    *,
+    batch_size: int,
+    context: FitContext,
+    label: str,
+) -> None:
+    """`train_until_stale` on batches of the training rows; `error` is that of chosen rows, the loss as well."""
+
+    def loss(batches: Streams) -> Float[Tensor, " S"]:
+        position = (batches.uniform64(batch_size) * train.shape[-1]).long()
+        return error(train.gather(-1, position))
+
+    train_until_stale(
+        config,
+        model,
+        loss,
+        lambda: error(validation),
+        rows=train.shape[-1],
+        draws=[context.rng.fork("batches")],
+        checkpoint=context.checkpoint,
+        label=label,
+    )
 
 
 def split_rows(rows: int, share: float, most: int, rng: Streams) -> tuple[Int[Tensor, "S n"], Int[Tensor, "S h"]]:

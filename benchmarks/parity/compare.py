@@ -5,7 +5,7 @@ from math import exp, isfinite, log, nan, sqrt
 from statistics import fmean, variance
 from typing import Literal, NamedTuple
 
-from scipy.stats import t as student
+from scipy.stats import ttest_ind
 
 __all__ = ["MARGINS", "Row", "Unit", "Welch", "row", "welch"]
 
@@ -51,15 +51,12 @@ def welch(x: Sequence[float], y: Sequence[float], margin: float, level: float = 
     if min(len(x), len(y)) < 2:
         return Welch(fmean(y) - fmean(x) if x and y else nan, nan, nan, nan)
     difference = fmean(y) - fmean(x)
-    parts = [variance(x) / len(x), variance(y) / len(y)]
-    error = sqrt(sum(parts))
-    if error == 0:
+    if variance(x) == variance(y) == 0:
         return Welch(difference, difference, difference, float(abs(difference) >= margin))
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(x) - 1) + parts[1] ** 2 / (len(y) - 1))
-    half = float(student.ppf(1 - level / 2, freedom)) * error
-    above = float(student.sf((difference + margin) / error, freedom))
-    below = float(student.cdf((difference - margin) / error, freedom))
-    return Welch(difference, difference - half, difference + half, max(above, below))
+    within = ttest_ind(y, x, equal_var=False).confidence_interval(1 - level)
+    above = ttest_ind([value + margin for value in y], x, equal_var=False, alternative="greater").pvalue
+    below = ttest_ind([value - margin for value in y], x, equal_var=False, alternative="less").pvalue
+    return Welch(difference, float(within.low), float(within.high), float(max(above, below)))
 
 
 def row(what: str, unit: Unit, theirs: Sequence[float], ours: Sequence[float]) -> Row:
