@@ -93,6 +93,11 @@ class Comparison:
     episodes: int = 10  # of an evaluation
     lockstep: bool = True  # whether the peer's driver writes what we can repeat: benchmarks/parity/lockstep.py
     rows: int = ROWS
+    more_seeds: Mapping[str, int] = field(default_factory=dict)  # of tasks on which `seeds` decided nothing
+
+    def runs(self, task: str) -> int:
+        """Seeds of a task."""
+        return self.more_seeds.get(task, self.seeds)
 
     @property
     def steps(self) -> list[int]:
@@ -106,7 +111,7 @@ class Comparison:
 
 
 COMPARISONS = (  # in the order in which they run
-    Comparison("td3bc", "TD3+BC", "CORL", "policy", "td3bc", 5, 20_000, 2000),
+    Comparison("td3bc", "TD3+BC", "CORL", "policy", "td3bc", 5, 20_000, 2000, more_seeds={"hopper-medium": 10}),
     Comparison(
         "iql",
         "IQL",
@@ -246,4 +251,4 @@ def chosen(only: str | None) -> list[Comparison]:
 
 def smoke(comparison: Comparison) -> Comparison:
     """The same in a minute or two: does it run?"""
-    return replace(comparison, seeds=2, updates=200, every=100, episodes=2, rows=10_000, tasks=comparison.tasks[:1])
+    return replace(comparison, seeds=2, updates=200, every=100, episodes=2, rows=10_000, tasks=comparison.tasks[:1], more_seeds={})

@@ -98,11 +98,11 @@ def planned(comparison: Comparison, peers: Path | None, work: Path, python: str,
     for task in comparison.tasks:
         exported = export(task, work / "data", comparison.rows, STARTS, LENGTH)
         plan.exported[task] = exported
-        plan.theirs[task] = [_theirs(plan, task, seed, checkout, python) for seed in range(comparison.seeds)]
+        plan.theirs[task] = [_theirs(plan, task, seed, checkout, python) for seed in range(comparison.runs(task))]
         if comparison.kind == "policy":
             plan.ours[task] = [_command_line(plan, task)]
         else:
-            plan.ours[task] = [_model(plan, task, seed) for seed in range(comparison.seeds)]
+            plan.ours[task] = [_model(plan, task, seed) for seed in range(comparison.runs(task))]
         if comparison.lockstep:
             alone = plan.theirs[task][0]
             asked = {**alone.asked, "lockstep": min(LOCKSTEP, comparison.updates)}
@@ -116,7 +116,7 @@ def suite(comparison: Comparison, task: str) -> dict[str, Any]:
         "tasks": [f"local/{task}"],
         "generators": ["none"],
         "algorithms": [comparison.method],
-        "seeds": list(range(comparison.seeds)),
+        "seeds": list(range(comparison.runs(task))),
         "updates": comparison.updates,
         "evaluate_every": comparison.every,
         "episodes": comparison.episodes,

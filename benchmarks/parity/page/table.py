@@ -195,7 +195,7 @@ def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
         if not sum(seconds.values()):
             continue
         yield (
-            f"- {content['title']}: {budget['seeds']} seeds, {budget['updates']:,} updates, a checkpoint every "
+            f"- {content['title']}: at least {budget['seeds']} seeds, {budget['updates']:,} updates, a checkpoint every "
             f"{budget['every']:,}; one thread each, theirs {seconds['theirs'] / 60:.0f} min, ours "
             f"{seconds['ours'] / 60:.0f} min with its evaluations"
         )
