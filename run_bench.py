@@ -22,6 +22,7 @@ from benchmarks.execution.provenance import command_line
 from benchmarks.execution.ray_engine import on_ray
 from benchmarks.execution.trackers import require_tracker
 from benchmarks.probe import Probe
+from benchmarks.report.study.judged import where_judged
 from benchmarks.spec import COUPLINGS
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite, matching, suite_names
@@ -61,9 +62,8 @@ Cells = Annotated[
 StallMinutes = Annotated[
     float, arg(metavar="MIN", help="a cell that gives no sign of life for so long is ended and has failed; 0: never")
 ]
-AllowMixed = Annotated[
-    bool, arg(help="draw cells of one task together though their physics or data differ; a footnote says so")
-]
+Judged = Annotated[bool, arg(help="only cells in regimes that hold, by controls that have run into --out before")]
+AllowMixed = Annotated[bool, arg(help="draw cells of a task together whose physics or data differ; a footnote says so")]
 Out = Annotated[Path | None, arg(metavar="DIR", help="results folder; results/SUITE if not given")]
 Folder = Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]
 
@@ -84,6 +84,7 @@ def run(
     gpus_per_cell: Annotated[float, arg(metavar="X", help="on Ray: share of a GPU for a cell; 0 is the CPU")] = 0.0,
     stall_minutes: StallMinutes = 30.0,
     only_failed: Annotated[bool, arg(help="cells whose last run failed, nothing else")] = False,
+    judged: Judged = False,
     some: Cells = None,
     tracker: Annotated[
         Literal["none", "tensorboard", "wandb"], arg(help="shows numbers as they come in; changes none of them")
@@ -108,6 +109,7 @@ def run(
     at_a_time = _jobs(jobs, place)
     stall = _stall_seconds(stall_minutes)
     store = _store(out, suite)
+    specs = where_judged(specs, store) if judged else specs
     if engine == "ray":
         if gpus_per_cell < 0:
             raise SpecError(f"--gpus-per-cell must be at least 0, got {gpus_per_cell}")
@@ -117,13 +119,11 @@ def run(
     else:
         runs = partial(matrix.local, jobs=at_a_time)
     try:
-        store.plan(suite, specs, command_line(suite, seeds, changes, modules, device))
+        store.plan(suite, specs, command_line(suite, seeds, changes, modules, device, judged=judged))
     except OSError as error:
         raise SpecError(f"--out must be a folder that can be written to, got {store.root}: {error}") from None
-    if some is not None:
-        specs = matching(specs, some)
-    if only_failed:
-        specs = [spec for spec in specs if store.failed(spec)]
+    specs = specs if some is None else matching(specs, some)
+    specs = [spec for spec in specs if store.failed(spec)] if only_failed else specs
     failed = matrix.run_missing(specs, store, place, data_dir, runs, chosen, stall=stall)
     return _report(store, allow_mixed) or int(failed > 0)
 
@@ -136,6 +136,7 @@ def show_plan(
     probe: Annotated[bool, arg(help="time a few updates of every method, on made-up data")] = False,
     device: Device = "auto",
     data_dir: DataDir = None,
+    judged: Judged = False,
     imports: Imports = (),
     out: Out = None,
 ) -> int:
@@ -146,6 +147,7 @@ def show_plan(
     """
     specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds, chain.from_iterable(imports)), data_dir)
     store = _store(out, suite)
+    specs = where_judged(specs, store) if judged else specs
     if not probe:
         print(plan.describe(specs, store))
         return 0
@@ -285,12 +287,9 @@ def main(arguments: list[str]) -> int:
     except BrokenPipeError:  # `| head`: whoever read has gone
         _drop_output()
         code = 141  # what a shell reports of a tool that SIGPIPE has ended
-    except SpecError as error:
+    except (SpecError, DataError, OSError) as error:  # OSError: a full disk, a folder that cannot be written to
         say(f"error: {error}")
-        code = 2
-    except (DataError, OSError) as error:  # of the system: a full disk, a folder that cannot be written to
-        say(f"error: {error}")
-        code = 1
+        code = 2 if isinstance(error, SpecError) else 1
     except Stopped as stopped:
         say(f"stopped by {stopped}: finished cells and checkpoints are kept; the same command resumes")
         code = stopped.exit_code

@@ -131,6 +131,13 @@ class Dataset:
     obs_std: Float32[Tensor, " O"]
     sha256: str  # of the file the rows came from
 
+    def unseen(self) -> "Dataset":
+        """The held-out episodes in the place of the training rows: to measure what was learned, never to learn from."""
+        rows, valid = self.heldout.transitions()
+        count, length = self.heldout.valid.shape
+        episode = torch.arange(count, dtype=torch.int32, device=valid.device).repeat_interleave(length)
+        return replace(self, train=rows.map(lambda x: x[valid]), episode=episode[valid])
+
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data on another device; the simulator's states stay on the CPU."""
         return replace(

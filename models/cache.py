@@ -32,7 +32,9 @@ from core.progress import say, waiting
 from core.random import Streams
 from models.compiled import compiling
 
-__all__ = ["FitContext", "ModelCache", "ModelConfig", "describe_model"]
+__all__ = ["Facts", "FitContext", "ModelCache", "ModelConfig", "describe_model"]
+
+Facts = dict[str, Float[Tensor, " S"]]  # what a fit tells of itself; `validation` is its error on rows it has not seen
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class ModelConfig(ABC):
         """The untrained model; every tensor of its state has the seeds in front."""
 
     @abstractmethod
-    def fit(self, model: Any, data: Dataset, context: FitContext, *needs: Any) -> dict[str, Float[Tensor, " S"]] | None:
+    def fit(self, model: Any, data: Dataset, context: FitContext, *needs: Any) -> Facts | None:
         """Train it in place on `data.train`; facts that are returned, one number per seed, are kept on its card."""
 
 

@@ -19,7 +19,7 @@ from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
 from models.averaging import train_averaged
 from models.bitwise import pad_rows, silu, softplus
-from models.cache import FitContext
+from models.cache import Facts, FitContext
 from models.diffusion.windows import Windows
 from models.nn import MLP, Standardize, half_square
 from models.training import EarlyStopped, split_rows, train_until_stale
@@ -65,10 +65,10 @@ class DynamicsConfig(EarlyStopped):
         """Of one forward pass of one member for one row: two per multiply-add of the matrix products."""
         return 2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes(obs_dim, action_dim)))
 
-    def fit(self, model: "EnsembleDynamics", data: Dataset, context: FitContext) -> None:
+    def fit(self, model: "EnsembleDynamics", data: Dataset, context: FitContext) -> Facts:
         """Maximum likelihood on a bootstrap sample per member; the best weights of each member are kept.
 
-        With `unroll` above 1 the members are then tuned by `EnsembleDynamics.unrolled`.
+        With `unroll` above 1 members are then tuned by `unrolled`. The fact `validation` is the elites' mean error.
         """
         x = _inputs(data.train.obs, data.train.action)
         y = _targets(data.train)
@@ -104,6 +104,7 @@ class DynamicsConfig(EarlyStopped):
             tuning = FitContext(context.rng.fork("unroll"), context.checkpoint.part("unrolled"))
             errors = self._tune(model, data, bootstrap, validation, tuning)
         model.elites.copy_(errors.argsort(-1)[:, : self.elites])
+        return {"validation": errors.gather(-1, model.elites).mean(-1)}
 
     def _tune(
         self,
@@ -120,11 +121,10 @@ class DynamicsConfig(EarlyStopped):
         windows = Windows(data, self.unroll + 1)
         draws = [context.rng.fork("starts"), context.rng.fork("others")]
         steps = torch.arange(self.unroll, device=context.rng.device)
-        last = len(data.episode) - 1
 
         def error(start: Int[Tensor, "S K b"], others: Streams) -> Float[Tensor, "S K"]:
             window = windows.at(start.flatten(1), others)
-            reward = data.train.reward[(start[..., None] + steps).clamp(max=last)]
+            reward = data.train.reward[(start[..., None] + steps).clamp(max=len(data.episode) - 1)]
             views = (x.view(*start.shape, *x.shape[2:]) for x in (window.action, window.obs, window.in_episode))
             action, obs, in_episode = views
             return model.unrolled(action, obs, reward, in_episode)
@@ -281,8 +281,7 @@ class EnsembleDynamics(nn.Module):
 
 def _members(elites: Elites, x: Float[Tensor, "S E B F"]) -> tuple[Tensor, Tensor]:
     """(mean, log variance) of block e under elite e."""
-    copies = x.shape[:2]
-    rows = x.shape[2]
+    *copies, rows, _ = x.shape
     h = pad_rows(x).flatten(0, 1)
     *hidden, last = [(weight.flatten(0, 1), bias.flatten(0, 1)) for weight, bias in elites.layers]
     for weight, bias in hidden:

@@ -15,7 +15,7 @@ from core.config import OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
 from models.bitwise import affine
-from models.cache import FitContext
+from models.cache import Facts, FitContext
 from models.nn import MLP, Standardize
 from models.training import EarlyStopped, fit_rows, split_rows
 
@@ -49,7 +49,7 @@ class InverseDynamicsConfig(EarlyStopped):
         products = sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes(obs_dim, action_dim)))
         return 2 * (products + 2 * obs_dim * action_dim)
 
-    def fit(self, model: "InverseDynamics", data: Dataset, context: FitContext) -> None:
+    def fit(self, model: "InverseDynamics", data: Dataset, context: FitContext) -> Facts:
         """Least squares, then the network on what is left; the weights of the lowest validation error are kept."""
         x = torch.cat([data.train.obs, data.train.next_obs - data.train.obs], -1)
         y = data.train.action
@@ -65,7 +65,7 @@ class InverseDynamicsConfig(EarlyStopped):
             left = (taken - model.linear(seen)) / model.residual
             return (model.net(seen) - left).square().mean((-1, -2))
 
-        fit_rows(
+        return fit_rows(
             self, model, error, train, validation, batch_size=self.batch_size, context=context, label="inverse dynamics"
         )
 

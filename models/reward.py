@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.config import OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
-from models.cache import FitContext
+from models.cache import Facts, FitContext
 from models.nn import MLP, Standardize
 from models.training import EarlyStopped, fit_rows, split_rows
 
@@ -34,7 +34,7 @@ class RewardConfig(EarlyStopped):
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "RewardModel":
         return RewardModel(self, obs_dim, action_dim, rng)
 
-    def fit(self, model: "RewardModel", data: Dataset, context: FitContext) -> None:
+    def fit(self, model: "RewardModel", data: Dataset, context: FitContext) -> Facts:
         """Least squares; the weights of the lowest validation error are kept."""
         rows = data.train
         x = model.inputs(rows.obs, rows.action, rows.next_obs)
@@ -49,7 +49,7 @@ class RewardConfig(EarlyStopped):
             predicted = model.net(model.input(x[index].view(*shape, -1)))
             return (predicted - model.output(y[index].view(*shape, -1))).square().mean((-1, -2))
 
-        fit_rows(
+        return fit_rows(
             self, model, error, train, validation, batch_size=self.batch_size, context=context, label="reward model"
         )
 

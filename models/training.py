@@ -11,12 +11,13 @@ from core.checkpoint import Checkpoint, Stateful, load_all, state_of
 from core.interrupt import deferred
 from core.progress import progress
 from core.random import Streams, named
-from models.cache import FitContext, ModelConfig
+from models.cache import Facts, FitContext, ModelConfig
 from models.nn import adam, descend
 
-__all__ = ["EarlyStopped", "fit_rows", "split_rows", "train_until_stale"]
+__all__ = ["EarlyStopped", "fit_rows", "split_rows", "train_until_stale", "unseen_loss"]
 
 _THRESHOLD = 0.01  # share by which an error must fall to count as an improvement
+_UNSEEN = 16  # batches over which the loss of unseen rows is a mean
 
 
 class EarlyStopped(ModelConfig):
@@ -104,14 +105,17 @@ def fit_rows(
     batch_size: int,
     context: FitContext,
     label: str,
-) -> None:
-    """`train_until_stale` on batches of the training rows; `error` is that of chosen rows, the loss as well."""
+) -> Facts:
+    """`train_until_stale` on batches of the training rows; `error` is that of chosen rows, the loss as well.
+
+    Returns the fact `validation`, the error of the kept weights.
+    """
 
     def loss(batches: Streams) -> Float[Tensor, " S"]:
         position = (batches.uniform64(batch_size) * train.shape[-1]).long()
         return error(train.gather(-1, position))
 
-    train_until_stale(
+    best = train_until_stale(
         config,
         model,
         loss,
@@ -121,6 +125,16 @@ def fit_rows(
         checkpoint=context.checkpoint,
         label=label,
     )
+    return {"validation": best}
+
+
+@torch.no_grad()
+def unseen_loss(loss: Callable[..., Float[Tensor, " S"]], draws: Sequence[Streams]) -> Facts:
+    """The fact `validation` of a fit of known length: a mean of `loss(*draws)`, over rows that it has not learned from.
+
+    Nothing depends on it: it says of several fits of one model and data whose budget was enough.
+    """
+    return {"validation": torch.stack([loss(*draws) for _ in range(_UNSEEN)]).mean(0)}
 
 
 def split_rows(rows: int, share: float, most: int, rng: Streams) -> tuple[Int[Tensor, "S n"], Int[Tensor, "S h"]]:

@@ -44,11 +44,20 @@ def provenance(device: torch.device, imports: Iterable[str] = ()) -> dict[str, A
     }
 
 
-def command_line(suite: str, seeds: int | None, overrides: Iterable[str], imports: Iterable[str], device: str) -> str:
+def command_line(
+    suite: str,
+    seeds: int | None,
+    overrides: Iterable[str],
+    imports: Iterable[str],
+    device: str,
+    *,
+    judged: bool = False,
+) -> str:
     """The command that asks for the same cells, quoted for a shell; files of this machine by their names alone."""
     named = {"--seeds": [] if seeds is None else [str(seeds)], "--set": list(overrides), "--import": list(imports)}
     named["--device"] = [] if device == "auto" else [device]
     options = [word for option, values in named.items() if values for word in (option, *values)]
+    options += ["--judged"] if judged else []
     absolute = r"""(?<![\w.:/~])(?:[A-Za-z]:)?[/\\](?:[^'"]*[/\\])?"""  # folders, up to the file's name
     return shlex.join(["run_bench.py", "run", *(re.sub(absolute, "", word) for word in (suite, *options))])
 

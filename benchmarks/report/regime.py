@@ -25,6 +25,8 @@ __all__ = [
     "advice",
     "counted",
     "describe",
+    "judged",
+    "left_out",
     "regimes",
     "terminal",
     "void",
@@ -233,6 +235,21 @@ def counted(results: Results) -> list[Regime]:
     for regime in sorted(regimes(results), key=lambda x: ("holds", "not shown", "fails").index(x.verdict)):
         best.setdefault(regime.none.cell_id, regime)
     return list(best.values())
+
+
+@once
+def judged(results: Results) -> dict[str, str]:
+    """By cell, the verdict on the regime it is compared in: holds, fails or not shown; without cells of none."""
+    found = {regime.none.cell_id: regime.verdict for regime in counted(results)}
+    return {cell_id: found[none] for cell_id, none in partners(results).items() if none in found}
+
+
+@once
+def left_out(results: Results) -> frozenset[str]:
+    """Cells that verdicts leave out: those in regimes that do not hold, in a folder where another one does."""
+    found = judged(results)
+    another = "holds" in found.values()
+    return frozenset(key for key, verdict in found.items() if another and verdict != "holds")
 
 
 def void(results: Results) -> str:

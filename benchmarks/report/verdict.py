@@ -11,7 +11,7 @@ from benchmarks.report.results import CEILING, Results, once
 from benchmarks.report.scores import FEW_SEEDS, LEVEL, comparisons, paired
 from metrics.statistics import equivalence_test, holm, seeds_needed
 
-__all__ = ["MARGIN", "RULE", "WORDS", "compares_scores", "resolution", "verdicts"]
+__all__ = ["MARGIN", "RULE", "WORDS", "compares_scores", "resolution", "verdict_of", "verdicts"]
 
 MARGIN = 5.0  # points within which two scores are called equivalent
 WORDS = {
@@ -56,11 +56,15 @@ def verdicts(results: Results) -> pd.DataFrame:
 
 def _verdict(row: Mapping[Hashable, Any]) -> str:
     """See RULE; the ceiling is judged by its own p."""
-    n, mean, equivalent = (float(row[name]) for name in ("n", "mean", "p_equivalent"))
     p = float(row["p"] if row["generator"] == CEILING else row["p_holm"])
+    return verdict_of(float(row["n"]), float(row["mean"]), p, float(row["p_equivalent"]))
+
+
+def verdict_of(n: float, mean: float, p: float, p_equivalent: float) -> str:
+    """The rule on the seeds of a difference, its mean and the two p, which may be NaN: then nothing is shown."""
     if n >= FEW_SEEDS and p < LEVEL:
         return "helps" if mean > 0 else "hurts"
-    return "equivalent" if n >= FEW_SEEDS and equivalent < LEVEL else "undecided"
+    return "equivalent" if n >= FEW_SEEDS and p_equivalent < LEVEL else "undecided"
 
 
 def compares_scores(results: Results) -> bool:

@@ -24,13 +24,14 @@ from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
 from models.averaging import train_averaged
-from models.cache import FitContext, ModelConfig
+from models.cache import Facts, FitContext, ModelConfig
 from models.diffusion.denoisers import UNetConfig
 from models.diffusion.edm import Denoiser, Sampler, denoising_loss, training_sigma
 from models.diffusion.known import ConditionalDenoiser, Known
 from models.diffusion.units import TrajectoryUnits
 from models.diffusion.windows import Window, Windows
 from models.nn import Standardize
+from models.training import unseen_loss
 
 __all__ = [
     "Drawn",
@@ -124,12 +125,14 @@ class ReturnDiffusionConfig(ModelConfig):
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "ReturnDiffusion":
         return ReturnDiffusion(self, obs_dim, action_dim, rng)
 
-    def fit(self, model: "ReturnDiffusion", data: Dataset, context: FitContext) -> None:
+    def fit(self, model: "ReturnDiffusion", data: Dataset, context: FitContext) -> Facts:
         """Learn from windows of the training episodes; the average of the weights is kept."""
         recorded = RecordedWindows(data, self.rows, self.discount)
         model.fit_units(data, recorded, context.rng.fork("units"))
 
-        def loss(draw: Streams, drop: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
+        def loss(
+            draw: Streams, drop: Streams, levels: Streams, noise: Streams, recorded: RecordedWindows = recorded
+        ) -> Float[Tensor, " S"]:
             real = recorded.draw(self.batch_size, draw)
             window = real.window
             shown = drop.uniform(self.batch_size) >= self.dropout
@@ -140,10 +143,11 @@ class ReturnDiffusionConfig(ModelConfig):
             denoised = model.denoise(noisy, sigma, known)
             return denoising_loss(denoised, clean, sigma, self.sigma_data, model.scored(window, known))
 
+        labels = ("windows", "dropout", "levels", "noise")
         train_averaged(
             model,
             loss,
-            draws=[context.rng.fork(label) for label in ("windows", "dropout", "levels", "noise")],
+            draws=[context.rng.fork(label) for label in labels],
             updates=self.updates,
             learning_rate=self.learning_rate,
             betas=(0.9, self.beta2),
@@ -154,6 +158,8 @@ class ReturnDiffusionConfig(ModelConfig):
             checkpoint=context.checkpoint,
             label="return-conditioned diffusion",
         )
+        unseen = partial(loss, recorded=RecordedWindows(data.unseen(), self.rows, self.discount))
+        return unseen_loss(unseen, [context.rng.fork(f"unseen/{label}") for label in labels])
 
 
 @configuration

@@ -24,13 +24,14 @@ from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
 from models.averaging import train_averaged
-from models.cache import FitContext, ModelConfig
+from models.cache import Facts, FitContext, ModelConfig
 from models.diffusion.denoisers import UNetConfig
 from models.diffusion.edm import Sampler, denoising_loss, masked_mean_or_zero, training_sigma
 from models.diffusion.known import ConditionalDenoiser, Given, Known
 from models.diffusion.units import TrajectoryUnits
 from models.diffusion.windows import Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics
+from models.training import unseen_loss
 
 __all__ = [
     "BehaviourDiffusionConfig",
@@ -119,7 +120,7 @@ class TrajectoryDiffusionConfig(ModelConfig):
 
     def fit(
         self, model: "TrajectoryDiffusion", data: Dataset, context: FitContext, ensemble: EnsembleDynamics | None = None
-    ) -> None:
+    ) -> Facts:
         """Learn from windows of the training episodes; the average of the weights is kept."""
         windows = Windows(data, self.rows, inside=self.windows == "inside")
         model.units.fit(data.train.obs, data.train.action, windows.longest, limits=self.units == "limits")
@@ -127,7 +128,9 @@ class TrajectoryDiffusionConfig(ModelConfig):
             window = windows.draw(_SCALE_WINDOWS, context.rng.fork("units"))
             model.units.fit_steps(window, model.base(window.obs[:, :, 0], window.action, ensemble))
 
-        def loss(draw: Streams, cut: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
+        def loss(
+            draw: Streams, cut: Streams, levels: Streams, noise: Streams, windows: Windows = windows
+        ) -> Float[Tensor, " S"]:
             window = windows.draw(self.batch_size, draw).shortened(self.cut, cut)
             known = model.known(window.obs[:, :, 0], window.action, window.present, ensemble)
             clean = model.units.encode(window.obs, window.action, known.base)
@@ -138,10 +141,11 @@ class TrajectoryDiffusionConfig(ModelConfig):
             noisy = known.impose(clean + sigma[..., None, None] * noise.normal(*clean.shape[1:]))
             return denoising_loss(model.denoise(noisy, sigma, known), clean, sigma, self.sigma_data, counted)
 
+        labels = ("windows", "cut", "levels", "noise")
         train_averaged(
             model,
             loss,
-            draws=[context.rng.fork(label) for label in ("windows", "cut", "levels", "noise")],
+            draws=[context.rng.fork(label) for label in labels],
             updates=self.updates,
             learning_rate=self.learning_rate,
             hold=self.hold,
@@ -151,6 +155,8 @@ class TrajectoryDiffusionConfig(ModelConfig):
             checkpoint=context.checkpoint,
             label="trajectory diffusion" if self.objective == "diffusion" else "trajectory regression",
         )
+        unseen = partial(loss, windows=Windows(data.unseen(), self.rows, inside=self.windows == "inside"))
+        return unseen_loss(unseen, [context.rng.fork(f"unseen/{label}") for label in labels])
 
 
 @configuration

@@ -3,6 +3,7 @@
 Source: Lu et al. 2023 (SynthER, arXiv:2303.06614), with the noise levels of Karras et al. 2022.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,10 +16,11 @@ from core.config import LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
 from models.averaging import train_averaged
-from models.cache import FitContext, ModelConfig
+from models.cache import Facts, FitContext, ModelConfig
 from models.diffusion.denoisers import ResidualMLPConfig
 from models.diffusion.edm import Sampler, denoising_loss, precondition, training_sigma
 from models.nn import Standardize
+from models.training import unseen_loss
 
 __all__ = ["TransitionDiffusion", "TransitionDiffusionConfig"]
 
@@ -44,7 +46,7 @@ class TransitionDiffusionConfig(ModelConfig):
     def init(self, obs_dim: int, action_dim: int, rng: Streams) -> "TransitionDiffusion":
         return TransitionDiffusion(self, obs_dim, action_dim, rng)
 
-    def fit(self, model: "TransitionDiffusion", data: Dataset, context: FitContext) -> None:
+    def fit(self, model: "TransitionDiffusion", data: Dataset, context: FitContext) -> Facts:
         """Denoise the training rows; the average of the weights is kept."""
         rows = model.rows(data.train)
         mean = rows.double().mean(0)
@@ -52,17 +54,20 @@ class TransitionDiffusionConfig(ModelConfig):
         mean[-1], std[-1] = 0, 1  # the flag of termination keeps its unit
         model.units.set(mean[None].float(), std[None].float())
 
-        def loss(batches: Streams, levels: Streams, noise: Streams) -> Float[Tensor, " S"]:
+        def loss(
+            batches: Streams, levels: Streams, noise: Streams, rows: Float[Tensor, "N D"] = rows
+        ) -> Float[Tensor, " S"]:
             chosen = (batches.uniform64(self.batch_size) * len(rows)).long()
             clean = model.units(rows[chosen])
             sigma = training_sigma(self.batch_size, levels, self.noise_mean, self.noise_std)
             noisy = clean + sigma[..., None] * noise.normal(*clean.shape[1:])
             return denoising_loss(model.denoise(noisy, sigma), clean, sigma, self.sigma_data)
 
+        labels = ("batches", "levels", "noise")
         train_averaged(
             model,
             loss,
-            draws=[context.rng.fork(label) for label in ("batches", "levels", "noise")],
+            draws=[context.rng.fork(label) for label in labels],
             updates=self.updates,
             learning_rate=self.learning_rate,
             betas=(0.9, self.beta2),
@@ -72,6 +77,8 @@ class TransitionDiffusionConfig(ModelConfig):
             checkpoint=context.checkpoint,
             label="transition diffusion",
         )
+        unseen = partial(loss, rows=model.rows(data.unseen().train))
+        return unseen_loss(unseen, [context.rng.fork(f"unseen/{label}") for label in labels])
 
 
 class TransitionDiffusion(nn.Module):

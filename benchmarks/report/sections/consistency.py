@@ -1,7 +1,6 @@
 """Whose actions are in the rollouts, and how far they are from the data."""
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,12 +13,11 @@ from benchmarks.report.figures.style import log_ticks
 from benchmarks.report.results import CEILING, Results, error_at_end, once
 from benchmarks.report.scores import FEW_SEEDS
 from benchmarks.report.section import Plot, Section
+from benchmarks.report.study.quantities import level
 from benchmarks.report.tables.table import Entry, Table, as_number, cell_table, without_blank
 
 __all__ = ["DETAILS", "SECTION", "consistency", "consistency_table", "frontier", "shift_table"]
 
-# What collections of offline data call the policies behind them; longer names first.
-_LEVELS = ("medium-replay", "medium-expert", "full-replay", "random", "medium", "expert", "simple", "human", "cloned")
 _LAG = "generate/lag"
 _ANY = ""  # in place of a generator's name
 _COLUMNS = [
@@ -66,16 +64,16 @@ def shift_table(results: Results) -> Table:
     for cell in results.cells:
         if cell.cell_id in means:
             for generator in (cell.generator, _ANY):
-                where[_level(cell.task), generator].add((cell.task, cell.algorithm))
-            groups.setdefault((_level(cell.task), cell.generator), []).append(_numbers(means[cell.cell_id]))
+                where[level(cell.task), generator].add((cell.task, cell.algorithm))
+            groups.setdefault((level(cell.task), cell.generator), []).append(_numbers(means[cell.cell_id]))
     rows = []
     if all(len(numbers) == 1 for numbers in groups.values()):
         groups = {}
-    for (level, generator), numbers in sorted(groups.items()):
+    for (kind, generator), numbers in sorted(groups.items()):
         average = pd.DataFrame(numbers).mean().tolist()
-        lacks = len(where[level, _ANY]) - len(where[level, generator])
+        lacks = len(where[kind, _ANY]) - len(where[kind, generator])
         cells = Entry(f"{len(numbers)}{f'§ lacks {lacks}' if lacks else ''}", value=float(len(numbers)))
-        rows.append([Entry(level), Entry(generator), cells, *(as_number(x) for x in average)])
+        rows.append([Entry(kind), Entry(generator), cells, *(as_number(x) for x in average)])
     caption = (
         "The table of generated actions and rows by type of dataset: means over its cells, all algorithms and "
         f"variants. § lacks so many of the tasks x algorithms that others have: not comparable with theirs. {_SHIFT}"
@@ -133,12 +131,6 @@ def _numbers(own: Mapping[str, float]) -> list[float]:
         *(get(f"behaviour/nearest/{rows}") / unseen for rows in kinds),
         *(get(f"behaviour/knn_kl/{rows}") - unseen_kl for rows in kinds),
     ]
-
-
-def _level(task: str) -> str:
-    """medium-replay of local/hopper-medium-replay; where the name has no such word, its first one."""
-    name = re.sub(r"-v\d+$", "", task.rpartition("/")[2])
-    return next((level for level in _LEVELS if name.endswith(level)), name.partition("-")[0])
 
 
 def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:

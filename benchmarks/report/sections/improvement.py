@@ -10,7 +10,7 @@ from benchmarks.report.aggregates import compared_algorithms, complete, method
 from benchmarks.report.figures.forest import forest, panels_of
 from benchmarks.report.figures.palette import BASELINE
 from benchmarks.report.figures.style import bars, bars_height, line_styles, panel_list, plain
-from benchmarks.report.regime import void
+from benchmarks.report.regime import left_out, void
 from benchmarks.report.results import CellView, Results, titled
 from benchmarks.report.score_rows import no_score, notes, ranked
 from benchmarks.report.scores import FEW_SEEDS, paired, partners, rule
@@ -63,8 +63,9 @@ def _change_row(results: Results, cell: CellView, found: pd.DataFrame) -> list[E
     seeds = Entry(f"{own['n']}" if own["n"] == cell.seeds else f"{own['n']} of {cell.seeds}", value=float(own["n"]))
     p = as_number(own["p_holm"], "{:.3f}")
     p = Entry("< 0.001", value=p.value) if own["p_holm"] < 0.001 else p
-    helps = own["verdict"] == "helps" and ranked(cell.generator)
-    verdict = Entry(WORDS[own["verdict"]], bold=helps)
+    out = cell.cell_id in left_out(results) and ranked(cell.generator)
+    helps = own["verdict"] == "helps" and ranked(cell.generator) and not out
+    verdict = Entry(f"{WORDS[own['verdict']]}{' (not counted)' * out}", bold=helps)
     return [*names, change, seeds, p, as_number(100 * own["better"], "{:.0f} %"), verdict, _needed(own["seeds_needed"])]
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks.report.tables import study
+
 __all__ = ["COLUMNS", "TERMS", "defined", "terms", "to_columns"]
 
 _P_HOLM = "p of the change after Holm's correction for all comparisons of the algorithm; empty for the ceiling"
@@ -135,6 +137,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
             )
         },
     },
+    **study.COLUMNS,
 }
 
 
@@ -263,11 +266,13 @@ TERMS: dict[str, str] = {  # by head of a table
     "method": "Generator and algorithm, or a published method.",
     "source": "Who published the score.",
     "rule": "Which evaluations count.",
+    **study.TERMS,
 }
 _PATTERNS = {  # of heads that name a step, a task or a field
     r"h = \d+": "Error at this step of the rollouts.",
     r"seeds for \d+ points": "Seeds that would show such a difference with power 80 % and the spread seen here.",
     r"change, .*": TERMS["change"],
+    r"validation, .*": "Error on rows that the model has not learned from, above the lowest of the row.",
     r"[\w.]+ \(.\)|\w+[._][\w.]+": "A field that was varied, with the papers' symbol for it.",
     r"(\w+(-\w+)+|\w+/[\w/-]+)‡?( \(return\))?( · .*)?": TERMS["score"],
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.report.regime import Regime, counted
+from benchmarks.report.regime import Regime, counted, left_out
 from benchmarks.report.results import CEILING, Results
 from benchmarks.report.score_rows import CONTROL, ranked
 from benchmarks.report.scores import FEW_SEEDS
@@ -34,7 +34,17 @@ _MOST = 3  # changes that are named in a sentence
 def headline(results: Results) -> str:
     """In bold the answer; before it what has not finished, and the controls that fail."""
     failing = "" if _only_real(results) else failures(results)
-    return " ".join(part for part in (_unfinished(results), failing, f"**{_answer(results)}**") if part)
+    parts = (_unfinished(results), failing, f"**{_answer(results)}**", _left_out(results))
+    return " ".join(part for part in parts if part)
+
+
+def _left_out(results: Results) -> str:
+    """How many comparisons of methods are in no verdict."""
+    out = left_out(results)
+    lost = sum(cell.cell_id in out and ranked(cell.generator) for cell in results.cells if cell.done)
+    if not lost or not compares_scores(results):
+        return ""
+    return f"Not counted: {count(lost, 'comparison')} in settings whose controls do not hold."
 
 
 def _only_real(results: Results) -> bool:

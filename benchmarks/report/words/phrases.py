@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.report.regime import left_out
 from benchmarks.report.results import Results
 from benchmarks.report.score_rows import ranked, task_name
 from benchmarks.report.tables.settle import decimals
@@ -37,9 +38,9 @@ def span(low: float, high: float, spec: str, unit: str = "") -> str:
 
 
 def compared(results: Results) -> pd.DataFrame:
-    """The verdicts on methods; controls and the ceiling are none."""
+    """The verdicts on methods; controls and the ceiling are none, and what `left_out` names does not count."""
     found = verdicts(results)
-    return found[found["generator"].map(ranked).astype(bool)]
+    return found[found["generator"].map(ranked).astype(bool) & ~found.index.isin(left_out(results))]
 
 
 def change(results: Results, row: Mapping[Any, Any]) -> str:

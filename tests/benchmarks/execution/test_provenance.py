@@ -43,6 +43,7 @@ def test_the_command_holds_all_that_changes_cells() -> None:
         *("run", "ablation/relax", "--seeds", "3", "--set", *changes, "--import", "field_envs", "--device", "cpu")
     ]
     assert command_line("demo", None, [], [], "auto") == "run_bench.py run demo"
+    assert command_line("demo", None, [], [], "auto", judged=True) == "run_bench.py run demo --judged"
 
 
 @pytest.mark.parametrize(

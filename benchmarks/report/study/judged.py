@@ -1,0 +1,35 @@
+"""Which cells of a suite are worth running: those in regimes that hold, by controls that have run already."""
+
+from collections.abc import Iterable
+
+from benchmarks.report.regime import counted
+from benchmarks.report.results import collect
+from benchmarks.spec import RunSpec
+from benchmarks.store import ResultStore
+from core.errors import SpecError
+from core.files import canonical_json
+
+__all__ = ["where_judged"]
+
+
+def where_judged(specs: Iterable[RunSpec], store: ResultStore) -> list[RunSpec]:
+    """The cells whose task, algorithm and settings are those of a regime of the folder that holds.
+
+    How rows are fitted is no part of a regime: cells with a fit for every seed count where those that share one do.
+
+    Raises:
+        SpecError: there is none.
+        DataError: a file of the folder is torn or was edited; names it.
+    """
+    holding = {_context(regime.none.spec) for regime in counted(collect(store)) if regime.verdict == "holds"}
+    found = [spec for spec in specs if _context(spec.describe()) in holding]
+    if not found:
+        rule = f"needs a regime of this suite that holds in {store.root} (run its controls there first)"
+        raise SpecError(f"--judged {rule}, got {len(holding)} that hold, none of them of this suite")
+    return found
+
+
+def _context(described: object) -> str:
+    spec: dict[str, dict[str, object]] = described  # type: ignore[assignment]
+    settings = {name: x for name, x in spec["settings"].items() if name != "shared_models"}
+    return canonical_json([spec["task"], spec["algorithm"], settings])

@@ -1,0 +1,51 @@
+"""Differences between any two cells, paired by seed and judged as everything on the page is."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+
+from benchmarks.report.results import Results
+from benchmarks.report.scores import estimates, finals
+from benchmarks.report.verdict import MARGIN, verdict_of
+from metrics.statistics import equivalence_test, holm, paired_t_test
+
+__all__ = ["COLUMNS", "differences", "judged_differences"]
+
+COLUMNS = ["n", "mean", "low", "high", "p_holm", "p_equivalent", "verdict"]
+
+
+def differences(results: Results, pairs: Mapping[str, str]) -> pd.DataFrame:
+    """One row per pair and seed that both cells have: cell_id, other, seed, gain (the cell less the other), unit."""
+    final = finals(results)[["cell_id", "seed", "final", "unit"]]
+    ours = final.assign(other=final["cell_id"].map(pairs).astype("object")).dropna(subset="other")
+    both = ours.merge(
+        final.drop(columns="unit"), left_on=["other", "seed"], right_on=["cell_id", "seed"], suffixes=("", "_other")
+    )
+    both = both.assign(gain=both["final"] - both["final_other"]).dropna(subset="gain")
+    return both[["cell_id", "other", "seed", "gain", "unit"]]
+
+
+def judged_differences(results: Results, pairs: Mapping[str, str], *, adjust: bool = True) -> pd.DataFrame:
+    """By cell: n, mean and interval of its difference, and the verdict; p adjusted within the algorithm, over `pairs`.
+
+    The rule is that of `verdict.RULE`, on these differences instead of those from generator none. Without `adjust`, for
+    what is no candidate, p is not adjusted.
+    """
+    found = differences(results, pairs)
+    table = estimates(found, "gain")
+    algorithm = {cell.cell_id: cell.algorithm for cell in results.cells}
+    for name in ("p_holm", "p_equivalent"):
+        table[name] = math.nan
+    for cell_id, own in found.groupby("cell_id"):
+        gains = torch.tensor(own["gain"].to_numpy(), dtype=torch.float64)
+        table.loc[cell_id, "p_holm"] = paired_t_test(gains).item()
+        if (own["unit"] == "score").all():
+            table.loc[cell_id, "p_equivalent"] = equivalence_test(gains, MARGIN).item()
+    for name in ("p_holm", "p_equivalent") if adjust else ():
+        for _, family in table.dropna(subset=name).groupby(algorithm):
+            adjusted = holm(torch.tensor(family[name].to_numpy(), dtype=torch.float64))
+            table.loc[family.index, name] = adjusted.numpy()
+    rows = zip(table["n"], table["mean"], table["p_holm"], table["p_equivalent"], strict=True)
+    return table.assign(verdict=[verdict_of(*map(float, row)) for row in rows])[COLUMNS]
