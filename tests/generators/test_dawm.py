@@ -12,7 +12,7 @@ from generators.base import ActionConditioned
 from generators.dawm import DAWM
 from models.cache import ModelCache
 from models.inverse import InverseDynamicsConfig
-from tasks.base import DataOptions, Task, load_task
+from tasks.base import Task
 
 SEEDS = (0, 1)
 LEARNED = {
@@ -36,21 +36,6 @@ class Homing:
 
     def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
         return -0.2 * obs[..., :2] - 0.3 * obs[..., 2:]
-
-
-@pytest.fixture(scope="module")
-def task() -> Task:
-    return load_task("toy/linear", DataOptions(dataset_rows=10_000))
-
-
-@pytest.fixture(scope="module")
-def data(task: Task) -> Dataset:
-    return task.dataset()[0]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
-    return ModelCache(Streams(SEEDS), tmp_path_factory.mktemp("models"))
 
 
 def build(**fields: Any) -> DAWM:
