@@ -112,6 +112,18 @@ def test_dwm_is_on_policy_and_can_be_given_actions(task: Task, data: Dataset, mo
     assert not isinstance(build().fit(task, data, models, Streams(SEEDS)), ActionConditioned)
 
 
+@pytest.mark.parametrize("preset", ["paper", "dwm_paper"])
+def test_paper_has_the_constants_of_dwm(preset: str) -> None:
+    """Ding 2026, section 6.6.1: T = 8, N = 3, 2 million updates; more is asked for than the data's largest return."""
+    config: DAWM = build_method("generators", "dawm", {"preset": preset})
+    model = config.model
+    assert (model.rows, model.discount, model.dropout, model.batch_size) == (8, 0.99, 0.25, 64)
+    assert (model.updates, model.learning_rate, model.average, model.average_every) == (2_000_000, 1e-4, 0.995, 10)
+    assert (config.sampler.evaluations, config.guidance, config.rollout_length) == (3, 1.2, 7)
+    assert config.target > 1
+    assert config.on_policy == (preset == "dwm_paper")
+
+
 def test_costs_are_per_transition(task: Task, data: Dataset, models: ModelCache) -> None:
     """5 guided evaluations of a window of 7 steps, and the inverse dynamics of each; all of a window for one step."""
     model = build().model
