@@ -99,14 +99,15 @@ class Annealed(torch.optim.Adam):
         self.rate, self.updates, self.hold, self.max_norm = lr, updates, hold, max_norm
         self.done = 0
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """The loop has set a learning rate of its own, which is replaced."""
         late = max(self.done / self.updates - self.hold, 0) / (1 - self.hold)
         for group in self.param_groups:
             group["lr"] = self.rate * (1 + math.cos(math.pi * late)) / 2
             torch.nn.utils.clip_grad_norm_(group["params"], self.max_norm)
-        super().step(closure)
+        loss = super().step(closure)
         self.done += 1
+        return loss
 
 
 class _Process:
