@@ -12,7 +12,7 @@ this suite's network, with conditions as channels; windows that may begin at any
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -158,28 +158,12 @@ class ReturnDiffusionConfig(ModelConfig):
 
 @configuration
 class WorldDiffusionConfig(ReturnDiffusionConfig):
-    """States and rewards after a known start state and the action in it.
-
-    `paper` has the constants of DWM, of which no released code was found: sequences of 8, discount 0.99, null condition
-    0.25, batch 64, Adam at 1e-4, 2 million updates, average 0.995 after every 10th (Ding 2026, the first author's
-    thesis, whose chapter 6 is DWM, arXiv:2607.17560: section 6.6.1). The width is not said: 128 and 1, 4, 8 are those
-    of the code that DWM builds on (anuragajay/decision-diffuser@01ce528: code/config/locomotion_config.py). Ours are
-    EDM's noise levels in place of 5 steps of a cosine schedule, the fall of the learning rate and the limit on the
-    gradient.
-    """
+    """States and rewards after a known start state and the action in it."""
 
     rows: PositiveInt = 8
     noise_mean: float = 0.0
 
     starts: ClassVar[bool] = True
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {
-            "denoiser": UNetConfig.presets["paper"],
-            "updates": 2_000_000,
-            "learning_rate": 1e-4,
-            "average_every": 10,
-        },
-    }
 
 
 class ReturnDiffusion(ConditionalDenoiser):
