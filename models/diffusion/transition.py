@@ -15,12 +15,11 @@ from core.buffer import pack, unpack
 from core.config import LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
-from models.averaging import train_averaged
 from models.cache import Facts, FitContext, ModelConfig
 from models.diffusion.denoisers import ResidualMLPConfig
 from models.diffusion.edm import Sampler, denoising_loss, precondition, training_sigma
 from models.nn import Standardize
-from models.training import unseen_loss
+from models.training import train_averaged, unseen_loss
 
 __all__ = ["TransitionDiffusion", "TransitionDiffusionConfig"]
 
