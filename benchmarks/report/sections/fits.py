@@ -67,8 +67,8 @@ def spread(rows: pd.DataFrame) -> Spread:
         freedom[name] = float(free.sum())
         variance[name] = float((free * known[f"{name}_std"] ** 2).sum() / free.sum())
     ratio = variance["own"] / variance["shared"] if variance["shared"] else math.nan
-    ends = fisher.ppf([0.975, 0.025], freedom["own"], freedom["shared"])
-    return Spread(variance["shared"] ** 0.5, variance["own"] ** 0.5, ratio, *(ratio / float(end) for end in ends))
+    low, high = (ratio / float(fisher.ppf(share, freedom["own"], freedom["shared"])) for share in (0.975, 0.025))
+    return Spread(variance["shared"] ** 0.5, variance["own"] ** 0.5, ratio, low, high)
 
 
 def fits_table(results: Results) -> Table:

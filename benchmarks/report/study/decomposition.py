@@ -24,7 +24,7 @@ TERMS = {  # in the order of tables: what is subtracted from what
     "coupling": "all − real_only",
 }
 _CONTROLS = ("room", "mixing")  # no candidates: their p is not adjusted
-_COUPLING = ("real_fraction", "regularise", "rollouts_from", "buffer_refreshes")
+_COUPLING = ("real_fraction", "regularise", "rollouts_from", "buffer_refreshes", "shared_models")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _couplings(results: Results) -> Iterator[tuple[str, str]]:
 
 
 def coupling_name(results: Results, cell: CellView) -> str:
-    """The settings of its coupling in which cells of the folder differ; `default` where they do not."""
+    """The settings of its coupling and of its fits in which cells of the folder differ; else `default`."""
     settings = [other.spec["settings"] for other in results.cells]
     varied = [name for name in _COUPLING if len({own.get(name) for own in settings}) > 1]
     return ", ".join(f"{name}={cell.spec['settings'].get(name)}" for name in varied) or "default"

@@ -44,7 +44,8 @@ def judged_differences(results: Results, pairs: Mapping[str, str], *, adjust: bo
         if (own["unit"] == "score").all():
             table.loc[cell_id, "p_equivalent"] = equivalence_test(gains, MARGIN).item()
     for name in ("p_holm", "p_equivalent") if adjust else ():
-        for _, family in table.dropna(subset=name).groupby(algorithm):
+        known = table.dropna(subset=name)
+        for _, family in known.groupby(known.index.map(algorithm).to_numpy()):
             adjusted = holm(torch.tensor(family[name].to_numpy(), dtype=torch.float64))
             table.loc[family.index, name] = adjusted.numpy()
     rows = zip(table["n"], table["mean"], table["p_holm"], table["p_equivalent"], strict=True)
