@@ -43,7 +43,8 @@ def tracks(results: Results) -> list[Track]:
             if _is_way(cell, none) and not math.isnan(mean.get(cell.cell_id, math.nan))
         ]
         if none.generator == "none" and ways:
-            others = [cell for cell in results.cells if partner.get(cell.cell_id) == none.cell_id]
+            fed = [cell for cell in results.cells if cell.spec["settings"]["real_fraction"] < 1]
+            others = [cell for cell in fed if partner.get(cell.cell_id) == none.cell_id]
             better = max(ways, key=lambda cell: float(mean[cell.cell_id]))
             found.append(Track(none, tuple(ways), better, tuple(others)))
     return found
@@ -85,24 +86,26 @@ def equal_compute(results: Results) -> pd.DataFrame:
 
 def equal_compute_table(results: Results) -> Table:
     """The uses of more FLOP first, then the generators, of each task and algorithm."""
-    found = equal_compute(results)
+    found = equal_compute(results).to_dict("index")
     rows = []
     for track in tracks(results):
         for cell in (*track.ways, *track.others):
-            if cell.cell_id in found.index:
+            if cell.cell_id in found:
                 name = f"none, {_use(cell)}" if cell in track.ways else titled(cell.generator)
                 versus = "none" if cell in track.ways else f"none, {_use(track.better)}"
                 variant = track.none.variant if cell in track.ways else cell.variant
                 task, algorithm, _ = labels(results, cell)
-                row = found.loc[cell.cell_id]
-                few = "†" if row["n"] < FEW_SEEDS else ""
+                row = found[cell.cell_id]
+                mark = "†" if row["n"] < FEW_SEEDS else ""
                 entries = [
                     as_number(1e-12 * float(row["flop"])),
                     Entry(versus),
-                    as_interval(row["low"], row["high"], row["mean"], True, mark=few, cell_id=cell.cell_id),
+                    as_interval(row["low"], row["high"], row["mean"], True, mark=mark, cell_id=cell.cell_id),
                     Entry(WORDS[str(row["verdict"])]),
                 ]
                 rows.append([task, algorithm, Entry(variant), Entry(name), *entries])
+    marked = any(row["n"] < FEW_SEEDS for row in found.values())
+    few = f" † fewer than {FEW_SEEDS} seeds: an indication only." if marked else ""
     head = ["task", "algorithm", "variant", "generator", "FLOP in all, TFLOP", "against", "change", "verdict"]
     caption = (
         "Generator none with the FLOP of the dearest generator of equal task, algorithm and settings, spent on further "
@@ -111,7 +114,7 @@ def equal_compute_table(results: Results) -> Table:
         "one seed's fits, generation and updates. Change: score minus that of the run it is held against, paired by "
         f"seed, with its 95 % Student-t interval. {rule(results)} Further updates are evaluated as often, so the "
         f"evaluations that count are the same share of the training. {RULE} Holm's correction is over these "
-        "generators, and over the uses of FLOP by themselves."
+        f"generators, and over the uses of FLOP by themselves.{few}"
     )
     table = Table("equal_compute", "Equal compute", caption, head, rows, data="equal_compute")
     return without_constant(table, "variant") if rows else table
@@ -134,16 +137,16 @@ def words(results: Results) -> list[str]:
 
 
 def _told(results: Results, track: Track) -> Iterator[str]:
-    found = equal_compute(results)
+    found = equal_compute(results).to_dict("index")
     flop = flop_in_all(results.everything)
     priced = [cell for cell in track.others if cell.generator != CEILING and cell.cell_id in flop.index]
-    if not priced or track.better.cell_id not in found.index:
+    if not priced or track.better.cell_id not in found:
         return
     dearest = max(priced, key=lambda cell: float(flop[cell.cell_id]))
     target = float(flop[dearest.cell_id])
-    better = found.loc[track.better.cell_id]
+    better = found[track.better.cell_id]
     where = f"{track.none.task}, {track.none.algorithm}"
-    verdict = {_name(cell): str(found["verdict"].get(cell.cell_id)) for cell in track.others}
+    verdict = {_name(cell): found[cell.cell_id]["verdict"] for cell in track.others if cell.cell_id in found}
     groups = {WORDS[word]: [name for name, own in verdict.items() if own == word] for word in WORDS}
     against = "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items() if names)
     change = as_interval(better["low"], better["high"], better["mean"], True).text

@@ -98,7 +98,7 @@ def test_price_is_drawn_in_flop_as_well(tmp_path: Path, build: Any) -> None:
     assert name == "price_flop"
     assert figure.axes[0].get_xlabel() == "FLOP in all, over those of none"
     assert alt == (
-        "linear, bc: from 2.5 (ensemble) to 7.5 times the FLOP of none (mopo); highest mean 5.5 (mopo, for 7.5)."
+        "linear, bc: from 2.5 (ensemble) to 7.5 times the FLOP of none (mopo); highest mean 5.5 (ensemble, for 2.5)."
     )
     assert "None took, in TFLOP: 0.6 on linear." in FLOP_PLOT.caption(results)
 
