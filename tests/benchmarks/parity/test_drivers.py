@@ -16,7 +16,7 @@ from benchmarks.parity.drivers.lockstep import linear
 from benchmarks.parity.drivers.synther import EMA, Gin
 from benchmarks.parity.lockstep import compare
 from core.data import Dataset
-from models.averaging import cosine_decay
+from models.training import cosine_decay
 from tasks.base import DataOptions, load_task
 
 
