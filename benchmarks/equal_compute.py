@@ -124,7 +124,7 @@ def wider(spec: RunSpec, budget: Budget) -> RunSpec | None:
         return replace(spec.algorithm.config, **sizes)
 
     one, two, three = (
-        update_flop(scaled(factor), data, spec.settings.updates, len(spec.seeds)) for factor in (1, 2, 3)
+        update_flop(scaled(factor), data, spec.settings.updates, len(spec.seeds)) for factor in (1.0, 2.0, 3.0)
     )
     square = (three - 2 * two + one) / 2
     linear = two - one - 3 * square
