@@ -126,6 +126,7 @@ def test_folders_without_none_or_unfinished_are_refused(tmp_path: Path, tiny: tu
         equal_cells(ResultStore(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("elsewhere")
 def test_the_track_from_run_to_report(
     tiny: tuple[str, ...],
