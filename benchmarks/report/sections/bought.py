@@ -24,6 +24,7 @@ __all__ = ["SECTION", "bought", "bought_table"]
 _ENOUGH = 2  # regimes that hold; of one the section Cost tells as much
 _PRICES: Mapping[str, Callable[[Results], pd.Series]] = {  # by column: multiples of generator none, by cell
     "seconds": prices.price_multiples,
+    "flop": prices.flop_multiples,
 }
 _AXES = {"seconds": "seconds, in runs of none", "flop": "FLOP in all, over those of none"}
 

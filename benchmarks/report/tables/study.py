@@ -94,6 +94,9 @@ COLUMNS: Mapping[str, dict[str, tuple[str, str]]] = {
         "seconds": ("runs of none", "median over the cells of seconds of updates, generation and fits"),
         "seconds_low": ("runs of none", "the least of the cells"),
         "seconds_high": ("runs of none", "the largest of the cells"),
+        "flop": ("runs of none", "median over the cells of FLOP of updates, generation and fits"),
+        "flop_low": ("runs of none", "the least of the cells"),
+        "flop_high": ("runs of none", "the largest of the cells"),
     },
     "converged": {
         "data": ("", "task, and rows to learn from of those that the set has"),
