@@ -22,7 +22,7 @@ class Lead:
     high: float
 
 
-def exponents(flop: Float[Tensor, "*B budgets"], error: Float[Tensor, "*B budgets"]) -> Float[Tensor, "*B"]:
+def exponents(flop: Float[Tensor, "*#B budgets"], error: Float[Tensor, "*B budgets"]) -> Float[Tensor, "*B"]:
     """b of error = a FLOP^-b, by least squares in logarithms: half the error takes 2^(1/b) times the compute.
 
     NaN below two budgets.

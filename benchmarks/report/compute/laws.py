@@ -69,11 +69,7 @@ def outcome(row: Mapping[Hashable, Any]) -> str:
 
 def _beside(results: Results, own: Series, actions: str, horizon: int) -> dict[str, Any]:
     """The lead over the ensemble; nothing for itself."""
-    others = [
-        other
-        for other in series(results)
-        if other.generator == REFERENCE and (other.task, other.algorithm) == (own.task, own.algorithm)
-    ]
+    others = [other for other in series(results) if other.generator == REFERENCE and other.place == own.place]
     if not others or own.generator == REFERENCE:
         return {}
     curves = []

@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from benchmarks.report.aggregates import method
-from benchmarks.report.results import LABELS, CellView, Results, once, titled
+from benchmarks.report.results import LABELS, CellView, Results, generator_order, once, titled
+from benchmarks.report.text import natural
 from core.config import flat
 from metrics.intervals import interval
 
@@ -34,9 +35,9 @@ class Series:
     flop: pd.DataFrame  # of the fits of all models: a row per seed, a column per cell; NaN: not known
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What styles of figures go by."""
-        return self.generator, self.name
+    def place(self) -> tuple[str, str]:
+        """Task and algorithm."""
+        return self.task, self.algorithm
 
     @property
     def label(self) -> str:
@@ -67,7 +68,7 @@ def series(results: Results) -> list[Series]:
         by_id = {cell.cell_id: cell for cell in cells}
         ordered = tuple(by_id[str(cell_id)] for cell_id in flop.index)
         found.append(Series(task, algorithm, generator, name, ordered, spent.loc[flop.index].T))
-    return found
+    return sorted(found, key=lambda own: (*map(natural, own.place), generator_order(own.generator), natural(own.name)))
 
 
 def budgets(own: Series) -> pd.Series:
@@ -121,7 +122,7 @@ def compute(results: Results) -> pd.DataFrame:
                     if fits.empty:
                         continue
                     logs = torch.tensor(fits.to_numpy(), dtype=torch.float64).log()
-                    mean, low, high = (math.exp(x) for x in mean_interval(results, logs))
+                    mean, low, high = torch.tensor(mean_interval(results, logs), dtype=torch.float64).exp().tolist()
                     spent = {"train_flop": flop[cell.cell_id], "transition_flop": per_transition.get(cell.cell_id)}
                     numbers = {"n": len(fits), **spent, "error": mean, "low": low, "high": high}
                     where = {"series": own.name, "actions": actions, "horizon": horizon}

@@ -13,6 +13,13 @@ from benchmarks.report.words.phrases import count, joined, place_name
 
 __all__ = ["as_exponent", "as_flop", "compute_words", "label", "summary"]
 
+_SUMS = {
+    "overtakes": "overtakes it",
+    "is overtaken": "is overtaken",
+    "stays below": "errs less throughout",
+    "stays above": "errs more throughout",
+    "undecided": "is not decided",
+}
 _STAYS = {"stays below": "below", "stays above": "above"}
 
 
@@ -46,15 +53,11 @@ def summary(results: Results) -> str:
     if found.empty:
         return ""
     told = found["outcome"].where(found["share"] >= SURE, "undecided").value_counts()
-    parts = [
-        f"{name} in {told[name]}"
-        for name in ("overtakes", "is overtaken", "stays below", "stays above", "undecided")
-        if name in told
-    ]
-    what = count(len(found), "comparison")
+    parts = [f"{says} in {told[name]}" for name, says in _SUMS.items() if name in told]
     return (
-        f"**Compute:** in {what} with the {REFERENCE} at equal FLOP of training (tasks × generators × horizons, the "
-        f"policy's actions), the other generator's error {', '.join(parts)}; no claim beyond the budgets that were run."
+        f"**Compute:** in {count(len(found), 'comparison')} with the {REFERENCE} at equal FLOP of training (tasks × "
+        f"generators × horizons, the policy's actions), the other generator {', '.join(parts)}; no claim beyond the "
+        "budgets that were run."
     )
 
 

@@ -30,7 +30,7 @@ def exponent_table(results: Results) -> Table:
     rows = []
     for own in _grouped(results):
         first = own[min(own)]
-        row = [*_names(first), as_number(first["budgets"], "{:.0f}"), Entry(_range(first)), _fits(own)]
+        row = [*_names(first), as_number(float(first["budgets"]), "{:.0f}"), Entry(_range(first)), _fits(own)]
         for h in shown:
             row += _laws(own.get(h))
         rows.append(row)
@@ -81,7 +81,7 @@ def _range(row: Mapping[Hashable, Any]) -> str:
 
 def _fits(own: Mapping[int, Mapping[Hashable, Any]]) -> Entry:
     """How many are whole, at least."""
-    return as_number(min(row["fits"] for row in own.values()), "{:.0f}")
+    return as_number(float(min(row["fits"] for row in own.values())), "{:.0f}")
 
 
 def _laws(row: Mapping[Hashable, Any] | None) -> list[Entry]:
@@ -113,7 +113,7 @@ def _few(results: Results) -> bool:
 
 @once
 def _pairs(results: Results) -> list[Pair]:
-    return list(dict.fromkeys((own.task, own.algorithm) for own in series(results)))
+    return list(dict.fromkeys(own.place for own in series(results)))
 
 
 def _panels(results: Results, pairs: list[Pair], actions: str, largest: bool) -> dict[Pair, list[BudgetPanel]]:
