@@ -245,6 +245,10 @@ CATALOGUE: dict[str, tuple[Metric, ...]] = {  # by heading of METRICS.md
             "cost/{evaluations,flops}_per_transition", "", "lower",
             meaning="the last of `generate/evaluations` and `flops`",
         ),
+        Metric(
+            "cost/{model,generate,update,total}_flop", "FLOP", "lower",
+            meaning="additions and multiplications: fits of the seed's models, its generation, its updates, their sum",
+        ),
     ),
 }  # fmt: skip
 METRICS = tuple(metric for metrics in CATALOGUE.values() for metric in metrics)

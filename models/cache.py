@@ -8,6 +8,7 @@ fitted together; a file whose checksum is not that of its card is fitted again.
 
 import hashlib
 import json
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -31,8 +32,11 @@ from core.files import atomic, cache_dir, canonical_json, sha256, write_json
 from core.progress import say, waiting
 from core.random import Streams
 from models.compiled import compiling
+from models.flops import fit_flops
 
 __all__ = ["FitContext", "ModelCache", "ModelConfig", "describe_model"]
+
+_USED = ("model", "seed", "seconds", "flop", "facts")  # of a card, for the runs that use its model
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,10 @@ class ModelCache:
     ) -> None:
         self._rng = rng.only(rng.seeds[:1]) if shared else rng
         self._compiled = compiled  # whether the losses of its fit go through torch.compile
+        self._seeds = rng.seeds
         self._copies = len(rng.seeds) if shared else 1  # a shared model is the first seed's, for all
         self._folder = folder or cache_dir("models")
-        self.used: dict[str, dict[str, Any]] = {}  # by key: kind of model, seconds of its fit (per seed), facts
+        self.used: dict[str, dict[str, Any]] = {}  # by key: kind of model, its seed, seconds and FLOP of its fit, facts
 
     def get(self, config: ModelConfig, data: Dataset) -> Any:
         """The fitted model, in eval mode and without gradients."""
@@ -102,11 +107,24 @@ class ModelCache:
                 self._fit(config, data, dims, rng.only(missing), missing, checkpoint)
         for key in keys:
             card = self._card(key)
-            self.used |= card["needs"] | {key: {name: card[name] for name in ("model", "seconds", "facts")}}
+            self.used |= card["needs"] | {key: {name: card.get(name) for name in _USED}}
         states = [self._load(key) for key in keys] * self._copies
         model = config.init(*dims, Streams([0] * len(states), "replaced", rng.device))
         model.load_state_dict({name: torch.cat([state[name] for state in states if state]) for name in states[0] or {}})
         return model.eval().requires_grad_(False)
+
+    def flop(self) -> Float64[Tensor, " S"]:
+        """FLOP of the fits behind each seed's models; a shared model counts in full. NaN: a card does not say.
+
+        A card also names what the other seeds of its fit needed.
+        """
+        spent = dict.fromkeys(self._rng.seeds, 0.0)
+        for model in self.used.values():
+            seed, flop = model.get("seed"), model.get("flop")
+            for each in spent if seed is None else spent.keys() & {seed}:
+                spent[each] += math.nan if flop is None else flop
+        own = [spent[self._rng.seeds[0] if self._copies > 1 else seed] for seed in self._seeds]
+        return torch.tensor(own, dtype=torch.float64)
 
     def _fit(
         self,
@@ -122,7 +140,7 @@ class ModelCache:
         needs = [same_seeds.get(need, data) for need in config.needs]
         started = time.perf_counter()
         model: nn.Module = config.init(*dims, rng.fork("init"))
-        with compiling(self._compiled(config)):
+        with compiling(self._compiled(config)), fit_flops(len(rng.seeds)) as flop:
             facts = config.fit(model, data, FitContext(rng.fork("fit"), checkpoint), *needs) or {}
         share = (time.perf_counter() - started) / len(rng.seeds)
         state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -130,7 +148,8 @@ class ModelCache:
             path = self._folder / f"{key}.safetensors"
             with atomic(path) as part:
                 save_file({name: tensor[row : row + 1].contiguous() for name, tensor in state.items()}, part)
-            card = {**describe_model(config), "seed": seed, "seconds": round(share, 3), "needs": same_seeds.used}
+            spent = {"seconds": round(share, 3), "flop": flop[row]}
+            card = {**describe_model(config), "seed": seed, **spent, "needs": same_seeds.used}
             card["facts"] = {name: _number(values[row]) for name, values in facts.items()}
             write_json(path.with_suffix(".json"), {**card, "sha256": sha256(path)})
         checkpoint.clear()

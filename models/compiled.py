@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from core.random import Drawn, Recorder, Streams
+from models.flops import counting, uncounted
 
 __all__ = ["call", "compiling", "differentiate"]
 
@@ -54,17 +55,19 @@ def differentiate(
     code = getattr(loss, "__code__", None) or loss.__func__.__code__  # type: ignore[attr-defined]
     streams = [at for at, given in enumerate(inputs) if isinstance(given, Streams)]
     handed = list(inputs)
-    if code not in plans:  # one discarded call records which random numbers are drawn, so that they can be passed in
+    # One discarded call records which random numbers are drawn, so that they can be passed in; FLOP are counted in
+    # another, because compiled code cannot be looked into.
+    if code not in plans or counting():
         before = [inputs[at].state_dict() for at in streams]
         for at in streams:
             handed[at] = Recorder(inputs[at])
-        loss(*handed)
+        _differentiate(loss, parameters, handed, lambda gradients: None) if counting() else loss(*handed)
         plans[code] = [handed[at].draws for at in streams]
         for at, state in zip(streams, before, strict=True):
             inputs[at].load_state_dict(state)
     for at, draws in zip(streams, plans[code], strict=True):
         handed[at] = Drawn(inputs[at], draws)
-    with torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=_GRAPHS):
+    with uncounted(), torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=_GRAPHS):
         return _compiled()(loss, parameters, handed, finish)
 
 
@@ -72,7 +75,9 @@ def call(function: Callable[..., Any], *inputs: Any) -> Any:
     """`function(*inputs)`, for functions that are called often and not differentiated."""
     if not _on:
         return function(*inputs)
-    with torch._dynamo.config.patch(recompile_limit=_GRAPHS):
+    if counting():
+        function(*inputs)  # discarded: compiled code cannot be looked into
+    with uncounted(), torch._dynamo.config.patch(recompile_limit=_GRAPHS):
         return _called()(function, inputs)
 
 

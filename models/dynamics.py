@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from core.config import OpenUnit, configuration
 from core.data import Dataset, Trajectories, Transitions
 from core.random import Streams
-from models.averaging import train_averaged
 from models.bitwise import pad_rows, silu, softplus
 from models.cache import FitContext
 from models.diffusion.windows import Windows
 from models.nn import MLP, Standardize, half_square
-from models.training import EarlyStopped, split_rows, train_until_stale
+from models.training import EarlyStopped, split_rows, train_averaged, train_until_stale
 
 __all__ = ["DynamicsConfig", "Elites", "EnsembleDynamics", "bounded_log_variance", "gaussian_nll", "rollout"]
 

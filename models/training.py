@@ -1,6 +1,12 @@
-"""The supervised training loop of small models: keep the best weights of every copy, stop when nothing improves."""
+"""The two training loops of models, each with its FLOP counted.
 
-from collections.abc import Callable, Sequence
+Small models keep the best weights of every copy and stop when nothing improves; diffusion models make a fixed number of
+updates and keep the running average of the weights.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from math import cos, pi
 from typing import Any
 
 import torch
@@ -12,9 +18,18 @@ from core.interrupt import deferred
 from core.progress import progress
 from core.random import Streams, named
 from models.cache import FitContext, ModelConfig
-from models.nn import adam, descend
+from models.flops import FlopCount, uncounted
+from models.nn import adam, descend, ema_, set_rate
 
-__all__ = ["EarlyStopped", "fit_rows", "split_rows", "train_until_stale"]
+__all__ = [
+    "EarlyStopped",
+    "average_rate",
+    "cosine_decay",
+    "fit_rows",
+    "split_rows",
+    "train_averaged",
+    "train_until_stale",
+]
 
 _THRESHOLD = 0.01  # share by which an error must fall to count as an improvement
 
@@ -55,10 +70,11 @@ def train_until_stale(
     every = config.interval(rows)
     parameters = list(model.parameters())
     optimizer = adam(parameters, config.learning_rate)
-    best = _validate(model, validate)
+    work = FlopCount(len(parameters[0]))
+    best = work("validate", _validate, model, validate)
     weights = [parameter.detach().clone() for parameter in parameters]
     stale = torch.zeros(len(best), dtype=torch.int64, device=best.device)
-    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, **named(draws)}
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "work": work, **named(draws)}
 
     def snapshot() -> dict[str, Any]:
         return state_of(parts) | {"best": best, "stale": stale, "weights": weights}
@@ -69,13 +85,13 @@ def train_until_stale(
         best = found["best"].to(best)
         stale = found["stale"].to(stale)
         weights = [kept.to(parameter) for kept, parameter in zip(found["weights"], parameters, strict=True)]
-    with progress(f"fit {label}", config.max_updates) as advance, deferred():
+    with progress(f"fit {label}", config.max_updates) as advance, deferred(), uncounted():
         advance(done - done % every)
         for update in range(done + 1, config.max_updates + 1):
-            descend(optimizer, loss, *draws)
+            work("update", descend, optimizer, loss, *draws)
             if update % every == 0 or update == config.max_updates:
                 advance(update % every or every)
-                error = _validate(model, validate)
+                error = work("validate", _validate, model, validate)
                 learning = _like(stale < config.patience, error)
                 if not bool((error.isfinite() | ~learning).all()):
                     rule = f"{label}: validation error must be finite"
@@ -85,12 +101,11 @@ def train_until_stale(
                 for kept, parameter in zip(weights, parameters, strict=True):
                     kept.copy_(torch.where(_like(better, kept), parameter.detach(), kept))
                 stale = torch.where(better.view(len(better), -1).any(1), 0, stale + 1)
-                if bool((stale >= config.patience).all()):
+                work.going = (stale < config.patience).tolist()
+                if not any(work.going):
                     break
             checkpoint.offer(update, snapshot)
-    with torch.no_grad():
-        for parameter, kept in zip(parameters, weights, strict=True):
-            parameter.copy_(kept)
+    _assign(parameters, weights)
     return best
 
 
@@ -128,6 +143,79 @@ def split_rows(rows: int, share: float, most: int, rng: Streams) -> tuple[Int[Te
     validation = min(max(round(share * rows), 1), most)
     order = rng.uniform64(rows).argsort(-1)
     return order[:, validation:], order[:, :validation]
+
+
+def cosine_decay(step: int, steps: int, hold: float = 0.0) -> float:
+    """Factor of the learning rate: 1 for the share `hold` of the steps, then half a cosine down to 0."""
+    return (1 + cos(pi * max(step / steps - hold, 0) / (1 - hold))) / 2
+
+
+def average_rate(count: int, limit: float) -> float:
+    """Weight of the old average when the weights are averaged for the `count`-th time: 1 - (1 + count)^(-2/3).
+
+    At most `limit`, so that the average forgets where training began, however short it is.
+    """
+    return min(limit, 1 - (1 + count) ** (-2 / 3))
+
+
+def train_averaged(
+    model: nn.Module,
+    loss: Callable[..., Float[Tensor, " S"]],
+    *,
+    draws: Sequence[Streams],
+    updates: int,
+    learning_rate: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    hold: float = 0.0,
+    max_norm: float | None = 1.0,
+    average: float = 0.995,
+    average_every: int = 10,
+    checkpoint: Checkpoint,
+    label: str,
+) -> None:
+    """Adam with a cosine learning rate and gradients clipped per seed; afterwards `model` holds the average.
+
+    With fewer updates than `average_every` there is no average, and `model` holds its last weights.
+
+    `loss(*draws)` draws from these streams and no others: a resumed fit continues with them.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite (looked at a hundred times).
+    """
+    averaged = deepcopy(model)
+    optimizer = adam(model.parameters(), learning_rate, betas)
+    check_every = max(updates // 100, 1)
+    work = FlopCount(len(next(model.parameters())))
+    parts: dict[str, Stateful] = {
+        "model": model,
+        "averaged": averaged,
+        "optimizer": optimizer,
+        "work": work,
+        **named(draws),
+    }
+    done, found = checkpoint.load() or (0, {})
+    if found:
+        load_all(parts, found)
+    with progress(f"fit {label}", updates) as advance, deferred(), uncounted():
+        advance(done - done % check_every)
+        for update in range(done + 1, updates + 1):
+            set_rate(optimizer, learning_rate * cosine_decay(update - 1, updates, hold))
+            value = work("update", descend, optimizer, loss, *draws, max_norm=max_norm)
+            if update % average_every == 0:
+                ema_(averaged, model, 1 - average_rate(update // average_every, average))
+            if update % check_every == 0:
+                advance(check_every)
+                if not bool(value.isfinite().all()):
+                    raise FloatingPointError(f"{label}: loss must be finite, got {value.tolist()} at update {update}")
+            checkpoint.offer(update, lambda: state_of(parts))
+    if updates >= average_every:
+        _assign(model.parameters(), averaged.parameters())
+
+
+@torch.no_grad()
+def _assign(parameters: Iterable[Tensor], values: Iterable[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
 
 
 def _validate(model: nn.Module, validate: Callable[[], Tensor]) -> Tensor:

@@ -25,6 +25,7 @@ from core.random import Streams
 from generators.base import Fitted, Generator, start_states
 from models.cache import ModelCache, ModelConfig
 from models.compiled import compiling
+from models.flops import FlopCount
 from tasks.base import Task
 
 __all__ = ["model_cache", "run_cell"]
@@ -63,14 +64,17 @@ def run_cell(
     update = Stepper(algorithm, state, mixer, rng.fork("batches"), rng.fork("update"), capture_on(device))
     records = RecordCollector(spec.seeds, observe)
     monitor = DivergenceMonitor(state, spec.seeds)
+    generation = FlopCount(len(spec.seeds))
     parts = {"state": state, "buffer": buffer, "update": update, "records": records, "monitor": monitor, "clock": clock}
+    parts |= {"generation": generation}
     training = resumable(spec, folder, identity(spec, data, origin, device), parts, records.any_going)
     with training as steps, compiling(pays(spec.algorithm.name, spec.settings.updates, spec.settings.compile, device)):
         for step in steps:
             if spec.refresh_due(step):
                 with clock("generate"):
                     records.stop(step - 1, monitor.look(update.losses))
-                    rollouts = _generate(generator, fitted, state.policy, data, rng.fork(f"generate/{step}"))
+                    asked = generator, fitted, state.policy, data, rng.fork(f"generate/{step}")
+                    rollouts = generation("call", _generate, *asked)
                     buffer.add(*rollouts.transitions())
                     mixer.refresh()
                 records.add(step, rollouts.info.items(), "generate/")
@@ -84,7 +88,7 @@ def run_cell(
     if generator.rollouts != 0 and records.going:
         with clock("fidelity"):
             records.add(update.count, _fidelity(spec, task, data, fitted, state, rng.fork("fidelity")))
-    records.add(update.count, costs(update.count, clock, buffer, models, records), "cost/")
+    records.add(update.count, costs(update, clock, buffer, models, generation, records), "cost/")
     return records.records, origin | inputs(spec.seeds, task, data, card, models.used) | clock.summary()
 
 

@@ -1,4 +1,4 @@
-"""What a cell has cost: seconds by activity, memory, generated rows, network evaluations."""
+"""What a cell has cost: seconds by activity, memory, generated rows, network evaluations, FLOP."""
 
 import time
 from collections import defaultdict
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from benchmarks.execution.collector import RecordCollector
 from benchmarks.execution.provenance import peak_memory_mib
+from benchmarks.execution.updates import Stepper
 from core.buffer import Buffer
 from models.cache import ModelCache
+from models.flops import FlopCount
 
 __all__ = ["Clock", "costs"]
 
@@ -66,13 +68,13 @@ class Clock:
 
 
 def costs(
-    updates: int, clock: Clock, buffer: Buffer, models: ModelCache, records: RecordCollector
+    update: Stepper, clock: Clock, buffer: Buffer, models: ModelCache, generation: FlopCount, records: RecordCollector
 ) -> Iterator[tuple[str, Float[Tensor, " S"]]]:
-    """Values of all seeds by name; what the seeds of a cell share is counted for each."""
+    """Values of all seeds by name; what the seeds of a cell share is counted for each, but FLOP are each seed's own."""
     rows = float(buffer.written.double().mean())
     shared = {f"{activity}_seconds": spent for activity, spent in sorted(clock.seconds.items())} | {
         "total_seconds": clock.total(),
-        "updates_per_second": updates / clock.seconds["update"],
+        "updates_per_second": update.count / clock.seconds["update"],
         "generated_rows": rows,
         "model_seconds": sum((model["seconds"] for model in models.used.values()), 0.0),
         "peak_memory_mib": peak_memory_mib(clock.device),
@@ -81,6 +83,9 @@ def costs(
         shared["generate_seconds_per_transition"] = clock.seconds["generate"] / (rows * len(records.seeds))
     for name, value in shared.items():
         yield name, torch.full((len(records.seeds),), value)
+    flop = {"model": models.flop(), "generate": generation.tensor(), "update": update.flop()}
+    for name, spent in (flop | {"total": sum(flop.values(), torch.zeros(()))}).items():
+        yield f"{name}_flop", spent
     for name in _PER_TRANSITION:
         if (newest := records.newest(f"generate/{name}")) is not None:
             yield f"{name}_per_transition", newest

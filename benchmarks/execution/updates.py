@@ -1,9 +1,10 @@
-"""Updates: one operation after the other, or on a GPU as one replayed CUDA graph each."""
+"""Updates: one operation after the other, or on a GPU as one replayed CUDA graph each; their FLOP are counted."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from algorithms.base import StepwiseAlgorithm
@@ -11,6 +12,7 @@ from benchmarks.spec import Compile
 from core.buffer import Mixer
 from core.progress import say
 from core.random import Streams
+from models.flops import FlopCount
 
 __all__ = ["Stepper", "capture_on", "cuda_graph", "pays"]
 
@@ -45,7 +47,8 @@ class Stepper:
     """The updates of a cell: each draws a batch and lets the algorithm take its step.
 
     With `capture` they are recorded as graphs, one for each branch of an update, and replayed from then on: same
-    kernels, same random numbers, without single launches. An algorithm that has only an `update` is not captured.
+    kernels, same random numbers, without single launches. An algorithm that has only an `update` is not captured, and
+    its FLOP are not known: nobody says which of its updates are alike.
     """
 
     def __init__(
@@ -62,16 +65,18 @@ class Stepper:
         self._mixer = mixer
         self._batches = batches
         self._noise = noise
-        self._capture = capture if isinstance(algorithm, StepwiseAlgorithm) else None
+        self._stepwise = isinstance(algorithm, StepwiseAlgorithm)
+        self._capture = capture
+        self._work = FlopCount(len(noise.seeds))
         self.count = 0  # updates so far
         self.losses: Losses = {}  # of the last one
         self._seen = dict[Hashable, int]()
         self._replay = dict[Hashable, Work]()
 
     def state_dict(self) -> dict[str, Any]:
-        """Positions of both streams, the last losses and the number of updates."""
+        """Positions of both streams, the last losses, the number of updates and their FLOP."""
         streams = {"batches": self._batches.state_dict(), "noise": self._noise.state_dict()}
-        return {**streams, "losses": self.losses, "count": self.count}
+        return {**streams, "losses": self.losses, "count": self.count, "work": self._work.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume; the rows of the buffer must have been loaded before."""
@@ -79,6 +84,7 @@ class Stepper:
         self._noise.load_state_dict(state["noise"])
         self.losses = {name: loss.to(self._noise.device) for name, loss in state["losses"].items()}
         self.count = state["count"]
+        self._work.load_state_dict(state["work"])
         self._mixer.refresh()
 
     def __call__(self) -> Losses:
@@ -87,12 +93,23 @@ class Stepper:
         self.count += 1
         return self.losses
 
+    def flop(self) -> Float64[Tensor, " S"]:
+        """FLOP of all updates so far, per seed; NaN if they are not known."""
+        spent = self._work.tensor()
+        return spent if self._stepwise else torch.full_like(spent, torch.nan)
+
     def _update(self) -> Losses:
-        if self._capture is None:
+        if not self._stepwise:
             found: Losses = self._algorithm.update(self._state, self._mixer.batch(self._batches), self._noise)
             return found
         due = self._algorithm.schedule(self._state)
         branch = due, self._mixer.batch_layout
+        return self._work(branch, self._run, branch)
+
+    def _run(self, branch: tuple[Hashable, Hashable]) -> Losses:
+        due, _ = branch
+        if self._capture is None:
+            return self._step(due)
         if branch not in self._replay:
             self._seen[branch] = self._seen.get(branch, 0) + 1
             if self._seen[branch] <= _WARM:

@@ -1,7 +1,8 @@
 """Run what is missing of the comparisons, and draw the page: `python -m benchmarks.parity --peers DIR`.
 
 Every job leaves files in the folder `--work`; the same command resumes. For each comparison that has numbers there is
-one json file in the folder `--out`, and its README.md is drawn from these files alone.
+one json file in the folder `--out`, and its README.md is drawn from these files alone. A task all of whose numbers are
+in that file is not run again, whatever `--work` holds: so a long comparison can be spread over machines and days.
 """
 
 import json
@@ -38,6 +39,7 @@ class Options:
     minutes: float | None = None  # then no job starts, and those that run are stopped; 0: only draw the page
     lockstep: bool = False  # only the first updates and the parts of models, with equal weights and draws: minutes
     smoke: bool = False  # tiny budgets, the first comparison unless --only says which: does it run?
+    again: bool = False  # run what the json files of --out hold, too
     any_commit: bool = False  # take checkouts at other commits than the drivers were written for
 
 
@@ -58,6 +60,11 @@ def run(comparisons: Sequence[Comparison], options: Options) -> int:
     folder = options.peers or (Path(elsewhere) if elsewhere else None)
     work = options.work / "smoke" if options.smoke else options.work
     plans = [planned(each, folder, work, str(options.python), options.any_commit) for each in comparisons]
+    out = work / "page" if options.smoke else options.out
+    files = {plan.comparison.name: out / f"{plan.comparison.name}.json" for plan in plans}
+    known = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
+    for plan in plans if not options.again else ():
+        plan.keep(known.get(plan.comparison.name, {}))
     issued = set[str]()
 
     def judging(outcomes: Mapping[str, Outcome]) -> Iterator[Job]:
@@ -68,13 +75,11 @@ def run(comparisons: Sequence[Comparison], options: Options) -> int:
     jobs = [job for plan in plans for job in plan.lockstep.values()]
     jobs += [] if options.lockstep else [job for plan in plans for job in plan.training]
     outcomes = run_all({job.name: job for job in jobs}.values(), options.jobs, options.minutes, judging)
-    out = work / "page" if options.smoke else options.out
     for plan in plans:
-        file = out / f"{plan.comparison.name}.json"
-        found = collected(plan)
-        known = file.exists() and json.loads(file.read_text(encoding="utf-8"))["values"]
-        if found is not None and (found["values"] or not known):  # numbers are not replaced by a reason
-            write_json(file, found)
+        before = known.get(plan.comparison.name, {})
+        found = collected(plan, before)
+        if found is not None and (found["values"] or not before.get("values")):  # a reason replaces no numbers
+            write_json(files[plan.comparison.name], found)
         if plan.not_there:
             print(f"{plan.comparison.name}: left out, needs {plan.not_there}")
     print(draw(out))

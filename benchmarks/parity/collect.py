@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ __all__ = ["collected"]
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def collected(plan: Plan) -> dict[str, Any] | None:
-    """None if nothing has finished.
+def collected(plan: Plan, known: Mapping[str, Any]) -> dict[str, Any] | None:
+    """None if nothing has finished. What is `known` of the tasks that the plan has kept stays.
 
     `values` are (side, task, seed, what, unit, update, value); update is None for what is not a curve. `lockstep` are
-    (task, network, how far it has moved, how far both sides are apart, the same as median).
+    (task, network, how far it has moved, how far both sides are apart, the same as median, p of the initial law).
+    `asked` is what was asked of each task whose numbers are all there.
     """
-    values = list[tuple[str, str, int, str, str, int | None, float]]()
-    lockstep = list[tuple[Any, ...]]()
-    about: dict[str, Any] = {"theirs": {}, "ours": {}, "judge": {}}
+    values = [row for row in known.get("values", []) if row[1] in plan.kept]
+    lockstep = [row for row in known.get("lockstep", []) if row[0] in plan.kept]
+    about: dict[str, Any] = {
+        side: {task: said for task, said in known.get("about", {}).get(side, {}).items() if task in plan.kept}
+        for side in ("theirs", "ours", "judge")
+    }
     for task in plan.theirs:
         values += _judged(plan, _values(plan.judged(task)), task)
         lockstep += [(task, *network) for network in _values(plan.compared(task))]
@@ -45,12 +50,21 @@ def collected(plan: Plan) -> dict[str, Any] | None:
         "purpose": list(comparison.purpose),
         "budget": {"updates": comparison.updates, "every": comparison.every, "seeds": comparison.seeds},
         "failed": _failures(plan),
+        "asked": plan.kept | {task: plan.asked(task) for task in plan.theirs if _complete(plan, task)},
         "waiting": [job.name for job in plan.training if not job.finished and job.failure is None],
         "values": values,
         "lockstep": lockstep,
-        "lockstep_updates": next((job.asked["lockstep"] for job in plan.lockstep.values()), None),
+        "lockstep_updates": next(
+            (job.asked["lockstep"] for job in plan.lockstep.values()), known.get("lockstep_updates")
+        ),
         "about": about,
     }
+
+
+def _complete(plan: Plan, task: str) -> bool:
+    """Whether nothing of a task is missing."""
+    judges = [plan.judged(task), *([plan.compared(task)] if task in plan.lockstep else [])]
+    return all(job is not None and job.finished for job in [*plan.theirs[task], *plan.ours[task], *judges])
 
 
 def _values(judge: Job | None) -> list[Any]:

@@ -3,7 +3,8 @@
 A peer's driver has written its weights before and after some updates, and the batches; here our algorithm begins with
 these weights and is given these batches. What scores of few seeds cannot show, this does: each term of each loss, the
 optimisers, the targets. States of the batches are normalised already, and rewards scaled, as the peer does it. Of
-models of trajectories it compares what network, loss and sampler make of the same rows.
+models of trajectories it compares what network, loss and sampler make of the same rows. What both sides begin with by
+themselves is compared first: the law of the initial weights, and the normalisation of states.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
 from benchmarks.parity.drivers.lockstep import INTEGER, NORMAL, UNIFORM, toy_denoiser
@@ -33,6 +35,7 @@ class Network(NamedTuple):
     moved: float  # root mean square
     apart: float  # root mean square
     median: float  # of the absolute differences: a few weights, which Adam moves by a rounding's sign, do not show
+    law: float | None = None  # p: both sides draw the initial weights from one law; None where that is not asked
 
 
 class Constant(Streams):
@@ -60,32 +63,53 @@ def compare(method: str, settings: Mapping[str, Any], data: Dataset, file: Path)
             return list(_MODELS[method](build_method("generators", method, dict(settings)), data, theirs))
     algorithm = build_method("algorithms", method, dict(settings))
     state = algorithm.init(data, Streams((0,)))
+    begins = list(_normalised(state, theirs))
     for normaliser in _normalisers(state):
         normaliser.mean.zero_()
         normaliser.scale.fill_(1.0)
     networks = dict(_networks(method, state))
+    laws = {name: _law(name, layers, theirs) for name, layers in networks.items()}
     for name, layers in networks.items():
-        for i, (weight, bias) in enumerate(layers):
-            weight.copy_(theirs[f"start_{name}_weight{i}"].T)
-            bias.copy_(theirs[f"start_{name}_bias{i}"])
+        for key, ours in _tensors(name, layers):
+            ours.copy_(theirs[f"start_{key}"])
     rng = Constant((0,))
     scale = getattr(state, "reward_scale", 1.0)
     columns = [theirs[name] for name in ("obs", "action", "reward", "next_obs", "terminated")]
     for obs, action, reward, next_obs, terminated in zip(*columns, strict=True):
         row = obs[None], action[None], reward.view(1, -1) / scale, next_obs[None], terminated.view(1, -1).bool()
         algorithm.update(state, Transitions(*row), rng)
-    return [_network(name, layers, theirs) for name, layers in networks.items()]
+    return begins + [_network(name, layers, theirs)._replace(law=laws[name]) for name, layers in networks.items()]
+
+
+def _normalised(state: Any, theirs: Mapping[str, Tensor]) -> Iterator[Network]:
+    """The mean and the deviation of states, if the peer has told its own."""
+    if "mean" in theirs:
+        normaliser = next(_normalisers(state))
+        parts = (("mean", normaliser.mean), ("std", normaliser.scale))
+        yield from (_part(f"states_{name}", theirs[name].float().view(-1), ours.view(-1)) for name, ours in parts)
 
 
 def _network(name: str, layers: list[tuple[Tensor, Tensor]], theirs: Mapping[str, Tensor]) -> Network:
     moved = list[Tensor]()
     apart = list[Tensor]()
-    for i, (weight, bias) in enumerate(layers):
-        for kind, ours in (("weight", weight.T), ("bias", bias)):
-            start, end = (theirs[f"{when}_{name}_{kind}{i}"] for when in ("start", "end"))
-            moved.append((end - start).flatten())
-            apart.append((ours - end).flatten())
+    for key, ours in _tensors(name, layers):
+        start, end = (theirs[f"{when}_{key}"] for when in ("start", "end"))
+        moved.append((end - start).flatten())
+        apart.append((ours - end).flatten())
     return _measured(name, torch.cat(moved), torch.cat(apart))
+
+
+def _law(name: str, layers: list[tuple[Tensor, Tensor]], theirs: Mapping[str, Tensor]) -> float:
+    """The smallest p of Kolmogorov-Smirnov tests, one for each weight matrix and bias, after Bonferroni."""
+    tested = [ks_2samp(ours.flatten(), theirs[f"start_{key}"].flatten()).pvalue for key, ours in _tensors(name, layers)]
+    return min(1.0, len(tested) * float(min(tested)))
+
+
+def _tensors(name: str, layers: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """(the peer's name, our weight [out, in] or bias [out]) of every layer."""
+    for i, (weight, bias) in enumerate(layers):
+        yield f"{name}_weight{i}", weight.T
+        yield f"{name}_bias{i}", bias
 
 
 def _measured(name: str, size: Tensor, apart: Tensor) -> Network:

@@ -4,9 +4,10 @@ Theirs: one process for each seed, then one that judges what they wrote. Ours: o
 all seeds in one program, which judges as it trains; of models one process for each seed.
 """
 
+import hashlib
 import json
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from benchmarks.parity.jobs import Job
 from benchmarks.parity.plan import PEERS, Comparison
 from benchmarks.peers import NotThereError
 from benchmarks.store import ResultStore
-from core.files import write_text
+from core.files import canonical_json, write_text
 
 __all__ = ["Plan", "Scores", "planned", "suite"]
 
@@ -37,11 +38,26 @@ class Plan:
     theirs: dict[str, list[Job]] = field(default_factory=dict)
     ours: dict[str, list[Job]] = field(default_factory=dict)
     lockstep: dict[str, Job] = field(default_factory=dict)  # the peer's first updates, to be repeated
+    kept: dict[str, str] = field(default_factory=dict)  # tasks of which all numbers are known: what was asked
 
     @property
     def training(self) -> list[Job]:
         """Of both sides, task by task; all of ours in one program take longest, so they begin."""
         return [job for task in self.theirs for job in self.ours[task] + self.theirs[task]]
+
+    def asked(self, task: str) -> str:
+        """A digest of what a task's numbers depend on: both sides' jobs, and how they are judged."""
+        comparison = self.comparison
+        jobs = [dict(job.asked) for job in self.theirs[task] + self.ours[task]]
+        judged = {"episodes": comparison.episodes, "steps": comparison.steps, **self._method(task)}
+        return hashlib.sha256(canonical_json([jobs, judged]).encode()).hexdigest()[:16]
+
+    def keep(self, known: Mapping[str, Any]) -> None:
+        """Tasks whose numbers are all in the comparison's json file have no jobs any more."""
+        for task in [task for task in self.theirs if known.get("asked", {}).get(task) == self.asked(task)]:
+            self.kept[task] = self.asked(task)
+            for jobs in (self.theirs, self.ours, self.lockstep):
+                jobs.pop(task, None)
 
     def judging(self, ended: Container[str]) -> Iterator[Job]:
         """What can be judged of the jobs that have ended and has not been."""

@@ -44,6 +44,7 @@ from core.random import Streams
 from core.registry import build_method
 from models.cache import FitContext
 from models.compiled import compiling
+from models.diffusion.returns import ReturnDiffusionConfig, WorldDiffusionConfig
 from models.diffusion.trajectory import TrajectoryDiffusionConfig
 from models.diffusion.transition import TransitionDiffusionConfig
 from models.dynamics import DynamicsConfig
@@ -58,6 +59,8 @@ _ASKED = {
 _WORDS = {
     "TrajectoryDiffusionConfig": "the diffusion model of trajectories",
     "TransitionDiffusionConfig": "the diffusion model of transitions",
+    "ReturnDiffusionConfig": "the diffusion model of windows with returns",
+    "WorldDiffusionConfig": "the diffusion model of states and rewards",
     "DynamicsConfig": "the dynamics ensemble",
     "td3bc": "TD3+BC",
     "dql": "Diffusion-QL",
@@ -174,6 +177,8 @@ def _methods(data: Dataset, quick: bool) -> Iterator[tuple[str, Callable[[int], 
     models: tuple[tuple[Any, str], ...] = (
         (TrajectoryDiffusionConfig(), "updates"),
         (TransitionDiffusionConfig(), "updates"),
+        (ReturnDiffusionConfig(), "updates"),
+        (WorldDiffusionConfig(), "updates"),
         (DynamicsConfig(check_every=10**9), "max_updates"),
     )
     for config, field in models:

@@ -23,7 +23,6 @@ from torch.nn.functional import pad
 from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
-from models.averaging import train_averaged
 from models.cache import FitContext, ModelConfig
 from models.diffusion.denoisers import UNetConfig
 from models.diffusion.edm import Denoiser, Sampler, denoising_loss, training_sigma
@@ -31,6 +30,7 @@ from models.diffusion.known import ConditionalDenoiser, Known
 from models.diffusion.units import TrajectoryUnits
 from models.diffusion.windows import Window, Windows
 from models.nn import Standardize
+from models.training import train_averaged
 
 __all__ = [
     "Drawn",

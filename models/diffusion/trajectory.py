@@ -23,7 +23,6 @@ from torch.nn.functional import pad
 from core.config import ClosedUnit, LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset
 from core.random import Streams
-from models.averaging import train_averaged
 from models.cache import FitContext, ModelConfig
 from models.diffusion.denoisers import UNetConfig
 from models.diffusion.edm import Sampler, denoising_loss, masked_mean_or_zero, training_sigma
@@ -31,6 +30,7 @@ from models.diffusion.known import ConditionalDenoiser, Given, Known
 from models.diffusion.units import TrajectoryUnits
 from models.diffusion.windows import Windows
 from models.dynamics import DynamicsConfig, EnsembleDynamics
+from models.training import train_averaged
 
 __all__ = [
     "BehaviourDiffusionConfig",

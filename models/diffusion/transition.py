@@ -14,11 +14,11 @@ from core.buffer import pack, unpack
 from core.config import LeftOpenUnit, OpenUnit, configuration
 from core.data import Dataset, Transitions
 from core.random import Streams
-from models.averaging import train_averaged
 from models.cache import FitContext, ModelConfig
 from models.diffusion.denoisers import ResidualMLPConfig
 from models.diffusion.edm import Sampler, denoising_loss, precondition, training_sigma
 from models.nn import Standardize
+from models.training import train_averaged
 
 __all__ = ["TransitionDiffusion", "TransitionDiffusionConfig"]
 

@@ -12,7 +12,7 @@ from generators.base import ActionConditioned
 from generators.dawm import DAWM
 from models.cache import ModelCache
 from models.inverse import InverseDynamicsConfig
-from tasks.base import DataOptions, Task, load_task
+from tasks.base import Task
 
 SEEDS = (0, 1)
 LEARNED = {
@@ -36,21 +36,6 @@ class Homing:
 
     def act(self, obs: torch.Tensor, rng: Streams | None) -> torch.Tensor:
         return -0.2 * obs[..., :2] - 0.3 * obs[..., 2:]
-
-
-@pytest.fixture(scope="module")
-def task() -> Task:
-    return load_task("toy/linear", DataOptions(dataset_rows=10_000))
-
-
-@pytest.fixture(scope="module")
-def data(task: Task) -> Dataset:
-    return task.dataset()[0]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
-    return ModelCache(Streams(SEEDS), tmp_path_factory.mktemp("models"))
 
 
 def build(**fields: Any) -> DAWM:
@@ -125,6 +110,18 @@ def test_dwm_is_on_policy_and_can_be_given_actions(task: Task, data: Dataset, mo
     again = fitted.imagine(made.obs[:, :, 0], made.action, Streams(SEEDS))
     assert torch.equal(again.obs, made.obs)
     assert not isinstance(build().fit(task, data, models, Streams(SEEDS)), ActionConditioned)
+
+
+@pytest.mark.parametrize("preset", ["paper", "dwm_paper"])
+def test_paper_has_the_constants_of_dwm(preset: str) -> None:
+    """Ding 2026, section 6.6.1: T = 8, N = 3, 2 million updates; more is asked for than the data's largest return."""
+    config: DAWM = build_method("generators", "dawm", {"preset": preset})
+    model = config.model
+    assert (model.rows, model.discount, model.dropout, model.batch_size) == (8, 0.99, 0.25, 64)
+    assert (model.updates, model.learning_rate, model.average, model.average_every) == (2_000_000, 1e-4, 0.995, 10)
+    assert (config.sampler.evaluations, config.guidance, config.rollout_length) == (3, 1.2, 7)
+    assert config.target > 1
+    assert config.on_policy == (preset == "dwm_paper")
 
 
 def test_costs_are_per_transition(task: Task, data: Dataset, models: ModelCache) -> None:

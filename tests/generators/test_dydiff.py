@@ -72,11 +72,6 @@ def task() -> Task:
     return load_task("toy/linear", DataOptions(dataset_rows=3000))
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
-    return ModelCache(Streams(SEEDS), tmp_path_factory.mktemp("models"))
-
-
 def smoke(**fields: Any) -> DyDiff:
     made: DyDiff = build_method("generators", "dydiff", {"preset": "smoke", **fields})
     return made

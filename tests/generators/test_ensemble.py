@@ -29,11 +29,6 @@ def task() -> Task:
     return load_task("toy/linear", DataOptions(dataset_rows=3000))
 
 
-@pytest.fixture(scope="module")
-def data(task: Task) -> Dataset:
-    return task.dataset()[0]
-
-
 def fit(name: str, task: Task, data: Dataset, folder: Path, seeds: tuple[int, ...] = (0, 1), **dynamics: Any) -> Any:
     generator = build_method("generators", name, {"preset": "smoke", "dynamics": TINY | dynamics})
     return generator.fit(task, data, ModelCache(Streams(seeds), folder), Streams(seeds))

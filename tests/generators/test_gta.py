@@ -14,7 +14,7 @@ from generators.gta import GTA, amplified
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.returns import guided
-from tasks.base import DataOptions, Task, load_task
+from tasks.base import Task
 
 SEEDS = (0, 1)
 LEARNED = {
@@ -23,21 +23,6 @@ LEARNED = {
     "discount": 0.8,  # of episodes of 50 steps; with 0.99 a return says little more than how many steps are left
     "denoiser": {"dim": 16, "multipliers": [1, 2], "blocks": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def task() -> Task:
-    return load_task("toy/linear", DataOptions(dataset_rows=10_000))
-
-
-@pytest.fixture(scope="module")
-def data(task: Task) -> Dataset:
-    return task.dataset()[0]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
-    return ModelCache(Streams(SEEDS), tmp_path_factory.mktemp("models"))
 
 
 def build(**fields: Any) -> GTA:

@@ -63,7 +63,7 @@ def build(name: str, preset: str | None) -> Generator:
         tiny["model"] = {"denoiser": {"width": 8, "blocks": 1, "embedding": 8}, "updates": 10, "batch_size": 8}
     if name == "ar_diffusion":
         tiny["model"] = {field: value for field, value in _SEQUENCE.items() if field != "rows"}
-    if preset == "dwm":
+    if preset in ("dwm", "dwm_paper"):
         tiny.pop("inverse")
     if preset == "unrolled":
         tiny["dynamics"] = _ENSEMBLE | {"unroll_updates": 5}

@@ -30,11 +30,6 @@ def task() -> Task:
 
 
 @pytest.fixture(scope="module")
-def data(task: Task) -> Dataset:
-    return task.dataset()[0]
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache of models for all generators of this file."""
     return tmp_path_factory.mktemp("models")

@@ -26,11 +26,6 @@ def task() -> Task:
     return load_task("toy/linear", DataOptions(dataset_rows=3000))
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> ModelCache:
-    return ModelCache(Streams(SEEDS), tmp_path_factory.mktemp("models"))
-
-
 def generate(name: str, task: Task, models: ModelCache, length: int = 7, **fields: Any) -> Any:
     data, _ = task.dataset()
     fitted = build_method("generators", name, {"preset": "smoke", **fields}).fit(task, data, models, Streams(SEEDS))

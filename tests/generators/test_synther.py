@@ -18,15 +18,10 @@ from generators.synther import SynthER, single_steps
 from models.cache import ModelCache
 from models.diffusion.edm import Sampler
 from models.diffusion.transition import TransitionDiffusion, TransitionDiffusionConfig
-from tasks.base import DataOptions, Task, load_task
+from tasks.base import Task
 
 ROWS = 4000
 SETTINGS = Settings(fidelity_starts=500, fidelity_horizon=3)
-
-
-@pytest.fixture(scope="module")
-def task() -> Task:
-    return load_task("toy/linear", DataOptions(dataset_rows=10_000))
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
 
     if job.get("lockstep"):
         name = TRAINERS[job["method"]]
-        setattr(module, name, locked(getattr(module, name), job, record))
+        setattr(module, name, locked(getattr(module, name), job, record, scaled))
     module.wrap_env = wrapped
     module.eval_actor = snapshot
     record.resume()
@@ -82,8 +82,8 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     raise RuntimeError(f"training must continue to update {job['updates']}, but it ended at {steps}")
 
 
-def locked(trainer: Any, job: dict[str, Any], record: shims.Recorder) -> type:
-    """The peer's trainer, whose first updates are recorded; then the training ends."""
+def locked(trainer: Any, job: dict[str, Any], record: shims.Recorder, scaled: dict[str, Any]) -> type:
+    """The peer's trainer, whose first updates are recorded, with mean and std of states; then the training ends."""
 
     class Locked(trainer):  # type: ignore[misc]
         def __init__(self, **given: Any) -> None:
@@ -96,7 +96,7 @@ def locked(trainer: Any, job: dict[str, Any], record: shims.Recorder) -> type:
             self.lockstep.batch(*batch)
             losses = super().train(batch)
             if len(self.lockstep.batches) == job["lockstep"]:
-                self.lockstep.finish()
+                self.lockstep.finish(**scaled)
             return losses
 
     return Locked

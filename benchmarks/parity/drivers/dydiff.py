@@ -2,10 +2,12 @@
 
 Its learning rate rises linearly up to the snapshot that its configurations load (3 of 10 million windows); here it
 reaches the same value at the job's last update. The average of the weights is taken, as in its experiments. Written
-are states that its sampler generates from held-out starts under logged actions.
+are states that its sampler generates from held-out starts under logged actions. With `optimised_as_ours` the same loop
+is optimised as our models are: a control that asks whether this is what makes a difference.
 """
 
 import importlib
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,6 +91,25 @@ def _lockstep(loss: Any, sampler: Any, env: shims.Env, record: shims.Recorder) -
     return {}
 
 
+class Annealed(torch.optim.Adam):
+    """Adam as our diffusion models use it: a learning rate held and then let fall by a cosine, gradients clipped."""
+
+    def __init__(self, parameters: Any, *, lr: float, updates: int, hold: float, max_norm: float, **given: Any) -> None:
+        super().__init__(parameters, lr=lr, **given)
+        self.rate, self.updates, self.hold, self.max_norm = lr, updates, hold, max_norm
+        self.done = 0
+
+    def step(self, closure: Any = None) -> Any:
+        """The loop has set a learning rate of its own, which is replaced."""
+        late = max(self.done / self.updates - self.hold, 0) / (1 - self.hold)
+        for group in self.param_groups:
+            group["lr"] = self.rate * (1 + math.cos(math.pi * late)) / 2
+            torch.nn.utils.clip_grad_norm_(group["params"], self.max_norm)
+        loss = super().step(closure)
+        self.done += 1
+        return loss
+
+
 class _Process:
     """psutil's: it has no memory."""
 
@@ -104,6 +125,12 @@ def options(job: dict[str, Any], observation_dim: int, folder: str) -> dict[str,
     size = job["settings"]
     thousands = job["updates"] * size["batch"] / 1000
     data = {"class_name": "training.dataset.MujocoDataset", "name": job["task"], "use_labels": 0, "use_cond": True}
+    adam: dict[str, Any] = {"class_name": "torch.optim.Adam", "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8}
+    average: dict[str, Any] = {}
+    if size.get("optimised_as_ours"):
+        schedule = {"lr": 3e-4, "updates": job["updates"], "hold": 0.5, "max_norm": 1.0}
+        adam |= {"class_name": "benchmarks.parity.drivers.dydiff.Annealed", **schedule}
+        average = {"ema_rampup_ratio": 0.1}  # of the updates so far is the half-life: about what our average has
     return {
         "run_dir": folder,
         "dataset_kwargs": {**data, "observation_dim": observation_dim},
@@ -124,11 +151,12 @@ def options(job: dict[str, Any], observation_dim: int, folder: str) -> dict[str,
             "rl_setting": True,
             "cond_on_action": True,
         },
-        "optimizer_kwargs": {"class_name": "torch.optim.Adam", "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8},
+        "optimizer_kwargs": adam,
         "seed": job["seed"],
         "batch_size": size["batch"],
         "total_kimg": thousands,
         "ema_halflife_kimg": 500,
+        **average,
         "lr_rampup_kimg": thousands / 0.3,
         "kimg_per_tick": 1,
         "snapshot_ticks": None,

@@ -35,10 +35,10 @@ class Lockstep:
         """Of one update, in the order of a transition."""
         self.batches.append([column.numpy().copy() for column in columns])
 
-    def finish(self) -> None:
-        """Write everything. Raises Finished."""
+    def finish(self, **more: np.ndarray) -> None:
+        """Write everything, and what else is given. Raises Finished."""
         stacked = {name: np.stack(parts) for name, parts in zip(_COLUMNS, zip(*self.batches, strict=True), strict=True)}
-        self.record.arrays("lockstep", **self.start, **self._weights("end"), **stacked)
+        self.record.arrays("lockstep", **self.start, **self._weights("end"), **stacked, **more)
         raise shims.Finished
 
     def _weights(self, when: str) -> dict[str, np.ndarray]:

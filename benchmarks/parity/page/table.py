@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 
 from benchmarks.parity.compare import Row, Unit, row
+from benchmarks.parity.lockstep import Network
 from benchmarks.parity.page import figures
 from benchmarks.parity.plan import COMPARISONS, NOT_COMPARED, PEERS
 from core.files import write_text
@@ -80,7 +81,7 @@ def draw(out: Path) -> str:
         ([line.comparison, line.task, line.update, *line.row] for line in every if line.update is not None),
     )
     networks = ([name, *network] for name, content in found.items() for network in content["lockstep"])
-    _write(out / "lockstep.csv", ["comparison", "task", "network", "moved", "apart", "median"], networks)
+    _write(out / "lockstep.csv", ["comparison", "task", *Network._fields], networks)
     drawn = list(figures.draw_all(out, found, every))
     write_text(out / "README.md", page(found, every, drawn))
     return tabulate(list(_table(found, every)), _HEADS, disable_numparse=True)
@@ -127,9 +128,11 @@ _LOCKSTEP = """## The first updates, in lockstep
 Both begin with the same weights, get the same batches and draw the same random numbers (every normal one 0.3, every
 uniform one 0.6): so the terms of the losses, the optimisers and the targets are compared. Of the network that is
 farthest apart: how far its weights have moved and how far both sides are apart afterwards, as root mean square and as
-median. A term that differs leaves them about as far apart as they have moved, from the first update on. All networks:
-[lockstep.csv](lockstep.csv). Not seen by this: what begins later (Diffusion-QL's average of the policy, at update 1000;
-a falling learning rate), whether draws are as independent as they should be, and how batches are drawn.
+median. A term that differs leaves them about as far apart as they have moved, from the first update on. Law: are the
+weights that each side draws for its own start of one law? The smallest p of Kolmogorov-Smirnov tests, one for each
+weight matrix and bias of each network, after Bonferroni. All networks, and the mean and deviation by which states are
+normalised: [lockstep.csv](lockstep.csv). Not seen by this: what begins later (Diffusion-QL's average of the policy, at
+update 1000; a falling learning rate), whether draws are as independent as they should be, and how batches are drawn.
 """
 
 
@@ -147,14 +150,17 @@ def _lockstep(found: Mapping[str, Any]) -> Iterator[str]:
         for task in dict.fromkeys(task for task, *_ in content["lockstep"]):
             networks = [rest for of, *rest in content["lockstep"] if of == task]
             if content["kind"] == "model":
-                parts += [(*who, task, name, f"{size:.2g}", f"{apart:.1e}") for name, size, apart, _ in networks]
+                parts += [(*who, task, name, f"{size:.2g}", f"{apart:.1e}") for name, size, apart, *_ in networks]
                 continue
-            name, *far = max(networks, key=lambda network: network[2])
-            updates.append((*who, task, str(content["lockstep_updates"]), name, *(f"{x:.1e}" for x in far)))
+            networks = [network for network in networks if network[4] is not None]
+            name, *far, _ = max(networks, key=lambda network: network[2])
+            law = min(1.0, len(networks) * min(p for *_, p in networks))
+            numbers = [*(f"{x:.1e}" for x in far), f"{law:.2f}"]
+            updates.append((*who, task, str(content["lockstep_updates"]), name, *numbers))
     if updates or parts:
         yield _LOCKSTEP
     if updates:
-        updated = ("method", "beside", "task", "updates", "farthest network", "moved", "apart", "median")
+        updated = ("method", "beside", "task", "updates", "farthest network", "moved", "apart", "median", "law, p")
         yield from (tabulate(updates, updated, tablefmt="github", disable_numparse=True), "")
     if parts:
         heads = ("method", "beside", "task", "part", "size", "apart")
@@ -195,8 +201,8 @@ def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
         if not sum(seconds.values()):
             continue
         yield (
-            f"- {content['title']}: at least {budget['seeds']} seeds, {budget['updates']:,} updates, a checkpoint every "
-            f"{budget['every']:,}; one thread each, theirs {seconds['theirs'] / 60:.0f} min, ours "
+            f"- {content['title']}: at least {budget['seeds']} seeds, {budget['updates']:,} updates, a checkpoint "
+            f"every {budget['every']:,}; one thread each, theirs {seconds['theirs'] / 60:.0f} min, ours "
             f"{seconds['ours'] / 60:.0f} min with its evaluations"
         )
 

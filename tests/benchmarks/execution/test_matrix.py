@@ -301,6 +301,9 @@ def test_what_a_run_leaves_behind_can_be_traced(tmp_path: Path, tiny_cells: Cell
     costs = {record.metric: record.value for record in cell.records if record.metric.startswith("cost/")}
     assert costs["cost/generated_rows"] == 8 * 5
     assert all(value is not None and value > 0 for value in costs.values())
+    flop = [costs[f"cost/{part}_flop"] or 0.0 for part in ("model", "generate", "update", "total")]
+    assert flop[-1] == sum(flop[:-1])
+    assert flop[1] > 8 * 5 * (costs["cost/flops_per_transition"] or 0.0), "the policy and the padding, too"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from core.buffer import Buffer, Mixer
 from core.data import Dataset
 from core.random import Streams
 from core.registry import build_method
+from models.flops import counted
 from tasks.base import DataOptions, load_task
 
 SEEDS = (0, 1)
@@ -90,8 +91,9 @@ def test_replayed_updates_are_those_that_would_have_run(name: str, data: Dataset
         for number in range(28):
             refresh(number, data, mixer, buffer)
             losses.append({key: value.clone() for key, value in update().items()})
-        results.append((losses, tensors(parts[1])))
-    (plain, weights), (replayed, same) = results
+        results.append((losses, tensors(parts[1]), update.flop().tolist()))
+    (plain, weights, spent), (replayed, same, equally) = results
+    assert spent == equally
     assert all(one[key].equal(two[key]) for one, two in zip(plain, replayed, strict=True) for key in two)
     assert [one.keys() for one in plain] == [two.keys() for two in replayed]
     assert all(a.equal(b) for a, b in zip(weights, same, strict=True))
@@ -124,7 +126,46 @@ def test_an_algorithm_with_an_update_only_is_never_captured(data: Dataset) -> No
     for _ in range(6):
         update()
     assert recorded.captured == 0
+    assert update.flop().isnan().all()
     assert isinstance(algorithm, StepwiseAlgorithm)
+
+
+def test_flop_of_td3bc_by_hand(data: Dataset) -> None:
+    """Critics [6, 16, 16, 1] twice and an actor [4, 16, 16, 2] on 32 rows; the actor moves every second update."""
+    critics = 2 * 2 * (6 * 16 + 16 * 16 + 16 * 1)
+    actor = 2 * (4 * 16 + 16 * 16 + 16 * 2)
+    first_critics, first_actor = 2 * 2 * 6 * 16, 2 * 4 * 16
+    target = actor + critics
+    critic_step = target + 3 * critics - first_critics  # no gradient of the inputs
+    actor_step = actor + 2 * critics + 2 * actor - first_actor  # through the critics to the actions
+    (*parts, _) = made("td3bc", data)
+    update = Stepper(*parts)
+    for _ in range(7):
+        update()
+    assert update.flop().tolist() == [32 * (7 * critic_step + 3 * actor_step)] * 2
+
+
+@pytest.mark.parametrize("name", registry.available("algorithms"))
+def test_flop_are_those_of_every_update_counted(name: str, data: Dataset) -> None:
+    """All branches, rows that come in between, and an interruption."""
+    fields = {"dql": {"ema_start": 4}}.get(name, {})
+    algorithm, state, mixer, batches, noise, buffer = made(name, data, **fields)
+    total = 0
+    for number in range(28):
+        refresh(number, data, mixer, buffer)
+        with counted() as mode:
+            algorithm.update(state, mixer.batch(batches), noise)
+        total += mode.total
+    *parts, buffer = made(name, data, **fields)
+    update = Stepper(*parts)
+    for number in range(28):
+        refresh(number, data, parts[2], buffer)
+        if number == 14:
+            saved = update.state_dict()
+            update = Stepper(*parts)
+            update.load_state_dict(saved)
+        update()
+    assert update.flop().tolist() == [total / len(SEEDS)] * len(SEEDS)
 
 
 @pytest.mark.parametrize("name", registry.available("algorithms"))
@@ -163,6 +204,7 @@ from test_updates import SEEDS, made, tensors
 from tasks.base import DataOptions, load_task
 data = load_task("toy/linear", DataOptions(dataset_rows=2000)).dataset()[0]
 results = []
+flop = []
 for on in (False, True):
     *parts, _ = made({name!r}, data, **{fields!r})
     update = Stepper(*parts)
@@ -170,6 +212,8 @@ for on in (False, True):
         for _ in range(4):
             losses = update()
     results.append([*losses.values(), *tensors(parts[1])])
+    flop.append(update.flop().tolist())
+assert flop[0] == flop[1], flop
 worst = max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-3)) for a, b in zip(*results, strict=True))
 from torch._dynamo.utils import counters
 print(worst, sum(counters["graph_break"].values()), counters["stats"]["unique_graphs"])

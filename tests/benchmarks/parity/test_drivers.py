@@ -11,10 +11,12 @@ from torch import nn
 
 from benchmarks.parity.drivers import corl
 from benchmarks.parity.drivers.axes import Rearrange, rearrange, reduce
+from benchmarks.parity.drivers.dydiff import Annealed
 from benchmarks.parity.drivers.lockstep import linear
 from benchmarks.parity.drivers.synther import EMA, Gin
 from benchmarks.parity.lockstep import compare
 from core.data import Dataset
+from models.training import cosine_decay
 from tasks.base import DataOptions, load_task
 
 
@@ -61,6 +63,19 @@ def test_an_average_copies_first_and_then_forgets_slowly() -> None:
     assert average.ema_model.weight.item() == pytest.approx(decay * 1 + (1 - decay) * 2)
 
 
+def test_the_control_of_dydiff_anneals_as_our_models_do() -> None:
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = Annealed([weight], lr=3e-4, updates=10, hold=0.5, max_norm=1.0)
+    rates = list[float]()
+    for _ in range(10):
+        weight.grad = torch.tensor([30.0, 40.0])
+        optimizer.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([3e-4 * cosine_decay(step, 10, 0.5) for step in range(10)])
+    assert weight.grad is not None
+    assert weight.grad.tolist() == pytest.approx([0.6, 0.8])
+
+
 def test_values_of_a_configuration_take_their_fields_types() -> None:
     class Config:
         rate: float
@@ -80,13 +95,17 @@ def toy() -> Dataset:
     return load_task("toy/linear", DataOptions(dataset_rows=500)).dataset()[0]
 
 
-def recorded(file: Path, data: Dataset, rate: float) -> None:
-    """Three updates of behaviour cloning, in plain torch, as a driver would write them."""
+def recorded(file: Path, data: Dataset, rate: float, spread: float = 1.0, **more: Any) -> None:
+    """Three updates of behaviour cloning, in plain torch, as a driver would write them.
+
+    They begin with torch's weights times `spread`.
+    """
     torch.manual_seed(0)
     obs, action = data.train.obs[:96].view(3, 32, -1), data.train.action[:96].view(3, 32, -1)
     sizes = [obs.shape[-1], 256, 256, action.shape[-1]]
     layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
     net = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2], nn.Tanh())
+    layers[1].weight.data *= spread
     start = linear("start_actor_", net)
     optimizer = torch.optim.Adam(net.parameters(), lr=rate)
     for state, wanted in zip(obs, action, strict=True):
@@ -95,7 +114,7 @@ def recorded(file: Path, data: Dataset, rate: float) -> None:
         optimizer.step()
     rest = {"reward": np.zeros((3, 32)), "next_obs": obs.numpy(), "terminated": np.zeros((3, 32))}
     content: dict[str, Any] = {"obs": obs.numpy(), "action": action.numpy(), **rest}
-    np.savez(file, **start, **linear("end_actor_", net), **content)
+    np.savez(file, **start, **linear("end_actor_", net), **content, **more)
 
 
 def test_equal_updates_leave_equal_weights(toy: Dataset, tmp_path: Path) -> None:
@@ -110,3 +129,20 @@ def test_another_learning_rate_is_seen(toy: Dataset, tmp_path: Path) -> None:
     recorded(tmp_path / "other.npz", toy, 4e-4)
     (actor,) = compare("bc", {}, toy, tmp_path / "other.npz")
     assert actor.apart > 0.1 * actor.moved
+
+
+def test_initial_weights_of_another_law_are_seen(toy: Dataset, tmp_path: Path) -> None:
+    for name, spread in (("same", 1.0), ("wider", 1.1)):
+        recorded(tmp_path / f"{name}.npz", toy, 3e-4, spread)
+    (same,), (wider,) = (compare("bc", {}, toy, tmp_path / f"{name}.npz") for name in ("same", "wider"))
+    assert same.law is not None and same.law > 0.05  # noqa: PT018
+    assert wider.law is not None and wider.law < 1e-6  # noqa: PT018
+    assert wider.apart < 1e-7  # the updates themselves agree
+
+
+def test_another_normalisation_of_states_is_seen(toy: Dataset, tmp_path: Path) -> None:
+    obs = toy.train.obs.numpy()
+    recorded(tmp_path / "a.npz", toy, 3e-4, mean=obs.mean(0), std=obs.std(0, ddof=0) + 0.1)
+    found = {part.name: part for part in compare("bc", {}, toy, tmp_path / "a.npz")}
+    assert found["states_mean"].apart < 1e-6
+    assert found["states_std"].apart > 0.05

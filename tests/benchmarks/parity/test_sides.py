@@ -21,7 +21,7 @@ from core.registry import build_method
 from tasks import hdf5
 from tasks.simulators.base import replayed
 
-TINY = replace(chosen("td3bc")[0], seeds=2, updates=4, every=2, episodes=1, rows=2000, tasks=("hopper-medium",))
+TINY = replace(smoke(chosen("td3bc")[0]), updates=4, every=2, episodes=1, rows=2000)
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda each: each.name)
@@ -67,7 +67,7 @@ def test_both_sides_get_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_from_a_peer_to_the_page(peers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every seed of theirs, ours by the command line, both judged; run again, nothing is done twice."""
+    """Every seed of theirs, ours by the command line, both judged; run again, here or elsewhere, nothing is done."""
     options = Options(peers, work=tmp_path / "work", out=tmp_path / "out", jobs=2, any_commit=True)
     assert run([TINY], options) == 0
     found = json.loads((tmp_path / "out/td3bc.json").read_text())
@@ -77,15 +77,22 @@ def test_from_a_peer_to_the_page(peers: Path, tmp_path: Path, capsys: pytest.Cap
     assert "| TD3+BC   | CORL" in page
     assert "policies.svg" in page
     assert {name for _, name, *_ in found["lockstep"]} > {"actor", "critic1", "target_critic2"}
-    assert all(moved == 0 and apart > 1e-6 for _, _, moved, apart, _ in found["lockstep"])  # this peer learns nothing
+    networks = [rest for _, name, *rest in found["lockstep"] if not name.startswith("states_")]
+    assert all(moved == 0 and apart > 1e-6 for moved, apart, *_ in networks)  # this peer learns nothing
+    states = [apart for _, name, _, apart, *_ in found["lockstep"] if name.startswith("states_")]
+    assert len(states) == 2 and max(states) < 1e-5  # noqa: PT018
     assert "in lockstep" in page
     facts = found["about"]["theirs"]["hopper-medium"]["facts"]
     assert facts["ignored"] == ["max_traj_len"]
     assert facts["settings"]["normalize"] is True
     assert tomllib.loads((tmp_path / "work/suites/ours-td3bc-hopper-medium.toml").read_text())["updates"] == 4
     capsys.readouterr()
-    assert run([TINY], options) == 0
+    assert run([TINY], replace(options, again=True)) == 0
     assert capsys.readouterr().out.count(": kept") == 6
+    elsewhere = replace(options, work=tmp_path / "elsewhere", minutes=0.0)  # without the jobs' files
+    assert run([TINY], elsewhere) == 0
+    assert json.loads((tmp_path / "out/td3bc.json").read_text()) == found
+    assert run([replace(TINY, episodes=2)], elsewhere) == 1  # another budget is another question
 
 
 def test_lockstep_alone_trains_nothing(peers: Path, tmp_path: Path) -> None:
