@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks.report.compute.laws import REFERENCE, SURE, outcome, scaling
 from benchmarks.report.compute.series import horizons, series
 from benchmarks.report.results import Results, titled
-from benchmarks.report.words.phrases import count, joined, place_name
+from benchmarks.report.words.phrases import count, listed, place_name
 
 __all__ = ["as_exponent", "as_flop", "compute_words", "label", "summary"]
 
@@ -105,7 +105,7 @@ def _tasks(results: Results) -> list[str]:
 
 
 def _at(rows: pd.DataFrame) -> str:
-    """Such as: dydiff overtakes the ensemble from 3.1e14 FLOP on, gta stays above it."""
+    """Such as: dydiff overtakes the ensemble from 3.1e14 FLOP on, gta stays above the ensemble (no crossing ...)."""
     sure = rows[rows["share"] >= SURE]
     parts = []
     for row in sure.sort_values("crossing").to_dict("records"):
@@ -114,12 +114,12 @@ def _at(rows: pd.DataFrame) -> str:
             parts.append(f"{label(row)} overtakes the {REFERENCE} from {since} FLOP on")
         elif row["outcome"] == "is overtaken":
             parts.append(f"the {REFERENCE} overtakes {label(row)} from {since} FLOP on")
-    crossing = bool(parts)
     for name, side in _STAYS.items():
         those = [label(row) for row in sure[sure["outcome"] == name].to_dict("records")]
         if those:
-            parts.append(f"{joined(those)} stay{'s' * (len(those) == 1)} {side} the {REFERENCE}")
+            stay = f"{listed(those)} stay{'s' * (len(those) == 1)} {side} the {REFERENCE}"
+            parts.append(f"{stay} (no crossing in range)")
     open_ = [label(row) for row in rows[~(rows["share"] >= SURE)].to_dict("records")]
     if open_:
-        parts.append(f"{joined(open_)} {'is' if len(open_) == 1 else 'are'} not decided")
-    return ", ".join([*parts, *([] if crossing else ["no crossing in range"])])
+        parts.append(f"{listed(open_)} {'is' if len(open_) == 1 else 'are'} not decided")
+    return ", ".join(parts)

@@ -76,7 +76,9 @@ def budget_curves(by_pair: Mapping[tuple[str, str], list[BudgetPanel]], xlabel: 
     log_ticks(grid[0][0].xaxis, min(x), max(x))
     still = [Line2D([], [], label=REFERENCES["still"][0], **REFERENCES["still"][1])]
     drawn = any(panel.still > 0 for row in rows for panel in row)
-    legend(figure, styles, pd.DataFrame(keys, columns=["generator", "variant"]), still if drawn else [])
+    lines = any(len(curve) > 1 for row in rows for panel in row for curve in panel.curves.values())
+    look = {} if lines else {"linestyle": ""}
+    legend(figure, styles, pd.DataFrame(keys, columns=["generator", "variant"]), still if drawn else [], **look)
     return figure
 
 
