@@ -49,7 +49,7 @@ def lead(
     low, high = max(x[0], y[0]), min(x[-1], y[-1])
     if not low < high:
         return None
-    knots = torch.cat([x, y]).clamp(low, high).unique()
+    knots = torch.cat([x, y]).clamp(low, high).sort().values
     ours, theirs = _along(x, error.double().log(), knots), _along(y, other_error.double().log(), knots)
     below, since = _last_meeting(knots, ours.mean(0) - theirs.mean(0))
     drawn = _resampled(ours, reps, generator) - _resampled(theirs, reps, generator)
