@@ -65,7 +65,8 @@ def budget_curves(by_pair: Mapping[tuple[str, str], list[BudgetPanel]], xlabel: 
         for ax in line[len(row) :]:
             ax.set_visible(False)
         line[0].set_ylabel(f"{plain(f'{short_task(task)} · {algorithm}', 32)}\nerror in standard deviations")
-    for ax, panel in zip(grid[0], max(rows, key=lambda row: len(row)), strict=True):
+    longest: list[BudgetPanel] = max(rows, key=len)
+    for ax, panel in zip(grid[0], longest, strict=True):
         ax.set_title(panel.title)
     x = [value for row in rows for panel in row for curve in panel.curves.values() for value in curve.index]
     for ax in grid[-1]:
