@@ -30,8 +30,10 @@ in this folder; run by `make parity PEERS=DIR`. None of the peers' code is in th
 
 "equivalent": two one-sided Welch tests reject, at 5 %, that the means differ by more than the margin: 5 points of the
 normalised score, a factor of 1.1 of an error, 0.05 of a correlation. "differs": the 95 % interval leaves out zero (a
-factor of one). "cannot be told apart": neither; more seeds would tell. A score is the mean of the later half of a
-seed's checkpoints; every checkpoint by itself: [checkpoints.csv](checkpoints.csv).
+factor of one), as one row in twenty does by chance where nothing differs. "cannot be told apart": neither; more seeds
+would tell. A score is the mean of the later half of a seed's checkpoints; that of the whole curve, which varies less
+between seeds, was added after the first rows had been seen. Every checkpoint by itself:
+[checkpoints.csv](checkpoints.csv).
 """
 
 
@@ -40,12 +42,12 @@ class Line(NamedTuple):
 
     comparison: str
     task: str
-    update: int | None  # None: not a curve, or the mean of its later half
+    update: int | None  # None: not a curve, or a mean of it
     row: Row
 
 
 def lines(name: str, found: Mapping[str, Any]) -> Iterator[Line]:
-    """All that a comparison's file says: curves checkpoint by checkpoint, then as the mean of their later half."""
+    """All that a comparison's file says: checkpoint by checkpoint, then the means of a curve's later half and whole."""
     sides: dict[tuple[str, str, Unit, int | None], _Sides] = defaultdict(lambda: {"theirs": {}, "ours": {}})
     for side, task, seed, what, unit, update, value in found["values"]:
         sides[task, what, unit, update][side][seed] = value
@@ -56,9 +58,10 @@ def lines(name: str, found: Mapping[str, Any]) -> Iterator[Line]:
     for task, what, unit in curves:
         updates = sorted(key[3] for key in sides if key[:3] == (task, what, unit) and key[3] is not None)
         points = [sides[task, what, unit, update] for update in updates]
-        later = [point for point in points if all(point.values())][len(points) // 2 :]
-        if later:
-            yield Line(name, task, None, row(what, unit, *(_means(later, side) for side in ("theirs", "ours"))))
+        whole = [point for point in points if all(point.values())]
+        for called, part in ((what, whole[len(points) // 2 :]), (f"{what} of the whole curve", whole)):
+            if part:
+                yield Line(name, task, None, row(called, unit, *(_means(part, side) for side in ("theirs", "ours"))))
 
 
 def _means(points: Sequence[_Sides], side: str) -> list[float]:
