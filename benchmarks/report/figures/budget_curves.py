@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.report.figures.error_curves import REFERENCES
 from benchmarks.report.figures.palette import LOOKS, plug_ins
@@ -25,6 +26,7 @@ from benchmarks.report.results import titled
 __all__ = ["BudgetPanel", "budget_curves", "series_styles"]
 
 _MORE = [((0, (1, 1)), "8"), ((0, (1, 2.5)), "H"), ((0, (3, 1, 1, 1, 1, 1)), "P")]  # of a generator's further series
+_DECADES = 60  # largest FLOP over the smallest, from which on powers of ten are ticks enough
 _MARGIN = 1.25  # times, beyond what is drawn of means
 
 
@@ -74,13 +76,23 @@ def budget_curves(by_pair: Mapping[tuple[str, str], list[BudgetPanel]], xlabel: 
     for ax in grid.flat:
         ax.set_xscale("log")
         ax.set_xlim(min(x) / _MARGIN, max(x) * _MARGIN)
-    log_ticks(grid[0][0].xaxis, min(x), max(x))
+    if max(x) > _DECADES * min(x):
+        log_ticks(grid[0][0].xaxis, min(x), max(x))
+    else:  # 1, 2 and 5 have no room where numbers are as long as these
+        grid[0][0].xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        grid[0][0].xaxis.set_major_formatter(_short)
+        grid[0][0].xaxis.set_minor_formatter(NullFormatter())
     still = [Line2D([], [], label=REFERENCES["still"][0], **REFERENCES["still"][1])]
     drawn = any(panel.still > 0 for row in rows for panel in row)
     lines = any(len(curve) > 1 for row in rows for panel in row for curve in panel.curves.values())
     look = {} if lines else {"linestyle": ""}
     legend(figure, styles, pd.DataFrame(keys, columns=["generator", "variant"]), still if drawn else [], **look)
     return figure
+
+
+def _short(value: float, _: float) -> str:
+    """Such as 3e11."""
+    return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
 
 
 def _draw(ax: Axes, styles: LineStyles, panel: BudgetPanel) -> None:
