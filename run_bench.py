@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import sys
 import tempfile
 from contextlib import suppress
@@ -12,11 +13,31 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, arg
 from tyro.extras import SubcommandApp
 
 from benchmarks import report
+from benchmarks.arguments import (
+    AllowMixed,
+    Cells,
+    DataDir,
+    Device,
+    Folder,
+    Imports,
+    Jobs,
+    Out,
+    Overrides,
+    Seeds,
+    StallMinutes,
+    Suite,
+    cells_at_a_time,
+    chosen_device,
+    existing,
+    results_folder,
+    stall_seconds,
+)
 from benchmarks.audit import regression, reproduce, status, verify
+from benchmarks.equal_compute import equal_cells
 from benchmarks.execution import matrix, plan
 from benchmarks.execution.provenance import command_line
 from benchmarks.execution.ray_engine import on_ray
@@ -34,39 +55,6 @@ from tasks import listing
 from tasks.audit import examine
 from tasks.base import DataOptions, task_names
 
-Suite = Annotated[Positional[str], arg(metavar="SUITE", help="a suite of this project (see `list`) or a .toml file")]
-Overrides = Annotated[
-    UseAppendAction[tuple[tuple[str, ...], ...]],
-    arg(
-        name="set",
-        metavar="KEY=VALUE",
-        help="keys of the suite, e.g. updates=5000 ensemble.rollout_length=1; TOML values or bare text",
-    ),
-]
-Device = Annotated[Literal["auto", "cpu", "cuda"], arg(help="auto takes a GPU where there is one")]
-Seeds = Annotated[int | None, arg(metavar="N", help="seeds 0 .. N-1 instead of the suite's")]
-Imports = Annotated[
-    UseAppendAction[tuple[tuple[str, ...], ...]],
-    arg(
-        name="import",
-        metavar="MODULE",
-        help="modules of your own whose environments data sets may use; also `imports` of a suite",
-    ),
-]
-DataDir = Annotated[Path | None, arg(metavar="DIR", help="looked into first for dataset files")]
-Cells = Annotated[
-    str | None,
-    arg(name="cells", metavar="PATTERN", help="where 'task generator algorithm variant' matches, e.g. '*dydiff*'"),
-]
-StallMinutes = Annotated[
-    float, arg(metavar="MIN", help="a cell that gives no sign of life for so long is ended and has failed; 0: never")
-]
-AllowMixed = Annotated[
-    bool, arg(help="draw cells of one task together though their physics or data differ; a footnote says so")
-]
-Out = Annotated[Path | None, arg(metavar="DIR", help="results folder; results/SUITE if not given")]
-Folder = Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]
-
 app = SubcommandApp()
 
 
@@ -76,7 +64,7 @@ def run(
     overrides: Overrides = (),
     seeds: Seeds = None,
     device: Device = "auto",
-    jobs: Annotated[int | None, arg(metavar="N", help="cells at a time; all cores on a CPU, one cell on a GPU")] = None,
+    jobs: Jobs = None,
     engine: Annotated[Literal["local", "ray"], arg(help="ray: as tasks of a Ray cluster")] = "local",
     address: Annotated[
         str | None, arg(metavar="ADDRESS", help="of a running Ray cluster, or auto; one is started here if not given")
@@ -104,10 +92,10 @@ def run(
         require_tracker(chosen)
     changes, modules = list(chain.from_iterable(overrides)), list(chain.from_iterable(imports))
     specs = cells(load_suite(suite, changes, seeds, modules), data_dir)
-    place = _device(device)
-    at_a_time = _jobs(jobs, place)
-    stall = _stall_seconds(stall_minutes)
-    store = _store(out, suite)
+    place = chosen_device(device)
+    at_a_time = cells_at_a_time(jobs, place)
+    stall = stall_seconds(stall_minutes)
+    store = results_folder(out, suite)
     if engine == "ray":
         if gpus_per_cell < 0:
             raise SpecError(f"--gpus-per-cell must be at least 0, got {gpus_per_cell}")
@@ -145,17 +133,44 @@ def show_plan(
     two and without data: seconds of updates, rollouts, evaluations and fits, hours and days in all, disk.
     """
     specs = cells(load_suite(suite, chain.from_iterable(overrides), seeds, chain.from_iterable(imports)), data_dir)
-    store = _store(out, suite)
+    store = results_folder(out, suite)
     if not probe:
         print(plan.describe(specs, store))
         return 0
-    place = _device(device)
+    place = chosen_device(device)
     if place.type == "cpu":
         torch.set_num_threads(1)  # as in cells
-    cores = f"CPU core (a cell takes one; {_jobs(None, place)} here)"
+    cores = f"CPU core (a cell takes one; {cells_at_a_time(None, place)} here)"
     name = "GPU, one cell at a time" if place.type == "cuda" else cores
     print(plan.describe(specs, store, Probe(specs, place), name))
     return 0
+
+
+@app.command(name="equal_compute")
+def run_equal_compute(
+    folder: Folder,
+    at_most: Annotated[int | None, arg(metavar="N", help="updates that generator none gets at most")] = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    stall_minutes: StallMinutes = 30.0,
+    data_dir: DataDir = None,
+    allow_mixed: AllowMixed = False,
+) -> int:
+    """Give generator none the FLOP of the dearest generator of a finished folder, and compare again.
+
+    It gets them twice: as further updates, and as wider networks. The cells are added to the folder and run like those
+    of `run`, with its exit codes; the report then says which of the two helps none more, and holds the generators
+    against that. The same command resumes.
+    """
+    store = existing(folder)
+    place = chosen_device(device)
+    at_a_time = cells_at_a_time(jobs, place)
+    stall = stall_seconds(stall_minutes)
+    specs = equal_cells(store, at_most)
+    options = [] if at_most is None else ["--at-most", str(at_most)]
+    store.extend(specs, shlex.join(["run_bench.py", "equal_compute", folder.name, *options]))
+    failed = matrix.run_missing(specs, store, place, data_dir, partial(matrix.local, jobs=at_a_time), stall=stall)
+    return _report(store, allow_mixed) or int(failed > 0)
 
 
 @app.command(name="reproduce")
@@ -165,7 +180,7 @@ def reproduce_cell(
     data_dir: DataDir = None,
 ) -> int:
     """Run a finished cell once more, write nothing, and say which numbers differ. Exit code 0 when none does."""
-    place = _device(device)
+    place = chosen_device(device)
     if place.type == "cpu":
         torch.set_num_threads(1)  # as in cells
     text, equal = reproduce.reproduce(cell, place, data_dir)
@@ -203,7 +218,7 @@ def check_suite(
 @app.command(name="status")
 def show_status(folder: Folder) -> int:
     """Say which cells have finished, run, wait, failed or diverged, and why. Exit code 0 when all have finished."""
-    text, finished = status.describe(_existing(folder))
+    text, finished = status.describe(existing(folder))
     print(text)
     return int(not finished)
 
@@ -217,7 +232,7 @@ def write_report(
     ] = "t",
 ) -> int:
     """Redraw tables, plots and the page from a results folder alone."""
-    return _report(_existing(folder), allow_mixed, interval)
+    return _report(existing(folder), allow_mixed, interval)
 
 
 @app.command(name="verify")
@@ -312,37 +327,6 @@ def _report(store: ResultStore, allow_mixed: bool, interval: str = "t") -> int:
         say(f"problem: {problem}")
     say(f"report: {store.root / 'report' / 'index.html'}")
     return int(bool(problems))
-
-
-def _existing(folder: Path) -> ResultStore:
-    if not folder.is_dir():
-        raise SpecError(f"DIR must be a results folder, got {folder}")
-    return ResultStore(folder)
-
-
-def _store(out: Path | None, suite: str) -> ResultStore:
-    folder = out or Path("results", Path(suite).stem if suite.endswith(".toml") else suite)
-    if folder.is_file():
-        raise SpecError(f"--out must be a folder, got {folder}")
-    return ResultStore(folder)
-
-
-def _jobs(jobs: int | None, device: torch.device) -> int:
-    if jobs is not None and jobs < 1:
-        raise SpecError(f"--jobs must be at least 1, got {jobs}")
-    return jobs or (len(os.sched_getaffinity(0)) if device.type == "cpu" and hasattr(os, "sched_getaffinity") else 1)
-
-
-def _stall_seconds(minutes: float) -> float:
-    if not 0 <= minutes <= 60 * 24 * 7:
-        raise SpecError(f"--stall-minutes must be between 0 and a week, got {minutes:g}")
-    return 60 * minutes
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SpecError("--device cuda needs a GPU that torch can see, found none")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ __all__ = ["DIVERGED", "FORMAT", "Cell", "Record", "ResultStore"]
 DIVERGED = "diverged/"  # the last metric of a seed that stopped being finite; behind the slash, the tensor that did
 FORMAT = 2  # of the folder; 0.1.0 wrote none
 MAX_BYTES = 2**27  # of a cell's records, decompressed: about a million
+_AND = " && "  # between commands
 _Natural = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -91,10 +92,16 @@ class ResultStore:
         self.planned()
         for path in self.root.glob("*/spec.json"):
             _json(path, _Described)
-        planned = [
-            {"cell_id": spec.cell_id, "variant": spec.variant, "seeds": list(spec.seeds), **spec.describe()}
-            for spec in specs
-        ]
+        self._write_plan(suite, command, [_planned(spec) for spec in specs])
+
+    def extend(self, specs: Iterable[RunSpec], command: str) -> None:
+        """Add cells to what was asked for, and the command that did so. Raises: DataError: the plan cannot be read."""
+        plan = {"suite": "", "command": "", "cells": []} | self.planned()
+        cells = {entry["cell_id"]: entry for entry in (*plan["cells"], *map(_planned, specs))}
+        commands = dict.fromkeys(filter(None, (*plan["command"].split(_AND), command)))
+        self._write_plan(plan["suite"], _AND.join(commands), list(cells.values()))
+
+    def _write_plan(self, suite: str, command: str, planned: list[dict[str, Any]]) -> None:
         write_json(self.root / "plan.json", {"format": FORMAT, "suite": suite, "command": command, "cells": planned})
 
     def planned(self) -> dict[str, Any]:
@@ -236,6 +243,10 @@ class ResultStore:
                     f"{path} does not match DONE for seed {seed}: torn or edited; delete the folder to run it again"
                 )
         return {seed: found[seed] for seed in done}
+
+
+def _planned(spec: RunSpec) -> dict[str, Any]:
+    return {"cell_id": spec.cell_id, "variant": spec.variant, "seeds": list(spec.seeds), **spec.describe()}
 
 
 class _Spec(BaseModel, strict=True):

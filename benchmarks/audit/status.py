@@ -24,7 +24,7 @@ def describe(store: ResultStore) -> tuple[str, bool]:
     planned = {cell["cell_id"] for cell in store.planned().get("cells", [])}
     rows = []
     count = Counter[str]()
-    for cell in collect(store).cells:
+    for cell in collect(store).everything.cells:
         state, why = _state(store, cell)
         if cell.cell_id not in planned:
             why = "; ".join(filter(None, [why, "not asked for by the last run: the suite is another"]))

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ __all__ = [
     "CEILING",
     "LABELS",
     "CellView",
+    "Equalled",
     "Results",
     "at_end",
     "collect",
@@ -30,6 +31,26 @@ CEILING = "simulator"  # the generator of perfect rollouts: a bound to measure a
 LABELS = ["task", "generator", "algorithm", "variant"]
 _TYPES = {"seed": "int64", "step": "int64", "metric": "str", "value": "float64", "horizon": "Int64"}  # of records
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Equalled:
+    """How a cell of generator none, of a results folder, spends the FLOP of that folder's dearest generator."""
+
+    way: str  # updates or width
+    size: str  # how many, or the widths joined by x
+    base: str  # variant of the cell of generator none with its own FLOP
+
+    @classmethod
+    def parse(cls, variant: str) -> "Equalled | None":
+        """From the variant of a cell; None if it is none of these."""
+        found = re.fullmatch(r"equal compute by (updates|width): (\S+)(?: of (.+))?", variant)
+        return found and cls(found[1], found[2], found[3] or "default")
+
+    @property
+    def variant(self) -> str:
+        """How the cell is called."""
+        return f"equal compute by {self.way}: {self.size}" + ("" if self.base == "default" else f" of {self.base}")
 
 
 @dataclass(frozen=True)
@@ -84,6 +105,7 @@ class Results:
     records: pd.DataFrame  # cell_id, *LABELS, seed, step, metric, value (NaN: not defined), horizon (NA: not a curve)
     command: str = ""  # that asked for the plan; empty where the folder has none, or an old one
     interval: str = "t"  # method of intervals over tasks: t or bootstrap
+    equal_compute: "Results | None" = None  # with the cells of that track, which are left out above
     computed: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # by functions that are `once`
 
     def metric(self, *names: str) -> pd.DataFrame:
@@ -110,6 +132,11 @@ class Results:
         """The tasks of some rows, in the order of tables."""
         there = set(rows["task"])
         return [task for task in dict.fromkeys(cell.task for cell in self.cells) if task in there]
+
+    @property
+    def everything(self) -> "Results":
+        """With the cells of the track `equal_compute`."""
+        return self.equal_compute or self
 
     @cached_property
     def scored_tasks(self) -> frozenset[str]:
@@ -138,7 +165,7 @@ class Results:
     def problems(self) -> list[str]:
         """Planned cells and seeds without a result, and seeds that diverged."""
         found = []
-        for cell in self.cells:
+        for cell in self.everything.cells:
             if cell.error is not None:
                 found.append(f"failed: {cell.name}, {_seeds(cell.failed)}: {cell.error}")
             found += [
@@ -224,7 +251,17 @@ def collect(store: ResultStore, interval: str = "t") -> Results:
     suite: str = plan.get("suite", "")
     if suite.endswith(".toml"):  # somebody's file: its name says enough
         suite = re.sub(r".*[/\\]", "", suite)
-    return Results(suite, tuple(views), records, plan.get("command", ""), interval)
+    return _without_track(Results(suite, tuple(views), records, plan.get("command", ""), interval))
+
+
+def _without_track(everything: Results) -> Results:
+    """Cells of generator none with the FLOP of another one have a section of their own: they are no partners."""
+    track = {cell.cell_id for cell in everything.cells if Equalled.parse(cell.variant)}
+    if not track:
+        return everything
+    cells = tuple(cell for cell in everything.cells if cell.cell_id not in track)
+    records = everything.records[~everything.records["cell_id"].isin(track)].reset_index(drop=True)
+    return replace(everything, cells=cells, records=records, equal_compute=everything, computed={})
 
 
 def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, Any] | None) -> CellView:

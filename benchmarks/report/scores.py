@@ -19,11 +19,13 @@ __all__ = [
     "FEW_SEEDS",
     "LEVEL",
     "behaviours",
+    "compared",
     "comparisons",
     "estimates",
     "evaluations",
     "finals",
     "paired",
+    "paired_with",
     "partners",
     "rule",
     "scores_by_step",
@@ -125,13 +127,18 @@ def comparisons(results: Results) -> pd.DataFrame:
     """Each cell's score minus that of generator `none`, seed by seed; indexed by cell. `verdict` judges them.
 
     The partner is the cell of equal task, algorithm and settings; cells without one are left out.
+    """
+    return compared(paired(results))
+
+
+def compared(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Gains of `paired_with` by cell.
 
     n, mean, low, high: `estimates` of the gain. std: of the gains, over seeds. better: probability that a run beats a
     run of generator `none`, ties count half. p: two-sided paired t-test. p_holm: adjusted within the algorithm, over
     all tasks, generators and variants that are compared; the ceiling is no candidate and has none. NaN where fewer
     than two pairs are left.
     """
-    pairs = paired(results)
     rows = {}
     for cell_id, group in pairs.groupby("cell_id"):
         ours, none, gain = (
@@ -154,9 +161,13 @@ def paired(results: Results) -> pd.DataFrame:
 
     Without cells whose batches are all real: they train the same policy as `none`.
     """
-    final = finals(results)
     trained = {cell.cell_id for cell in results.cells if cell.spec["settings"]["real_fraction"] < 1}
-    partner = {cell_id: none for cell_id, none in partners(results).items() if cell_id in trained}
+    return paired_with(results, {cell: none for cell, none in partners(results).items() if cell in trained})
+
+
+def paired_with(results: Results, partner: Mapping[str, str]) -> pd.DataFrame:
+    """`paired` with any other cell: `partner` by cell."""
+    final = finals(results)
     pairs = final.assign(partner=final["cell_id"].map(partner).astype("object")).merge(
         final[["cell_id", "seed", "final"]],
         left_on=["partner", "seed"],

@@ -11,7 +11,7 @@ from benchmarks.report.results import CEILING, Results, once
 from benchmarks.report.scores import FEW_SEEDS, LEVEL, comparisons, paired
 from metrics.statistics import equivalence_test, holm, seeds_needed
 
-__all__ = ["MARGIN", "RULE", "WORDS", "compares_scores", "resolution", "verdicts"]
+__all__ = ["MARGIN", "RULE", "WORDS", "compares_scores", "judged", "resolution", "verdicts"]
 
 MARGIN = 5.0  # points within which two scores are called equivalent
 WORDS = {
@@ -30,17 +30,21 @@ RULE = (
 
 @once
 def verdicts(results: Results) -> pd.DataFrame:
-    """improvements.csv: `comparisons`, and what each says; indexed by cell.
+    """improvements.csv: `comparisons`, and what each says; indexed by cell."""
+    return judged(paired(results), comparisons(results))
+
+
+def judged(pairs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """What `compared(pairs)` says.
 
     p_equivalent: two one-sided paired t-tests that the change lies within 5 points, adjusted as p_holm is; that of the
     ceiling, which is no candidate, is not adjusted. seeds_needed: for a difference of 5 points with power 80 %. Both
     are NaN for returns, in which a point has no meaning. verdict: helps, hurts, equivalent or undecided, by `RULE`.
     """
-    found = comparisons(results)
     points = found["unit"] == "score"
     tested = {
         cell_id: equivalence_test(torch.tensor(gains.to_numpy(), dtype=torch.float64), MARGIN).item()
-        for cell_id, gains in paired(results).groupby("cell_id")["gain"]
+        for cell_id, gains in pairs.groupby("cell_id")["gain"]
     }
     p = pd.Series(tested, dtype="float64").reindex(found.index).where(points)
     for _, family in found[found["generator"] != CEILING].groupby("algorithm"):

@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.report.figures.palette import BASELINE, CONTROLS
 from benchmarks.report.figures.scatter import PER_PAGE, panels_of, points, scatter
 from benchmarks.report.figures.style import log_ticks, short_task
-from benchmarks.report.prices import price_multiples, run_seconds
+from benchmarks.report.prices import flop_in_all, flop_multiples, price_multiples, run_seconds
 from benchmarks.report.results import Results, once
 from benchmarks.report.scores import FEW_SEEDS, estimates, finals
 from benchmarks.report.section import Plot, Section
@@ -24,6 +25,8 @@ __all__ = ["SECTION", "cost", "cost_table", "prices"]
 _COLUMNS = {  # of the table: metric and factor
     "run, s": ("run_seconds", 1.0),
     "runs of none": ("price_multiple", 1.0),
+    "FLOP in all, TFLOP": ("total_flop", 1e-12),
+    "FLOP of none": ("flop_multiple", 1.0),
     "fit of models, s": ("model_seconds", 1.0),
     "the same, shared": ("model_seconds_shared", 1.0),
     "updates/s": ("updates_per_second", 1.0),
@@ -38,8 +41,8 @@ _COLUMNS = {  # of the table: metric and factor
 def cost(results: Results) -> pd.DataFrame:
     """cost.csv: mean over seeds, and what is known of a cell from the others of its folder.
 
-    Those are model_seconds_shared, the fits of models divided among the cells that use them, run_seconds and
-    price_multiple.
+    Those are model_seconds_shared, the fits of models divided among the cells that use them, run_seconds,
+    price_multiple and flop_multiple.
     """
     index = ["task", "generator", "variant", "algorithm", "metric"]
     rows = results.group("cost/").groupby(["cell_id", *index])["value"].mean().reset_index()
@@ -56,40 +59,68 @@ def cost_table(results: Results) -> Table:
     frame = results.group("cost/").groupby(["cell_id", "metric"])["value"].mean().unstack()
     for metric, by_cell in _derived(results).items():
         frame[metric] = frame.index.map(by_cell)
+    counted = len(flop_in_all(results)) > 0
+    columns = {head: of for head, of in _COLUMNS.items() if counted or of[0] not in ("total_flop", "flop_multiple")}
     rows = []
     for cell in results.cells:
         if cell.cell_id in frame.index:
             own = dict(zip(frame.columns, values(frame.loc[cell.cell_id]), strict=True))
-            numbers = [as_number(factor * own.get(name, math.nan)) for name, factor in _COLUMNS.values()]
+            numbers = [as_number(factor * own.get(name, math.nan)) for name, factor in columns.values()]
             rows.append((cell, numbers))
+    flop = (
+        "FLOP in all: 10^12 additions and multiplications of one seed's fits, generation and updates; FLOP of none: "
+        "the same as a multiple. "
+    )
     caption = (
         "Run: seconds of updates, generation and of all pretrained models, whichever cell fitted them; runs of none: "
         "the same as a multiple of the cell on real data only with equal settings. Mean over seeds; seeds that ran "
-        "together in one program share one measurement. Fit of models: seconds all pretrained models of the cell once "
-        "took, whenever that was; shared: each of them divided by the number of cells of this folder that use it. Rows "
-        "are generated transitions, those that were masked included. Peak memory: of the device, on a CPU of the "
-        "cell's process; MiB = 2^20 bytes. Seconds of this cell alone: with evaluation and metrics, without models "
-        "that another cell had fitted before."
+        f"together in one program share one measurement. {flop if counted else ''}Fit of models: seconds all "
+        "pretrained models of the cell once took, whenever that was; shared: each of them divided by the number of "
+        "cells of this folder that use it. Rows are generated transitions, those that were masked included. Peak "
+        "memory: of the device, on a CPU of the cell's process; MiB = 2^20 bytes. Seconds of this cell alone: with "
+        "evaluation and metrics, without models that another cell had fitted before."
     )
-    return replace(cell_table(results, "cost", "Cost", caption, _COLUMNS, rows), data="cost")
+    return replace(cell_table(results, "cost", "Cost", caption, columns, rows), data="cost")
 
 
 @once
 def prices(results: Results) -> pd.DataFrame:
     """One row per cell with a score and a price in runs of generator none: both, and the interval of the score."""
+    return _priced(results, price_multiples(results))
+
+
+@once
+def flop_prices(results: Results) -> pd.DataFrame:
+    """The same with FLOP in all, as a multiple of those of generator none, for the price."""
+    return _priced(results, flop_multiples(results))
+
+
+def _priced(results: Results, price: pd.Series) -> pd.DataFrame:
     score = estimates(finals(results))
-    columns = {"price": price_multiples(results), "score": score["mean"]}
+    columns = {"price": price, "score": score["mean"]}
     return points(results, columns | {"score_low": score["low"], "score_high": score["high"], "n": score["n"]})
 
 
-def _pairs(results: Results) -> list[tuple[str, str]]:
-    """Tasks and algorithms in which something was paid for other scores."""
-    return panels_of(prices(results).query("generator != 'none'")) if compares_scores(results) else []
+@dataclass(frozen=True)
+class _Form:
+    """What the price is counted in."""
+
+    frame: Callable[[Results], pd.DataFrame]
+    label: str  # of the axis
+    many: str  # how a sentence calls so many of them
+
+    def pairs(self, results: Results) -> list[tuple[str, str]]:
+        """Tasks and algorithms in which something was paid for other scores."""
+        return panels_of(self.frame(results).query("generator != 'none'")) if compares_scores(results) else []
 
 
-def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
+_SECONDS = _Form(prices, "price in runs of none", "runs of none")
+_FLOP = _Form(flop_prices, "FLOP in all, over those of none", "times the FLOP of none")
+
+
+def _figure(form: _Form, results: Results, pairs: list[tuple[str, str]]) -> Figure:
     """Upper left is better; the dashed line is real data only."""
-    price = prices(results)
+    price = form.frame(results)
     figure, axes = scatter(results, price, pairs, "price", "score")
     for ax, (task, algorithm) in zip(axes, pairs, strict=True):
         own = price[(price["task"] == task) & (price["algorithm"] == algorithm)]
@@ -97,7 +128,7 @@ def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
         if len(none) == 1:
             ax.axhline(none["score"].item(), color=BASELINE, linestyle="--", linewidth=1)
             ax.axhspan(none["score_low"].item(), none["score_high"].item(), color=BASELINE, alpha=0.15, linewidth=0)
-        ax.set(xlabel="price in runs of none", ylabel=results.unit(task), xscale="log")
+        ax.set(xlabel=form.label, ylabel=results.unit(task), xscale="log")
         ax.set_xlim(0.75 * own["price"].min(), 1.5 * own["price"].max())
         log_ticks(ax.xaxis, own["price"].min(), own["price"].max(), "{x:g}\N{MULTIPLICATION SIGN}")
     return figure
@@ -111,12 +142,33 @@ def _caption(results: Results) -> str:
         if cell.generator == "none" and cell.cell_id in seconds.index:
             took.setdefault(cell.task, []).append(float(seconds[cell.cell_id]))
     one = ", ".join(f"{_range(of_task)} s on {short_task(task)}" for task, of_task in took.items())
-    few = f", hollow below {FEW_SEEDS} seeds" if (prices(results)["n"] < FEW_SEEDS).any() else ""
     return (
-        f"Score against price, one point per cell{few}; bars: 95 % Student-t interval over seeds. Dashed, with its "
-        "interval as a band: real data only. Price: wall-clock seconds of updates and generation, all seeds together, "
+        f"{_reading(prices(results))} Price: wall-clock seconds of updates and generation, all seeds together, "
         "and of the fits of pretrained models, whichever cell made them, in runs of generator none with equal "
         f"settings. A run of none took {one}."
+    )
+
+
+def _flop_caption(results: Results) -> str:
+    """The same, with the FLOP behind the multiples."""
+    flop = flop_in_all(results)
+    took: dict[str, list[float]] = {}
+    for cell in results.cells:
+        if cell.generator == "none" and cell.cell_id in flop.index:
+            took.setdefault(cell.task, []).append(float(flop[cell.cell_id]) * 1e-12)
+    one = ", ".join(f"{_range(of_task, '.3g')} on {short_task(task)}" for task, of_task in took.items())
+    return (
+        f"{_reading(flop_prices(results))} FLOP in all: additions and multiplications of one seed's updates and "
+        "generation and of the fits of its pretrained models, whichever cell made them, over those of generator none "
+        f"with equal settings. Unlike seconds they are the same on every machine. None took, in TFLOP: {one}."
+    )
+
+
+def _reading(price: pd.DataFrame) -> str:
+    few = f", hollow below {FEW_SEEDS} seeds" if (price["n"] < FEW_SEEDS).any() else ""
+    return (
+        f"Score against price, one point per cell{few}; bars: 95 % Student-t interval over seeds. Dashed, with its "
+        "interval as a band: real data only."
     )
 
 
@@ -125,14 +177,14 @@ def _names(rows: pd.DataFrame) -> list[str]:
     return [generator if variant == "default" else f"{generator} · {variant}" for generator, variant in pairs]
 
 
-def _range(seconds: list[float]) -> str:
-    least, most = (f"{value:,.0f}" for value in (min(seconds), max(seconds)))
+def _range(numbers: list[float], form: str = ",.0f") -> str:
+    least, most = (f"{value:{form}}" for value in (min(numbers), max(numbers)))
     return least if least == most else f"{least} to {most}"
 
 
-def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
+def _alt(form: _Form, results: Results, pairs: list[tuple[str, str]]) -> str:
     """From the cheapest to the dearest method of each panel, and what the best scores at which price."""
-    price = prices(results)
+    price = form.frame(results)
     said = []
     for task, algorithm in pairs:
         own = price[(price["task"] == task) & (price["algorithm"] == algorithm) & ~price["generator"].isin(CONTROLS)]
@@ -141,7 +193,7 @@ def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
             (low, _, cheap), (high, _, dear) = shown[0], shown[-1]
             at, score, best = max(shown, key=lambda point: point[1])
             said.append(
-                f"{short_task(task)}, {algorithm}: from {low:.1f} ({cheap}) to {high:.1f} runs of none ({dear}); "
+                f"{short_task(task)}, {algorithm}: from {low:.1f} ({cheap}) to {high:.1f} {form.many} ({dear}); "
                 f"highest mean {as_number(score, '{:.1f}').text} ({best}, for {at:.1f})"
             )
     return ". ".join(said) + "." if said else "Controls only."
@@ -165,6 +217,7 @@ def _derived(results: Results) -> dict[str, Mapping[Any, float]]:
         "model_seconds_shared": _shared_fits(results),
         "run_seconds": dict(run_seconds(results).items()),
         "price_multiple": dict(price_multiples(results).items()),
+        "flop_multiple": dict(flop_multiples(results).items()),
     }
 
 
@@ -176,15 +229,14 @@ SECTION = Section(
     tables=[cost_table],
     figures=[
         Plot(
-            "price",
-            _caption,
-            _alt,
+            name,
+            caption,
+            partial(_alt, form),
             "cost",
-            rows=lambda results: (
-                panels_of(prices(results).query("generator != 'none'")) if compares_scores(results) else []
-            ),
-            figure=_figure,
+            rows=form.pairs,
+            figure=partial(_figure, form),
             per_page=PER_PAGE,
         )
+        for name, form, caption in (("price", _SECONDS, _caption), ("price_flop", _FLOP, _flop_caption))
     ],
 )

@@ -145,7 +145,11 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
     },
     "returns": {},
     "cost": {
-        "value": ("of the metric", "mean over seeds; model_seconds_shared: divided among the cells that use them")
+        "value": (
+            "of the metric",
+            "mean over seeds; model_seconds_shared: divided among the cells that use them; price_multiple and "
+            "flop_multiple: run_seconds and total_flop over those of generator none",
+        )
     },
     "regime": {
         "behaviour": ("score or return", "mean score of the episodes that the data hold"),
@@ -170,6 +174,13 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
             )
         },
     },
+}
+COLUMNS["equal_compute"] = COLUMNS["improvements"] | {
+    "mean": ("score or return", "mean over seeds of the change: score less that of `against` with the same seed"),
+    "better": ("share", "probability that a run beats a run of `against`, ties count half; no p-value"),
+    "against": ("", "variant of generator none that is subtracted: the better use of equal FLOP, for a use its base"),
+    "flop": ("FLOP", "additions and multiplications of one seed's fits, generation and updates, mean over seeds"),
+    "flop_against": ("FLOP", "those of `against`"),
 }
 
 
@@ -290,11 +301,14 @@ TERMS: dict[str, str] = {  # by head of a table
     "number": "What the signature looks at.",
     "what it says": "The signature in a sentence.",
     "run, s": "Seconds of updates, generation and fits of all pretrained models, whichever cell fitted them.",
+    "FLOP in all, TFLOP": "10^12 additions and multiplications of one seed's fits, generation and updates.",
+    "FLOP of none": "FLOP in all over those of generator none with equal settings.",
     "fit of models, s": "Seconds that all pretrained models of the cell once took, whenever that was.",
     "the same, shared": "Each fit divided by the number of cells of the folder that use it.",
     "updates/s": "Updates of all seeds together, by their own time alone.",
     "generate, s per 1000 rows": "Seconds to generate 1000 transitions, those that were masked included.",
     "network evaluations per row": "Evaluations of networks per generated transition.",
+    "against": "What is subtracted: generator none as it was or, for generators, its better use of equal FLOP.",
     "MFLOP per row": "Million additions and multiplications per generated transition.",
     "peak memory, MiB": "Of the device; on a CPU of the process. MiB = 2^20 bytes.",
     "seconds of this cell alone": "With evaluation and metrics, without models that another cell had fitted before.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report.prices import price_multiples, run_seconds
+from benchmarks.report.prices import flop_in_all, flop_multiples, price_multiples, run_seconds
 from benchmarks.report.results import Results, collect
 from benchmarks.store import Record, ResultStore
 
@@ -47,3 +47,30 @@ def test_unknown_seconds_are_not_none_at_all(tmp_path: Path, build: Any, costs: 
     results = folder(tmp_path, build, none=costs)
     assert run_seconds(results).dropna().empty
     assert price_multiples(results).dropna().empty
+
+
+@pytest.mark.parametrize(("spent", "mean"), [((2e9, 4e9), 3e9), ((2e9, None), None)])
+def test_flop_of_a_cell_are_the_mean_of_its_seeds(
+    tmp_path: Path, build: Any, spent: tuple[float | None, ...], mean: float | None
+) -> None:
+    """One seed that is not known leaves the mean unknown, not smaller."""
+    store = ResultStore(tmp_path)
+    for generator, factor in (("none", 1), ("mopo", 5)):
+        records = [
+            Record(seed, 100, "cost/total_flop", None if flop is None else factor * flop)
+            for seed, flop in enumerate(spent)
+        ]
+        store.finish(build.spec("toy/linear", generator, 2), build.provenance(2), records)
+    results = collect(store)
+    flop, multiples = (by_generator(results, found(results)) for found in (flop_in_all, flop_multiples))
+    if mean is None:
+        assert all(math.isnan(value) for value in (*flop.values(), *multiples.values()))
+    else:
+        assert flop == {"none": mean, "mopo": 5 * mean}
+        assert multiples == {"none": 1.0, "mopo": 5.0}
+
+
+def test_a_folder_without_flop_has_no_multiples(tmp_path: Path, build: Any) -> None:
+    results = folder(tmp_path, build, none={"update": 3.0})
+    assert flop_in_all(results).empty
+    assert flop_multiples(results).empty

@@ -12,11 +12,14 @@ from benchmarks.report.sections.cost import SECTION, cost, cost_table, prices
 from benchmarks.spec import Settings
 from benchmarks.store import Record, ResultStore
 
-(PLOT,) = SECTION.figures
+PLOT, FLOP_PLOT = SECTION.figures
 SECONDS = {"cost/update_seconds": 3.0, "cost/evaluate_seconds": 100.0, "cost/model_seconds": 2.0}
 
 
-def fill(folder: Path, build: Any) -> ResultStore:
+FLOP = {"none": 4e11, "ensemble": 1e12, "mopo": 3e12}
+
+
+def fill(folder: Path, build: Any, counted: bool = False) -> ResultStore:
     """Two cells use model a, one of them model b, too."""
     store = ResultStore(folder)
     for generator, models in (("none", {}), ("ensemble", {"a": 4.0}), ("mopo", {"a": 4.0, "b": 1.0})):
@@ -25,6 +28,8 @@ def fill(folder: Path, build: Any) -> ResultStore:
             for seed in (0, 1)
             for metric, value in (SECONDS | {"return": 5.0 + seed}).items()
         ]
+        if counted:
+            records += [Record(seed, 100, "cost/total_flop", FLOP[generator] * (1 + seed)) for seed in (0, 1)]
         provenance = build.provenance(2) | {"models": {key: {"seconds": seconds} for key, seconds in models.items()}}
         store.finish(build.spec("toy/linear", generator, 2), provenance, records)
     return store
@@ -71,6 +76,40 @@ def test_points_of_few_seeds_are_hollow(tmp_path: Path, build: Any) -> None:
     ((_, _, figure),) = PLOT.pages(collect(fill(tmp_path, build)))
     points = [line for line in figure.axes[0].lines if line.get_marker() in "XsD"]
     assert {line.get_markerfacecolor() for line in points} == {SURFACE}
+
+
+def test_flop_stand_beside_seconds(tmp_path: Path, build: Any) -> None:
+    """Means over two seeds, the second of which took twice as much as the first."""
+    results = collect(fill(tmp_path, build, counted=True))
+    table = cost_table(results)
+    at = table.head.index("FLOP in all, TFLOP")
+    assert table.head[at - 1] == "runs of none"
+    assert table.head[at + 1] == "FLOP of none"
+    shown = {row[table.head.index("generator")].text: (row[at].text, row[at + 1].text) for row in table.rows}
+    assert shown == {"none": ("0.600", "1.00"), "ensemble": ("1.50", "2.50"), "mopo": ("4.50", "7.50")}
+    frame = cost(results).set_index(["generator", "metric"])["value"]
+    assert frame["mopo", "total_flop"] == 4.5e12
+    assert frame["mopo", "flop_multiple"] == 7.5
+
+
+def test_price_is_drawn_in_flop_as_well(tmp_path: Path, build: Any) -> None:
+    results = collect(fill(tmp_path, build, counted=True))
+    ((name, alt, figure),) = FLOP_PLOT.pages(results)
+    assert name == "price_flop"
+    assert figure.axes[0].get_xlabel() == "FLOP in all, over those of none"
+    assert alt == (
+        "linear, bc: from 2.5 (ensemble) to 7.5 times the FLOP of none (mopo); highest mean 5.5 (ensemble, for 2.5)."
+    )
+    assert "None took, in TFLOP: 0.6 on linear." in FLOP_PLOT.caption(results)
+
+
+def test_folders_without_flop_look_as_before(tmp_path: Path, build: Any) -> None:
+    results = collect(fill(tmp_path, build))
+    table = cost_table(results)
+    assert not [head for head in table.head if "FLOP" in head and head != "MFLOP per row"]
+    assert "FLOP in all" not in table.caption
+    assert not list(FLOP_PLOT.pages(results))
+    assert not cost(results)["metric"].str.endswith(("_flop", "flop_multiple")).any()
 
 
 def test_without_other_generators_nothing_was_bought(tmp_path: Path, build: Any) -> None:
