@@ -90,7 +90,7 @@ def budget_curves(by_pair: Mapping[tuple[str, str], list[BudgetPanel]], xlabel: 
     return figure
 
 
-def _short(value: float, _: float | None) -> str:
+def _short(value: float, _: object) -> str:
     """Such as 3e11."""
     return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
 
