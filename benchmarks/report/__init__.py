@@ -3,8 +3,8 @@
 Read `results` (the folder as frames), `scores` and `aggregates` (intervals over seeds and over tasks), `verdict` (what
 a comparison says), `regime` (whether comparisons count at all), `words` (all of it in sentences), then one file of
 `sections/` (what the page shows) with `section` (what it is made of). `tables/` decides how tables look and writes
-them, `figures/` is how figures look, `page/` puts both into one page; `score_rows` is shared by sections;
-`comparability` says which results must not stand in one table.
+them, `figures/` is how figures look, `page/` puts both into one page; `score_rows` is shared by sections, `compute/` is
+about folders in which the length of fits varies; `comparability` says which results must not stand in one table.
 """
 
 import textwrap

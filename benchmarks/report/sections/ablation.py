@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from benchmarks.report.compute.series import series
 from benchmarks.report.figures.variants import curves, maps
 from benchmarks.report.prices import price_multiples
 from benchmarks.report.results import CellView, Results, error_by_cell, generator_order, titled
@@ -174,9 +175,15 @@ def _shared(results: Results) -> str:
 
 def _drawn(results: Results, fields: int) -> list[Ablation]:
     """Groups that vary so many fields and have something to draw."""
-    found = [group for group in ablations(results) if len(group.names) == fields]
+    found = [group for group in _told(results) if len(group.names) == fields]
     found = [group for group in found if any(measured(results, group, name) for name in ("mean", "error", "lag"))]
     return _methods(found)
+
+
+def _told(results: Results) -> list[Ablation]:
+    """Groups that vary more than the length of fits: what that buys has a section of its own."""
+    budgets = {cell.cell_id for own in series(results) for cell in own.cells}
+    return [group for group in ablations(results) if {cell.cell_id for cell in group.cells.values()} - budgets]
 
 
 def _methods(groups: list[Ablation]) -> list[Ablation]:
@@ -185,7 +192,7 @@ def _methods(groups: list[Ablation]) -> list[Ablation]:
 
 
 def _words(results: Results) -> list[str]:
-    return [f"**{what}**, {found}" for what, found in (said(results, group) for group in _methods(ablations(results)))]
+    return [f"**{what}**, {found}" for what, found in (said(results, group) for group in _methods(_told(results)))]
 
 
 def _alt(results: Results, groups: list[Ablation]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from benchmarks.report.aggregates import mean_changes
+from benchmarks.report.compute.words import summary
 from benchmarks.report.prices import price_multiples
 from benchmarks.report.regime import RULES, TITLE, advice, regimes
 from benchmarks.report.results import CellView, Results, error_at_end, error_by_cell, once, titled
@@ -38,8 +39,8 @@ _FROM_TO = "{0:{spec}} to {1:{spec}}"
 
 
 def words(results: Results) -> list[str]:
-    """The headline, then what each task says, how sure that is, why, at what price, and what limits it."""
-    parts = (headline, by_task, sureness, why, price, limits)
+    """The headline, then what each task says, how sure that is, why, what compute buys, the price, and the limits."""
+    parts = (headline, by_task, sureness, why, summary, price, limits)
     return [text for text in (part(results) for part in parts) if text]
 
 

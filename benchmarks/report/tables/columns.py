@@ -11,6 +11,7 @@ __all__ = ["COLUMNS", "TERMS", "defined", "terms", "to_columns"]
 _P_HOLM = "p of the change after Holm's correction for all comparisons of the algorithm; empty for the ceiling"
 _VERDICT = "helps, hurts, equivalent (within 5 points) or undecided, by the rule of METRICS.md"
 _ERROR = "open-loop error at the last step of the cell's rollouts, median over rollouts, then seeds"
+_ACTIONS = "policy: the learning policy's; logged: those of the held-out episode"
 _SHARED = {  # column: unit and meaning, in every file
     "task": ("", "task: collection/dataset"),
     "generator": ("", "where synthetic rollouts come from; none: real data only"),
@@ -87,8 +88,42 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {  # by csv file, without suffi
         "error": ("deviations", _ERROR),
         "lag": ("action", "how far the last round of the generator moved the actions"),
     },
+    "compute": {
+        "series": ("", "what the variants have in common that differ in the length of the fits alone; empty: nothing"),
+        "actions": ("", _ACTIONS),
+        "n": ("fits", "fits of the models, one per seed, with a positive error"),
+        "train_flop": ("FLOP", "of fitting all pretrained models of the cell, for one seed"),
+        "transition_flop": ("FLOP", "of generating a transition"),
+        "error": ("deviations", "open-loop error after so many steps, median over rollouts, geometric mean over fits"),
+        "low": ("deviations", "lower end of the 95 % interval over fits, of the mean of logarithms"),
+        "high": ("deviations", "upper end of it"),
+    },
+    "scaling": {
+        "series": ("", "as in compute.csv"),
+        "actions": ("", _ACTIONS),
+        "budgets": ("cells", "lengths of the fits"),
+        "fits": ("seeds", "with an error at every budget"),
+        "flop_from": ("FLOP", "of training, at the smallest budget"),
+        "flop_to": ("FLOP", "of training, at the largest budget"),
+        "exponent": ("", "b of error = a FLOP^-b, a line in logarithms through all budgets; mean over fits"),
+        "low": ("", "lower end of its 95 % interval over fits"),
+        "high": ("", "upper end of it"),
+        "last_exponent": ("", "b through the two largest budgets alone"),
+        "last_low": ("", "lower end of its 95 % interval over fits"),
+        "last_high": ("", "upper end of it"),
+        "below": (
+            "",
+            "whether the error is below the ensemble's at the largest FLOP that both have; empty: none",
+        ),
+        "crossing": ("FLOP", "of training, from which on it is as at the end; empty: the curves do not cross"),
+        "crossing_low": ("FLOP", "lower end of where 95 % of the resamples that agree cross"),
+        "crossing_high": ("FLOP", "upper end of it"),
+        "share": ("share", "resamples of whole fits with the same order at the end and as well a crossing or none"),
+        "common_from": ("FLOP", "least that both have"),
+        "common_to": ("FLOP", "largest that both have"),
+    },
     "compounding": {
-        "actions": ("", "policy: the learning policy's; logged: those of the held-out episode"),
+        "actions": ("", _ACTIONS),
         "median": ("deviations", "open-loop error, median over rollouts"),
         "mean": ("deviations", "open-loop error, mean over rollouts"),
         "q10": ("deviations", "open-loop error, lowest tenth of the rollouts"),
@@ -221,6 +256,9 @@ TERMS: dict[str, str] = {  # by head of a table
     "IQM": "Interquartile mean: mean of the middle half of the runs of all tasks.",
     "optimality gap": "Mean shortfall from a score of 100, in parts of 100; lower is better.",
     "seeds": "Seeds with a result.",
+    "budgets": "Lengths of the fits of a generator's models.",
+    "FLOP of training": "Additions and multiplications of fitting all models of a cell, for one seed.",
+    "fits": "Seeds whose models were fitted at every budget.",
     "tasks": "Tasks with reference returns.",
     "cells": "Cells that the row is the mean of.",
     "dataset type": "What collections of offline data call the policies behind them.",
@@ -283,6 +321,8 @@ TERMS: dict[str, str] = {  # by head of a table
     **study.TERMS,
 }
 _PATTERNS = {  # of heads that name a step, a task or a field
+    r"b(, last step)?, h = \d+": "Exponent of error = a FLOP^−b of training; last step: of the two largest budgets.",
+    r"beside the \w+, h = \d+": "Whose error is lower at the largest FLOP that both have, and from where on.",
     r"h = \d+": "Error at this step of the rollouts.",
     r"seeds for \d+ points": "Seeds that would show such a difference with power 80 % and the spread seen here.",
     r"change, .*": TERMS["change"],

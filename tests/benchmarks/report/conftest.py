@@ -187,6 +187,70 @@ class Varied:
         ]
 
 
+@configuration
+class Model:
+    updates: int = 1
+    width: int = 8
+
+
+@configuration
+class Diffusion:
+    model: Model = Model()
+    rounds: int = 1
+
+
+class Budgets:
+    """Cells of generators at several lengths of their fits, each four times the one before."""
+
+    FLOP = (1e10, 4e10, 1.6e11, 6.4e11)
+
+    @staticmethod
+    def spec(generator: str, updates: int, seeds: int, variant: str, **more: Any) -> RunSpec:
+        methods = Method(generator, Diffusion(Model(updates), **more)), Method("bc", Model())
+        return RunSpec("toy/linear", *methods, Settings(real_fraction=1.0), tuple(range(seeds)), variant)
+
+    @classmethod
+    def fill(
+        cls,
+        root: Path,
+        laws: Mapping[str, Callable[[float, int, int], float]],
+        *,
+        seeds: int = 3,
+        flop: Sequence[float] = FLOP,
+        horizons: Sequence[int] = (1, 5, 10),
+        tasks: Sequence[str] = ("toy/linear",),
+    ) -> ResultStore:
+        """Errors by FLOP, seed and horizon. A name is a generator, or generator__series; `simulator` has no models."""
+        store = ResultStore(root)
+        for task in tasks:
+            for name, law in laws.items():
+                generator, _, own = name.partition("__")
+                rounds = 1 + len(own)
+                for place, spent in enumerate([0.0] if generator == "simulator" else flop):
+                    variant = ", ".join(part for part in (own, f"x{4**place}") if part)
+                    spec = replace(cls.spec(generator, 4**place, seeds, variant, rounds=rounds), task=task)
+                    made = cls._records(law, spent, seeds, horizons)
+                    provenance = {"seeds": list(range(seeds)), "status": "ok", "dataset_sha256": "ab" * 32}
+                    store.finish(spec, provenance, list(made))
+        return store
+
+    @staticmethod
+    def _records(
+        law: Callable[[float, int, int], float], spent: float, seeds: int, horizons: Sequence[int]
+    ) -> list[Record]:
+        found = []
+        for seed in range(seeds):
+            found += [Record(seed, 9, "return", 5.0)]
+            if spent:
+                found += [Record(seed, 9, "cost/model_flop", spent)]
+                found += [Record(seed, 9, "cost/flops_per_transition", 1e6)]
+            for h in horizons:
+                for actions in ("policy", "logged"):
+                    numbers = {"median": law(spent, seed, h), "floor": 1e-9, "still": 2.0}
+                    found += [Record(seed, 9, f"compounding/{actions}/{name}", x, h) for name, x in numbers.items()]
+        return found
+
+
 @pytest.fixture(scope="session")
 def build() -> type[Builder]:
     return Builder
@@ -195,6 +259,11 @@ def build() -> type[Builder]:
 @pytest.fixture(scope="session")
 def varied() -> type[Varied]:
     return Varied
+
+
+@pytest.fixture(scope="session")
+def budgets() -> type[Budgets]:
+    return Budgets
 
 
 @pytest.fixture
