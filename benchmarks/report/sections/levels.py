@@ -116,7 +116,7 @@ def _figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
         known = own[_SHOWN].dropna()
         log_ticks(top.yaxis, known.min(), known.max())
         bottom.axhline(0, color=BASELINE, linestyle="--", linewidth=1)
-        bottom.set_xticks(range(len(there)), [name.replace("-", "-\n") for name in there])
+        bottom.set_xticks(range(len(there)), there, rotation=35, ha="right")
     grid[0, 0].set_ylabel("distance to the data")
     grid[1, 0].set_ylabel("change in score")
     legend(figure, styles, table)
