@@ -148,9 +148,11 @@ def fit_rows(
 def unseen_loss(loss: Callable[..., Float[Tensor, " S"]], draws: Sequence[Streams]) -> Facts:
     """The fact `validation` of a fit of known length: a mean of `loss(*draws)`, over rows that it has not learned from.
 
-    Nothing depends on it: it says of several fits of one model and data whose budget was enough.
+    Nothing depends on it: it says of several fits of one model and data whose budget was enough. So it is no part of
+    the fit's FLOP.
     """
-    return {"validation": torch.stack([loss(*draws) for _ in range(_UNSEEN)]).mean(0)}
+    with uncounted():
+        return {"validation": torch.stack([loss(*draws) for _ in range(_UNSEEN)]).mean(0)}
 
 
 def split_rows(rows: int, share: float, most: int, rng: Streams) -> tuple[Int[Tensor, "S n"], Int[Tensor, "S h"]]:
