@@ -49,12 +49,13 @@ def _curves(found: Mapping[str, Any]) -> Figure:
             points = [v for v in content["values"] if v[0] == side and v[1] == task]
             steps = sorted({point[5] for point in points})
             scores = [[point[6] for point in points if point[5] == step] for step in steps]
+            thousands = np.array(steps) / 1000
             middle = np.array([np.mean(values) for values in scores])
             half = np.array([_half(values) for values in scores])
-            ax.plot(steps, middle, color=_COLOURS[side], ls=_DASHES[side])
-            ax.fill_between(steps, middle - half, middle + half, color=_COLOURS[side], alpha=0.15, lw=0)
+            ax.plot(thousands, middle, color=_COLOURS[side], ls=_DASHES[side])
+            ax.fill_between(thousands, middle - half, middle + half, color=_COLOURS[side], alpha=0.15, lw=0)
         ax.set_title(f"{content['title']} · {task}")
-        ax.set_xlabel("updates")
+        ax.set_xlabel("updates / 1000")
         ax.set_ylabel("normalised score")
     handles = [Line2D([], [], color=_COLOURS[side], ls=_DASHES[side], label=side) for side in ("theirs", "ours")]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
@@ -77,7 +78,7 @@ def _ratios(errors: Sequence[Any], found: Mapping[str, Any]) -> Figure:
             ax.plot([line.row.difference], [place], "o", color=_COLOURS["ours"], ms=5)
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.set_title(task)
+        ax.set_title(task.replace("-", "\n", 1))
     axes[0].set_yticks(range(len(quantities)), [f"{found[name]['title']} · {what}" for name, what in quantities])
     axes[0].invert_yaxis()
     figure.supxlabel("ours / theirs, with 95 % interval; grey: within a factor of 1.1", fontsize=10)

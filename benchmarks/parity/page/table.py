@@ -201,7 +201,7 @@ def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
             side: sum(sum(task.get("seconds", {}).values()) for task in content["about"][side].values())
             for side in ("theirs", "ours")
         }
-        if not sum(seconds.values()):
+        if not all(seconds.values()):
             continue
         yield (
             f"- {content['title']}: at least {budget['seeds']} seeds, {budget['updates']:,} updates, a checkpoint "
