@@ -81,7 +81,7 @@ def budgets(results: Results) -> list[Budget]:
     views = {cell.cell_id: cell for cell in results.cells}
     families: dict[str, list[CellView]] = {}
     for cell in results.cells:
-        if cell.cell_id in partner and cell.generator != CEILING and cell.spec["settings"]["real_fraction"] < 1:
+        if cell.cell_id in partner and cell.generator != CEILING and cell.mixes:
             families.setdefault(partner[cell.cell_id], []).append(cell)
     if not families:
         raise SpecError("DIR must hold generator none beside others with equal settings, got no such pair")

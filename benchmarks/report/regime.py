@@ -117,7 +117,7 @@ def regimes(results: Results) -> list[Regime]:
     return [
         _regime(results, scores, none, duplicate, simulator)
         for none in results.cells
-        if none.generator == "none" and none.spec["settings"]["real_fraction"] < 1  # else nothing is compared
+        if none.generator == "none" and none.mixes  # else nothing is compared
         for duplicate, simulator in product(
             *(controls.get((none.cell_id, name), [None]) for name in ("duplicate", CEILING))
         )

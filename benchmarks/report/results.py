@@ -82,6 +82,12 @@ class CellView:
         return {label: getattr(self, label) for label in LABELS}
 
     @property
+    def mixes(self) -> bool:
+        """Whether batches hold synthetic rows: with real ones only every generator trains the same policy."""
+        share: float = self.spec["settings"]["real_fraction"]
+        return share < 1
+
+    @property
     def seeds(self) -> int:
         """How many there should be."""
         return len(self.done) + len(self.failed) + len(self.missing)

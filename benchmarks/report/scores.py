@@ -161,7 +161,7 @@ def paired(results: Results) -> pd.DataFrame:
 
     Without cells whose batches are all real: they train the same policy as `none`.
     """
-    trained = {cell.cell_id for cell in results.cells if cell.spec["settings"]["real_fraction"] < 1}
+    trained = {cell.cell_id for cell in results.cells if cell.mixes}
     return paired_with(results, {cell: none for cell, none in partners(results).items() if cell in trained})
 
 

@@ -77,7 +77,7 @@ def compares_scores(results: Results) -> bool:
     Of the finished cells; where none has finished, of the planned ones.
     """
     cells = [cell for cell in results.cells if cell.done] or results.cells
-    return not cells or any(cell.spec["settings"]["real_fraction"] < 1 for cell in cells)
+    return not cells or any(cell.mixes for cell in cells)
 
 
 def resolution(found: pd.DataFrame) -> str:

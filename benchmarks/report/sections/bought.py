@@ -14,7 +14,7 @@ from benchmarks.report.figures.palette import BASELINE
 from benchmarks.report.figures.style import line_styles, log_ticks, panel_list, plain
 from benchmarks.report.results import Results, once
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.study.decomposition import averages, coupling_name
+from benchmarks.report.study.decomposition import algorithm_name, averages, coupling_name
 from benchmarks.report.study.quantities import measured
 from benchmarks.report.tables.table import Entry, Table, as_interval, as_number, without_blank, without_constant
 from benchmarks.report.words.phrases import span
@@ -116,7 +116,7 @@ def _figure(results: Results, shown: list[tuple[str, str, str]]) -> Figure:
             ax.plot(row[column], row["change"], style.marker, color=style.colour, markersize=5)
             name = f"{row['generator']} · {row['variant']}" if row["variant"] else str(row["generator"])
             label_point(ax, plain(name, 24), row[column], row["change"], style.colour)
-        title = algorithm if coupling == "default" else f"{algorithm} · {coupling}"
+        title = algorithm_name(algorithm, coupling)
         ax.set(xscale="log", xlabel=_AXES[column], ylabel="change in score", title=plain(title, 46))
         ax.set_xlim(0.75 * own[column].min(), 1.5 * own[column].max())
         log_ticks(ax.xaxis, own[column].min(), own[column].max(), "{x:g}\N{MULTIPLICATION SIGN}")

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -15,7 +14,7 @@ from benchmarks.report.results import CEILING, Results, titled
 from benchmarks.report.score_rows import CONTROL
 from benchmarks.report.scores import FEW_SEEDS
 from benchmarks.report.section import Plot, Section
-from benchmarks.report.study.decomposition import TERMS, Average, averages, decomposition
+from benchmarks.report.study.decomposition import TERMS, Average, algorithm_name, averages, decomposition
 from benchmarks.report.tables.table import Entry, Table, as_interval, as_number, without_blank, without_constant
 from benchmarks.report.verdict import WORDS
 
@@ -141,8 +140,11 @@ def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
             ax.errorbar(term.mean, place, xerr=None if math.isnan(term.low) else ends, **look)
         names = [f"{term.generator} · {term.variant}" if term.variant else term.generator for term in shown]
         ax.set_yticks(range(len(shown)), [plain(name, 30) for name in names])
-        title = pair[0] if pair[1] == "default" else f"{pair[0]} · {pair[1]}"
-        ax.set(title=plain(title, 46), ylim=(len(shown) - 0.5, -0.5), xlabel="points against real data only")
+        ax.set(
+            title=plain(algorithm_name(*pair), 46),
+            ylim=(len(shown) - 0.5, -0.5),
+            xlabel="points against real data only",
+        )
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="y", visible=False)
     return figure
@@ -171,15 +173,11 @@ def _alt(results: Results, pairs: list[tuple[str, str]]) -> str:
     return ". ".join(told) + "."
 
 
-def _frame(results: Results) -> pd.DataFrame:
-    return decomposition(results)
-
-
 SECTION = Section(
     "decomposition",
     "Where the change comes from",
     "why",
-    frames={"decomposition": _frame},
+    frames={"decomposition": decomposition},
     tables=[decomposition_table],
     figures=[Plot("decomposition", _caption, _alt, "decomposition", rows=_panels, figure=_figure)],
 )

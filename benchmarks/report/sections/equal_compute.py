@@ -43,7 +43,7 @@ def tracks(results: Results) -> list[Track]:
             if _is_way(cell, none) and not math.isnan(mean.get(cell.cell_id, math.nan))
         ]
         if none.generator == "none" and ways:
-            fed = [cell for cell in results.cells if cell.spec["settings"]["real_fraction"] < 1]
+            fed = [cell for cell in results.cells if cell.mixes]
             others = [cell for cell in fed if partner.get(cell.cell_id) == none.cell_id]
             better = max(ways, key=lambda cell: float(mean[cell.cell_id]))
             found.append(Track(none, tuple(ways), better, tuple(others)))

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.stats import t as student
 from torch import Tensor
 
-from metrics.intervals import t_interval
+from metrics.intervals import profile_interval, t_interval
 from metrics.returns import rank_correlation
 
 __all__ = [
@@ -135,14 +134,9 @@ def best_threshold(x: Float[Tensor, " N"], harmed: Bool[Tensor, " N"], *, above:
 
 
 def share_interval(successes: int, of: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share with Student's quantile; NaN for a share of nothing.
-
-    Source: Wilson 1927 (Journal of the American Statistical Association 22, 209-212).
-    """
+    """Wilson's 95 % interval of a share, as `profile_interval` has it for one task; NaN below two cases."""
     if of < 2:
         return float("nan"), float("nan")
-    z = float(student.ppf(0.975, of - 1))
-    share = successes / of
-    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
-    half = z / (1 + z * z / of) * (share * (1 - share) / of + z * z / (4 * of * of)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
+    cases = (torch.arange(of) < successes).double()[:, None]
+    low, high = profile_interval(cases, torch.tensor([0.5], dtype=cases.dtype))
+    return low.item(), high.item()

@@ -10,11 +10,11 @@ import torch
 from benchmarks.report.regime import judged
 from benchmarks.report.results import CEILING, CellView, Results, once
 from benchmarks.report.score_rows import CONTROL, ranked
-from benchmarks.report.scores import partners
-from benchmarks.report.study.pairs import COLUMNS, differences, judged_differences
+from benchmarks.report.scores import paired_with, partners
+from benchmarks.report.study.pairs import COLUMNS, judged_differences
 from metrics.intervals import interval
 
-__all__ = ["TERMS", "Average", "averages", "coupling_name", "decomposition"]
+__all__ = ["TERMS", "Average", "algorithm_name", "averages", "coupling_name", "decomposition"]
 
 TERMS = {  # in the order of tables: what is subtracted from what
     "change": "generator − none",
@@ -74,7 +74,8 @@ _LABELS = ["task", "algorithm", "variant", "generator"]
 @once
 def _pairs(results: Results) -> dict[str, dict[str, str]]:
     """By term, the cell that each cell is held against."""
-    none = {key: other for key, other in partners(results).items() if _mixes(results, key)}
+    mixed = {cell.cell_id for cell in results.cells if cell.mixes}
+    none = {key: other for key, other in partners(results).items() if key in mixed}
     name = {cell.cell_id: cell.generator for cell in results.cells}
     ceiling: dict[str, str] = {}
     for cell_id, other in none.items():
@@ -89,11 +90,6 @@ def _pairs(results: Results) -> dict[str, dict[str, str]]:
         "coupling": dict(_couplings(results)),
     }
     return {term: pairs for term, pairs in found.items() if pairs}
-
-
-def _mixes(results: Results, cell_id: str) -> bool:
-    """Whether the cell trains on synthetic rows at all."""
-    return any(cell.cell_id == cell_id and cell.spec["settings"]["real_fraction"] < 1 for cell in results.cells)
 
 
 def _couplings(results: Results) -> Iterator[tuple[str, str]]:
@@ -115,9 +111,18 @@ def _couplings(results: Results) -> Iterator[tuple[str, str]]:
 
 def coupling_name(results: Results, cell: CellView) -> str:
     """The settings of its coupling and of its fits in which cells of the folder differ; else `default`."""
-    settings = [other.spec["settings"] for other in results.cells]
-    varied = [name for name in _COUPLING if len({own.get(name) for own in settings}) > 1]
-    return ", ".join(f"{name}={cell.spec['settings'].get(name)}" for name in varied) or "default"
+    return ", ".join(f"{name}={cell.spec['settings'].get(name)}" for name in _varied(results)) or "default"
+
+
+@once
+def _varied(results: Results) -> list[str]:
+    settings = [cell.spec["settings"] for cell in results.cells]
+    return [name for name in _COUPLING if len({own.get(name) for own in settings}) > 1]
+
+
+def algorithm_name(algorithm: str, coupling: str) -> str:
+    """An algorithm with its coupling, if the folder has several."""
+    return algorithm if coupling == "default" else f"{algorithm} · {coupling}"
 
 
 @once
@@ -131,7 +136,7 @@ def averages(results: Results) -> list[Average]:
     found = []
     for term, pairs in _pairs(results).items():
         there = table.index[(table["term"] == term) & (table["regime"] == "holds")]
-        gains = differences(results, {key: pairs[key] for key in there})
+        gains = paired_with(results, {key: pairs[key] for key in there})
         gains = gains[gains["unit"] == "score"]
         groups: dict[tuple[str, str, str, str], list[str]] = {}
         for cell_id in dict.fromkeys(gains["cell_id"]):
@@ -150,6 +155,13 @@ def averages(results: Results) -> list[Average]:
 
 def _method_variant(results: Results, cell: CellView) -> str:
     """What of its variant is of the generator: empty where all its cells have the same fields."""
-    own = [other for other in results.cells if other.generator == cell.generator]
-    specs = {repr(other.spec["generator"]) for other in own}
-    return cell.variant if len(specs) > 1 else ""
+    return cell.variant if cell.generator in _several(results) else ""
+
+
+@once
+def _several(results: Results) -> set[str]:
+    """Generators whose cells differ in fields of their own."""
+    specs: dict[str, set[str]] = {}
+    for cell in results.cells:
+        specs.setdefault(cell.generator, set()).add(repr(cell.spec["generator"]))
+    return {generator for generator, own in specs.items() if len(own) > 1}

@@ -7,24 +7,13 @@ import pandas as pd
 import torch
 
 from benchmarks.report.results import Results
-from benchmarks.report.scores import estimates, finals
+from benchmarks.report.scores import estimates, paired_with
 from benchmarks.report.verdict import MARGIN, verdict_of
 from metrics.statistics import equivalence_test, holm, paired_t_test
 
-__all__ = ["COLUMNS", "differences", "judged_differences"]
+__all__ = ["COLUMNS", "judged_differences"]
 
 COLUMNS = ["n", "mean", "low", "high", "p_holm", "p_equivalent", "verdict"]
-
-
-def differences(results: Results, pairs: Mapping[str, str]) -> pd.DataFrame:
-    """One row per pair and seed that both cells have: cell_id, other, seed, gain (the cell less the other), unit."""
-    final = finals(results)[["cell_id", "seed", "final", "unit"]]
-    ours = final.assign(other=final["cell_id"].map(pairs).astype("object")).dropna(subset="other")
-    both = ours.merge(
-        final.drop(columns="unit"), left_on=["other", "seed"], right_on=["cell_id", "seed"], suffixes=("", "_other")
-    )
-    both = both.assign(gain=both["final"] - both["final_other"]).dropna(subset="gain")
-    return both[["cell_id", "other", "seed", "gain", "unit"]]
 
 
 def judged_differences(results: Results, pairs: Mapping[str, str], *, adjust: bool = True) -> pd.DataFrame:
@@ -33,7 +22,7 @@ def judged_differences(results: Results, pairs: Mapping[str, str], *, adjust: bo
     The rule is that of `verdict.RULE`, on these differences instead of those from generator none. Without `adjust`, for
     what is no candidate, p is not adjusted.
     """
-    found = differences(results, pairs)
+    found = paired_with(results, pairs)
     table = estimates(found, "gain")
     algorithm = {cell.cell_id: cell.algorithm for cell in results.cells}
     for name in ("p_holm", "p_equivalent"):

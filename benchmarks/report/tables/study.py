@@ -5,9 +5,11 @@ from collections.abc import Mapping
 __all__ = ["COLUMNS", "TERMS"]
 
 _CHANGE = {
+    "change": ("points", "mean over seeds of the score less that of generator none"),
     "low": ("points", "lower end of its 95 % interval"),
     "high": ("points", "upper end of it"),
 }
+_DATA = ("", "task, and rows to learn from of those that the set has")
 _REGIME = ("", "whether comparisons in its regime may judge generators: holds, fails or not shown")
 _PER_STEP = "per step, in units of the task's mean on-policy return of a step"
 COLUMNS: Mapping[str, dict[str, tuple[str, str]]] = {
@@ -36,9 +38,8 @@ COLUMNS: Mapping[str, dict[str, tuple[str, str]]] = {
     },
     "study": {
         **_CHANGE,
-        "data": ("", "task, and rows to learn from of those that the set has"),
+        "data": _DATA,
         "regime": ("", "the cell of generator none that it is compared with"),
-        "change": ("points", "mean over seeds of the score less that of generator none"),
         "verdict": ("", "helps, hurts, equivalent (within 5 points) or undecided"),
         "error, h = 1": ("deviations", "open-loop error after one step, median over rollouts, then seeds"),
         "error, h = 10": ("deviations", "the same after ten steps"),
@@ -79,11 +80,10 @@ COLUMNS: Mapping[str, dict[str, tuple[str, str]]] = {
         **_CHANGE,
         "environment": ("", "the task without its level"),
         "level": ("", "what the behaviour policies are: random, medium-replay, medium, medium-expert or expert"),
-        "data": ("", "task, and rows to learn from of those that the set has"),
+        "data": _DATA,
         "nearest": ("ratio", "distance of generated rows to the nearest training row, over that of unseen rows"),
         "surprise": ("nats", "by which generated actions surprise the behaviour more than the data's own do"),
         "knn_kl": ("nats", "KL to the data by nearest neighbours, less that of unseen rows"),
-        "change": ("points", "mean over seeds of the score less that of generator none"),
         "regime": _REGIME,
     },
     "bought": {
@@ -99,7 +99,7 @@ COLUMNS: Mapping[str, dict[str, tuple[str, str]]] = {
         "flop_high": ("runs of none", "the largest of the cells"),
     },
     "converged": {
-        "data": ("", "task, and rows to learn from of those that the set has"),
+        "data": _DATA,
         "model": ("", "kind of the pretrained model"),
         "fits": ("fits", "of the cell's seeds"),
         "validation": ("of the model's loss", "error on rows that the model has not learned from, mean over fits"),
