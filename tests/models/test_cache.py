@@ -1,5 +1,6 @@
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -160,23 +161,16 @@ FITS = {
 
 @pytest.mark.parametrize("name", FITS)
 def test_a_fit_stopped_repeatedly_equals_an_undisturbed_one(
-    name: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, toy: Dataset, tmp_path: Path, repeatedly_stopped: Callable[..., dict[str, torch.Tensor]]
 ) -> None:
     data = replace(toy, train=replace(toy.train, terminated=toy.train.obs[:, 0] > 0.3))
-    whole = ModelCache(Streams((0, 1)), tmp_path / "a").get(FITS[name], data).state_dict()
-    stops = 0
-    torn = None
-    while torn is None:
-        left = iter(range(12, -1, -1))
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                checkpoint, "pending_signal", lambda left=left: signal.SIGTERM if next(left, None) == 0 else None
-            )
-            try:
-                torn = ModelCache(Streams((0, 1)), tmp_path / "b").get(FITS[name], data).state_dict()
-            except Stopped:
-                stops += 1
-    assert stops >= 2
+
+    def weights(folder: Path) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = ModelCache(Streams((0, 1)), folder).get(FITS[name], data).state_dict()
+        return found
+
+    whole = weights(tmp_path / "a")
+    torn = repeatedly_stopped(lambda: weights(tmp_path / "b"), 12)
     assert all(torch.equal(value, torn[key]) for key, value in whole.items())
     assert not list((tmp_path / "b").glob("*.partial"))
 

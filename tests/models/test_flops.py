@@ -1,6 +1,5 @@
 """FLOP of fits: closed forms, and what must not change them: resuming, other seeds, torch.compile."""
 
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from core import checkpoint
 from core.data import Dataset
-from core.interrupt import Stopped
 from core.random import Streams
 from models.cache import ModelCache, ModelConfig
 from models.diffusion.denoisers import ResidualMLPConfig, UNetConfig
@@ -116,24 +113,12 @@ def test_a_diffusion_fit_is_its_updates(toy: Dataset, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FITS)
 def test_a_resumed_fit_has_spent_what_an_undisturbed_one_has(
-    name: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, toy: Dataset, tmp_path: Path, repeatedly_stopped: Callable[..., list[float]]
 ) -> None:
     data = replace(toy, train=replace(toy.train, terminated=toy.train.obs[:, 0] > 0.3))
     whole = spent(FITS[name], data, tmp_path / "a")
     assert all(x > 0 for x in whole)
-    torn = None
-    stops = 0
-    while torn is None:
-        left = iter(range(8, -1, -1))
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                checkpoint, "pending_signal", lambda left=left: signal.SIGTERM if next(left, None) == 0 else None
-            )
-            try:
-                torn = spent(FITS[name], data, tmp_path / "b")
-            except Stopped:
-                stops += 1
-    assert stops >= 2
+    torn = repeatedly_stopped(lambda: spent(FITS[name], data, tmp_path / "b"), 8)
     assert torn == whole
 
 
