@@ -11,11 +11,14 @@ from benchmarks.store import ResultStore
 from core.errors import SpecError
 
 __all__ = [
+    "Address",
     "AllowMixed",
     "Cells",
     "DataDir",
     "Device",
+    "Engine",
     "Folder",
+    "GpusPerCell",
     "Imports",
     "Jobs",
     "Judged",
@@ -24,6 +27,7 @@ __all__ = [
     "Seeds",
     "StallMinutes",
     "Suite",
+    "Tracker",
     "cells_at_a_time",
     "chosen_device",
     "existing",
@@ -32,6 +36,14 @@ __all__ = [
 ]
 
 Suite = Annotated[Positional[str], arg(metavar="SUITE", help="a suite of this project (see `list`) or a .toml file")]
+Engine = Annotated[Literal["local", "ray"], arg(help="ray: as tasks of a Ray cluster")]
+Address = Annotated[
+    str | None, arg(metavar="ADDRESS", help="of a running Ray cluster, or auto; one is started here if not given")
+]
+GpusPerCell = Annotated[float, arg(metavar="X", help="on Ray: share of a GPU for a cell; 0 is the CPU")]
+Tracker = Annotated[
+    Literal["none", "tensorboard", "wandb"], arg(help="shows numbers as they come in; changes none of them")
+]
 Overrides = Annotated[
     UseAppendAction[tuple[tuple[str, ...], ...]],
     arg(

@@ -9,59 +9,32 @@ DIR/<cell_id>/checkpoint/          where a run that was stopped or killed resume
 DIR/<cell_id>/checkpoint/stack.txt where the threads were of a process that was ended because it hung, until recorded
 DIR/<cell_id>/LEASE                who is running the cell
 
-A cell may have `records.jsonl`, not compressed, instead; where both are there, the compressed one is read.
+A cell may have `records.jsonl`, not compressed, instead; where both are there, the compressed one is read. Finished
+cells may lie in DIR/packed instead (packing.py): what is not in a cell's folder, or not in DIR, is looked for there.
 """
 
 import gzip
-import hashlib
-import json
-import math
-import zlib
+import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
-from pydantic import AliasPath, BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
-
+from benchmarks import packing, schema
+from benchmarks.records import Record, digest, read_lines
 from benchmarks.spec import RunSpec, cell_id
 from core.checkpoint import Checkpoint
-from core.errors import DataError
+from core.errors import DataError, SpecError
 from core.files import atomic, write_json, write_text
 
-__all__ = ["DIVERGED", "FORMAT", "Cell", "Record", "ResultStore"]
+__all__ = ["Cell", "ResultStore"]
 
-DIVERGED = "diverged/"  # the last metric of a seed that stopped being finite; behind the slash, the tensor that did
-FORMAT = 2  # of the folder; 0.1.0 wrote none
-MAX_BYTES = 2**27  # of a cell's records, decompressed: about a million
 _AND = " && "  # between commands
-_Natural = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-class Record(NamedTuple):
-    """One number, and where it belongs."""
-
-    seed: _Natural
-    step: _Natural  # gradient updates made when it was measured
-    metric: str
-    value: FiniteFloat | None  # None: not defined here
-    horizon: Annotated[int, Field(ge=1, lt=2**63)] | None = None  # step of a rollout, or round of a generator, from 1
-
-    @classmethod
-    def parse(cls, line: str) -> "Record":
-        """Reads `line`. Raises: ValueError: it is not a record, or a number that a record cannot hold."""
-        return _RECORD.validate_json(line, strict=True)
-
-    def line(self) -> str:
-        """As a line of records.jsonl."""
-        value = self.value if self.value is None or math.isfinite(self.value) else None
-        at = {} if self.horizon is None else {"horizon": self.horizon}
-        return json.dumps({"seed": self.seed, "step": self.step, "metric": self.metric, **at, "value": value})
-
-
-_RECORD = TypeAdapter(Record)
+_FINISHED = {"spec.json", "records.jsonl", "records.jsonl.gz", "DONE"}  # files of a cell to which nothing is left to do
 
 
 @dataclass(frozen=True)
@@ -75,6 +48,7 @@ class Cell:
     records: list[Record]  # of finished seeds only
     done: tuple[int, ...]
     error: str | None  # traceback of the last failure, or what is wrong with the files
+    left_out: int = 0  # numbers that were measured and are not kept any more
 
 
 class ResultStore:
@@ -90,8 +64,8 @@ class ResultStore:
             DataError: the folder was written by a version with another format, or a file of it cannot be read.
         """
         self.planned()
-        for path in self.root.glob("*/spec.json"):
-            _json(path, _Described)
+        for name in self.names():
+            self._described(name)
         self._write_plan(suite, command, [_planned(spec) for spec in specs])
 
     def extend(self, specs: Iterable[RunSpec], command: str) -> None:
@@ -102,12 +76,14 @@ class ResultStore:
         self._write_plan(plan["suite"], _AND.join(commands), list(cells.values()))
 
     def _write_plan(self, suite: str, command: str, planned: list[dict[str, Any]]) -> None:
-        write_json(self.root / "plan.json", {"format": FORMAT, "suite": suite, "command": command, "cells": planned})
+        write_json(self._plan, {"format": schema.FORMAT, "suite": suite, "command": command, "cells": planned})
 
     def planned(self) -> dict[str, Any]:
         """What `plan` wrote last; empty when nothing was planned here."""
-        path = self.root / "plan.json"
-        return _json(path, _Plan) if path.exists() else {}
+        if self._plan.exists():
+            return schema.read(self._plan, schema.Plan)
+        packed = packing.read_plan(self.root)
+        return {} if packed is None else schema.checked(packed, self.root / packing.FOLDER, schema.Plan)
 
     def missing(self, spec: RunSpec) -> tuple[int, ...]:
         """Seeds of the cell still to run.
@@ -115,17 +91,23 @@ class ResultStore:
         Raises:
             DataError: its records are torn or were edited; names the file.
         """
-        done = self._finished(self.root / spec.cell_id)
+        done = self._finished(spec.cell_id)
         return tuple(seed for seed in spec.seeds if seed not in done)
 
     def runs(self) -> Iterator[list[dict[str, Any]]]:
         """The provenance of every cell that can be read, without its records."""
-        for path in sorted(self.root.glob("*/spec.json")):
+        for name in self.names():
             with suppress(DataError):
-                yield _json(path, _Described)["runs"]
+                yield self._described(name)["runs"]
+
+    def names(self) -> list[str]:
+        """Ids of all cells that are described. Raises: DataError: a packed file is torn."""
+        return sorted({path.parent.name for path in self.root.glob("*/spec.json")} | self._packed.keys())
 
     def size(self, cell_id: str) -> int:
-        """Bytes of a cell's files."""
+        """Bytes of a cell's files; of a packed one about what they would be."""
+        if cell_id in self._packed and not (self.root / cell_id).exists():
+            return len(gzip.compress("".join(chain(*self._packed[cell_id]().lines().values())).encode()))
         return sum(path.stat().st_size for path in (self.root / cell_id).iterdir() if path.is_file())
 
     def failed(self, spec: RunSpec) -> bool:
@@ -135,14 +117,14 @@ class ResultStore:
     def finish(self, spec: RunSpec, provenance: Mapping[str, Any], records: Iterable[Record]) -> None:
         """Add the finished seeds of one run to the cell."""
         folder = self.root / spec.cell_id
-        lines = {seed: [line for _, line in kept] for seed, kept in self._finished(folder).items()}
+        lines = {seed: [line for _, line in kept] for seed, kept in self._finished(spec.cell_id).items()}
         for record in records:
             lines.setdefault(record.seed, []).append(record.line())
         self._describe(spec, {**provenance, "status": "ok"})
         text = "".join(line + "\n" for seed in sorted(lines) for line in lines[seed])
         with atomic(folder / "records.jsonl.gz") as part:
             part.write_bytes(gzip.compress(text.encode(), mtime=0))  # no time: equal records are equal bytes
-        write_json(folder / "DONE", {"seeds": {str(seed): _digest(lines[seed]) for seed in sorted(lines)}})
+        write_json(folder / "DONE", {"seeds": {str(seed): digest(lines[seed]) for seed in sorted(lines)}})
         for leftover in ("records.jsonl", "error.txt"):
             (folder / leftover).unlink(missing_ok=True)
         Checkpoint(self.checkpoint(spec.cell_id)).clear()
@@ -178,12 +160,11 @@ class ResultStore:
             DataError: a spec.json cannot be read; names it.
         """
         found = []
-        for path in sorted(self.root.glob("*/spec.json")):
+        for name in self.names():
             try:
-                found.append(self.cell(path.parent.name))
+                found.append(self.cell(name))
             except DataError as error:
-                kept = _json(path, _Described)
-                name = path.parent.name
+                kept = self._described(name)
                 found.append(Cell(name, kept["spec"], kept["variant"], kept["runs"], [], (), str(error)))
         return found
 
@@ -193,14 +174,47 @@ class ResultStore:
         Raises:
             DataError: one of its files is torn or was edited; names it.
         """
-        folder = self.root / cell_id
-        kept = _json(folder / "spec.json", _Described)
-        _require_name(kept["spec"], folder)
-        finished = self._finished(folder)
+        kept = self._described(cell_id)
+        _require_name(kept["spec"], self.root / cell_id)
+        finished = self._finished(cell_id)
         records = [record for seed in sorted(finished) for record, _ in finished[seed]]
-        failure = folder / "error.txt"
+        failure = self.root / cell_id / "error.txt"
         error = failure.read_text(encoding="utf-8", errors="replace") if failure.exists() else None
-        return Cell(cell_id, kept["spec"], kept["variant"], kept["runs"], records, tuple(sorted(finished)), error)
+        left_out = self._packed[cell_id]().left_out if cell_id in self._packed else 0
+        done = tuple(sorted(finished))
+        return Cell(cell_id, kept["spec"], kept["variant"], kept["runs"], records, done, error, left_out)
+
+    def pack(self, out: "ResultStore", lean: bool) -> int:
+        """Write all finished seeds and the plan into the packed files of `out`, which may be this folder.
+
+        Folders of cells in `out` are then deleted, except where a run failed, was stopped or goes on. `lean`: only the
+        `packing.essential` records. Returns how many records that left out.
+
+        Raises:
+            DataError: a file of a cell is torn or was edited; names it.
+            SpecError: `out` holds seeds that are not finished here.
+        """
+        packed = list[packing.PackedCell]()
+        dropped = 0
+        for name in self.names():
+            cell = self.cell(name)
+            if not cell.done:
+                continue
+            records = packing.essential(cell.records) if lean else cell.records
+            fewer = len(cell.records) - len(records)
+            packed.append(packing.PackedCell.of(name, self._described(name), records, cell.left_out + fewer))
+            dropped += fewer
+        kept = {cell.cell_id: {int(seed) for seed in cell.seeds} for cell in packed}
+        if lost := [name for name in out.names() if not out._done(name).keys() <= kept.get(name, set())]:
+            rule = f"must hold no seeds that {self.root} lacks"
+            raise SpecError(f"--out {rule}, got some of {lost[0]} and {len(lost) - 1} other cells")
+        packing.save(out.root, packed, self.planned())
+        out._plan.unlink(missing_ok=True)
+        for folder in (out.root / name for name in kept):
+            if {path.name for path in folder.glob("*")} <= _FINISHED:
+                shutil.rmtree(folder, ignore_errors=True)
+        del out._packed
+        return dropped
 
     def strays(self, cell_id: str) -> list[int]:
         """Seeds with records that DONE does not list: their run was killed, or DONE was edited.
@@ -208,82 +222,68 @@ class ResultStore:
         Raises:
             DataError: the file is torn.
         """
-        folder = self.root / cell_id
-        path = _records_path(folder)
-        found = {record.seed for record, _ in _records(path)} if path.exists() else set()
-        return sorted(found - self._done(folder).keys())
+        path = _records_path(self.root / cell_id)
+        found = {record.seed for record, _ in read_lines(path)} if path.exists() else set()
+        return sorted(found - self._done(cell_id).keys())
+
+    @property
+    def _plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @cached_property
+    def _packed(self) -> dict[str, Callable[[], packing.PackedCell]]:
+        return packing.load(self.root)
+
+    def _described(self, cell_id: str) -> dict[str, Any]:
+        """What spec.json holds. Raises: DataError."""
+        path = self.root / cell_id / "spec.json"
+        if path.exists() or cell_id not in self._packed:
+            return schema.read(path, schema.Described)
+        return schema.checked(self._packed[cell_id]().described, self.root / packing.FOLDER, schema.Described)
 
     def _describe(self, spec: RunSpec, run: Mapping[str, Any]) -> None:
         path = self.root / spec.cell_id / "spec.json"
-        done = self._done(path.parent)
+        done = self._done(spec.cell_id)
+        known = path.exists() or spec.cell_id in self._packed
         runs = [
             earlier
-            for earlier in (_json(path, _Described)["runs"] if path.exists() else [])
+            for earlier in (self._described(spec.cell_id)["runs"] if known else [])
             if earlier["status"] != "ok" or done.keys() >= set(earlier["seeds"])  # else it was killed before DONE
         ]
         described = {"spec": spec.describe(), "variant": spec.variant, "runs": [*runs, dict(run)]}
-        write_json(path, {"format": FORMAT, **described})
+        write_json(path, {"format": schema.FORMAT, **described})
 
-    def _done(self, folder: Path) -> dict[int, str]:
-        path = folder / "DONE"
-        return {int(seed): digest for seed, digest in _json(path, _Done)["seeds"].items()} if path.exists() else {}
+    def _done(self, cell_id: str) -> dict[int, str]:
+        path = self.root / cell_id / "DONE"
+        if path.exists() or cell_id not in self._packed:
+            seeds = schema.read(path, schema.Done)["seeds"] if path.exists() else {}
+        else:
+            seeds = self._packed[cell_id]().seeds
+        return {int(seed): expected for seed, expected in seeds.items()}
 
-    def _finished(self, folder: Path) -> dict[int, list[tuple[Record, str]]]:
+    def _finished(self, cell_id: str) -> dict[int, list[tuple[Record, str]]]:
         """The records of every finished seed with their lines, checked against DONE."""
-        done = self._done(folder)
+        done = self._done(cell_id)
         if not done:
             return {}
-        path = _records_path(folder)
+        folder = self.root / cell_id
+        if (folder / "DONE").exists():
+            path, remedy = _records_path(folder), "delete the folder to run it again"
+            lines = read_lines(path)
+        else:
+            path, remedy = self.root / packing.FOLDER, f"cell {cell_id}"
+            lines = ((record, record.line()) for record in self._packed[cell_id]().records())
         found = defaultdict[int, list[tuple[Record, str]]](list)
-        for record, line in _records(path):
+        for record, line in lines:
             found[record.seed].append((record, line))
-        for seed, digest in done.items():
-            if _digest([line for _, line in found[seed]]) != digest:
-                raise DataError(
-                    f"{path} does not match DONE for seed {seed}: torn or edited; delete the folder to run it again"
-                )
+        for seed, expected in done.items():
+            if digest(line for _, line in found[seed]) != expected:
+                raise DataError(f"{path} does not match DONE for seed {seed}: torn or edited; {remedy}")
         return {seed: found[seed] for seed in done}
 
 
 def _planned(spec: RunSpec) -> dict[str, Any]:
     return {"cell_id": spec.cell_id, "variant": spec.variant, "seeds": list(spec.seeds), **spec.describe()}
-
-
-class _Spec(BaseModel, strict=True):
-    task: str
-    generator: str = Field(validation_alias=AliasPath("generator", "name"))
-    algorithm: str = Field(validation_alias=AliasPath("algorithm", "name"))
-    updates: PositiveInt = Field(validation_alias=AliasPath("settings", "updates"))
-    evaluate_every: PositiveInt = Field(validation_alias=AliasPath("settings", "evaluate_every"))
-
-
-class _Run(BaseModel, strict=True):
-    status: str
-    seeds: list[NonNegativeInt] = []
-
-
-class _Described(BaseModel, strict=True):
-    """What spec.json must have; what else it has is kept."""
-
-    spec: _Spec
-    variant: str
-    runs: list[_Run]
-
-
-class _Planned(_Spec, strict=True):
-    cell_id: str
-    variant: str
-    seeds: list[NonNegativeInt]
-
-
-class _Plan(BaseModel, strict=True):
-    suite: str
-    command: str = ""  # 0.3.0 kept none
-    cells: list[_Planned]
-
-
-class _Done(BaseModel, strict=True):
-    seeds: dict[Annotated[str, Field(pattern="^[0-9]{1,18}$")], str]
 
 
 def _require_name(described: Mapping[str, Any], folder: Path) -> None:
@@ -299,49 +299,3 @@ def _records_path(folder: Path) -> Path:
     compressed = folder / "records.jsonl.gz"
     plain = folder / "records.jsonl"
     return plain if plain.exists() and not compressed.exists() else compressed
-
-
-def _records(path: Path) -> Iterator[tuple[Record, str]]:
-    """Every record with its line. Raises: DataError."""
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        text = content.decode()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{path} must hold at most {MAX_BYTES} bytes of records, got more")
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            yield Record.parse(line), line
-        except ValidationError as error:
-            raise DataError(f"{path} line {number} is not a record: {_finding(error)}") from None
-
-
-def _digest(lines: list[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _json(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
-    """The file's content, if it has this version's format and what `kind` has. Raises: DataError."""
-    try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
-        if kind is not _Done and isinstance(value, dict) and value.get("format") != FORMAT:
-            raise DataError(f"{path} {_refusal(value)}; this version reads format {FORMAT}")
-        kind.model_validate(value)
-    except ValidationError as error:
-        raise DataError(f"{path} is not what it should be: {_finding(error)}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    return value
-
-
-def _refusal(value: Mapping[str, Any]) -> str:
-    if "format" in value:
-        return f"has format {value['format']!r:.80}, which only the version of RolloutBench that wrote it can read"
-    return "was written by RolloutBench 0.1.0 (commit 6684090), which is the version that can read it"
-
-
-def _finding(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))} {first['msg']}, got {first['input']!r:.80}".lstrip()

@@ -7,6 +7,7 @@ They are also signs of life: a process that is `watched` and gives none for too 
 import faulthandler
 import logging
 import math
+import os
 import sys
 import threading
 import time
@@ -29,7 +30,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Channel", "progress", "relay", "say", "showing", "sign_of_life", "waiting", "watched"]
+__all__ = ["Channel", "drop_output", "progress", "relay", "say", "showing", "sign_of_life", "waiting", "watched"]
 
 _PLAIN_INTERVAL = 15.0  # seconds between plain lines of one bar
 _WAIT = 1.0  # seconds between signs of life of a process that waits for another one
@@ -144,6 +145,14 @@ def showing(channel: Channel) -> Iterator[None]:
         listener.stop()
         for key in _view.bars.keys() - before:  # of processes that were killed
             _view.close_bar(key)
+
+
+def drop_output() -> None:
+    """Send what is left to be printed nowhere; else Python complains when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
 
 
 class _View(logging.Handler):

@@ -138,4 +138,24 @@ def test_reproduce_names_what_differs(
     assert "return" in told
     assert {path: path.read_bytes() for path in (elsewhere / "out").rglob("*") if path.is_file()} == before
     assert run_bench.main(["reproduce", "out/nothing"]) == 2
-    assert "CELL must be the folder of a finished cell (DIR/<cell_id>), got out/nothing" in capsys.readouterr().err
+    assert "CELL must be a finished cell (DIR/<cell_id>), got out/nothing" in capsys.readouterr().err
+
+
+def test_a_packed_folder_serves_every_command(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], tiny: tuple[str, ...]
+) -> None:
+    suite = ["smoke", "--set", *tiny, 'generators=["none"]', "--out", "out"]
+    assert run_bench.main(["run", *suite, "--jobs", "1"]) == 0
+    report = (elsewhere / "out/report/tables.md").read_text(encoding="utf-8")
+    (cell,) = ResultStore(elsewhere / "out").cells()
+    assert run_bench.main(["pack", "out"]) == 0
+    assert "packed into out/packed; left out: 0 numbers" in capsys.readouterr().out
+    assert {path.name for path in (elsewhere / "out").iterdir()} == {"packed", "report"}
+    for command in (["run", *suite], ["status", "out"], ["report", "out"], ["verify", "out"]):
+        assert run_bench.main(command) == 0, command
+    assert (elsewhere / "out/report/tables.md").read_text(encoding="utf-8") == report
+    assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 0
+    assert "0 differ" in capsys.readouterr().out
+    assert run_bench.main(["pack", "out", "--lean"]) == 0
+    assert run_bench.main(["verify", "out"]) == 0
+    assert "more were measured and are not kept" in capsys.readouterr().out

@@ -18,8 +18,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.records import Record
 from benchmarks.spec import RunSpec, cell_id, restore
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core.data import Dataset
 from core.errors import DataError, SpecError

@@ -6,8 +6,9 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.execution.cell import run_cell
+from benchmarks.records import Record
 from benchmarks.spec import restore
-from benchmarks.store import Cell, Record, ResultStore
+from benchmarks.store import Cell, ResultStore
 from core.errors import SpecError
 from tasks.base import load_task
 
@@ -22,7 +23,7 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     """What differs, as text, and whether every number is equal; costs are not compared.
 
     Raises:
-        SpecError: the folder is not that of a finished cell.
+        SpecError: it is no finished cell of a results folder.
         DataError: its files are torn or were edited, or the data cannot be had.
     """
     cell = _cell(folder)
@@ -49,10 +50,10 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
 
 
 def _cell(folder: Path) -> Cell:
-    found = {cell.cell_id: cell for cell in ResultStore(folder.parent).cells()} if folder.is_dir() else {}
+    found = {cell.cell_id: cell for cell in ResultStore(folder.parent).cells()} if folder.parent.is_dir() else {}
     cell = found.get(folder.name)
     if cell is None or not cell.done:
-        raise SpecError(f"CELL must be the folder of a finished cell (DIR/<cell_id>), got {folder}")
+        raise SpecError(f"CELL must be a finished cell (DIR/<cell_id>), got {folder}")
     return cell
 
 

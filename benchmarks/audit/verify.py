@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, Field, FiniteFloat, ValidationError
 
+from benchmarks.packing import FOLDER
 from benchmarks.report.aggregates import aggregate
 from benchmarks.report.comparability import mixtures
 from benchmarks.report.results import collect
@@ -23,7 +24,7 @@ from metrics.intervals import METHODS
 __all__ = ["summary", "verify"]
 
 _FILES = ("spec.json", "records.jsonl", "records.jsonl.gz", "DONE", "error.txt", "LEASE")  # of a cell
-_OTHERS = ("report", "tracker")  # folders that are no cells
+_OTHERS = ("report", "tracker", FOLDER)  # folders that are no cells
 _UNFINISHED = {"LEASE", "checkpoint"}  # may lie in a cell before anything else does
 _DRAWN = (".csv", ".md", ".tex", ".html", ".svg", ".png", ".pdf")  # of report/
 _ROUNDING = 1e-9  # what another machine may make of the same numbers
@@ -46,15 +47,19 @@ def verify(root: Path) -> list[str]:
     folders = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name not in _OTHERS]
     for folder in folders:
         names = {path.name for path in folder.iterdir()}
-        if "spec.json" in names:
-            try:
-                cell = store.cell(folder.name)
-                faults += _contents(store, cell)
-                cells.append(cell)
-            except DataError as error:
-                faults.append(str(error))
-        elif not names or names - _UNFINISHED:
+        if "spec.json" not in names and (not names or names - _UNFINISHED):
             faults.append(f"{folder} must hold spec.json, got {', '.join(sorted(names)) or 'nothing'}")
+    try:
+        described = store.names()
+    except DataError as error:
+        return [*faults, str(error)]
+    for name in described:
+        try:
+            cell = store.cell(name)
+            faults += _contents(store, cell)
+            cells.append(cell)
+        except DataError as error:
+            faults.append(str(error))
     if not cells and not faults:
         faults.append(f"{root} must hold cells, got none")
     planned, wrong = _plan(store)
@@ -63,7 +68,7 @@ def verify(root: Path) -> list[str]:
         if (left := root / cell.cell_id / "checkpoint").exists() and planned.get(cell.cell_id, set()) <= set(cell.done):
             faults.append(f"{left} must be gone when every planned seed is done")
     faults += [f"{root}: {mixture.rule}" for mixture in mixtures(cells)]
-    if not wrong and len(list(root.glob("*/spec.json"))) == len(cells):
+    if not wrong and len(described) == len(cells):
         faults += _report(store)
     return faults
 
@@ -77,6 +82,8 @@ def summary(root: Path) -> str:
     missing = sum(len(seeds - done.get(name, set())) for name, seeds in planned.items())
     counts = {"cell": len(cells), "seed": sum(map(len, done.values())), "record": sum(len(c.records) for c in cells)}
     held = ", ".join(f"{count} {what}{'s' * (count != 1)}" for what, count in counts.items())
+    left_out = sum(cell.left_out for cell in cells)
+    held += f" ({left_out} more were measured and are not kept)" if left_out else ""
     return f"{held}: everything holds" + (f"; planned seeds without a result: {missing}" if missing else "")
 
 
@@ -87,6 +94,8 @@ def _has_place(parts: tuple[str, ...], path: Path) -> bool:
             return not is_folder
         case ("tracker", *_) | (_, "checkpoint", *_):
             return True
+        case (folder, name) if folder == FOLDER:
+            return not is_folder and (name == "plan.json.xz" or name.endswith(".jsonl.xz"))
         case (_,):
             return is_folder
         case ("report", name):

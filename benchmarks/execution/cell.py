@@ -15,8 +15,8 @@ from benchmarks.execution.divergence import DivergenceMonitor
 from benchmarks.execution.provenance import inputs, provenance
 from benchmarks.execution.resume import identity, resumable
 from benchmarks.execution.updates import Stepper, capture_on, pays
+from benchmarks.records import Record
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record
 from core.buffer import Buffer, Mixer
 from core.data import Dataset, Trajectories
 from core.policy import Policy

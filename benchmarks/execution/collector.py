@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from benchmarks.store import DIVERGED, Record
+from benchmarks.records import DIVERGED, Record
 from core.progress import sign_of_life
 
 __all__ = ["RecordCollector"]

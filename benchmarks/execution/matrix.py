@@ -27,8 +27,9 @@ from benchmarks.execution.cell import run_cell
 from benchmarks.execution.lease import Owner, acquire
 from benchmarks.execution.provenance import available_memory_mib, provenance
 from benchmarks.execution.trackers import tracking
+from benchmarks.records import DIVERGED
 from benchmarks.spec import RunSpec
-from benchmarks.store import DIVERGED, ResultStore
+from benchmarks.store import ResultStore
 from core.errors import DataError, SpecError
 from core.interrupt import SIGNALS, Stopped, listening
 from core.progress import Channel, relay, say, showing, watched

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.records import Record
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record
 from core.errors import SpecError, unknown
 from core.progress import say
 

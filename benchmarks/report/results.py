@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from benchmarks.records import DIVERGED
 from benchmarks.report.text import natural, without_folders
-from benchmarks.store import DIVERGED, Cell, ResultStore
+from benchmarks.store import Cell, ResultStore
 
 __all__ = [
     "CEILING",

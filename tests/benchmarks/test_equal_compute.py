@@ -14,9 +14,10 @@ import run_bench
 from benchmarks.equal_compute import equal_cells, update_flop
 from benchmarks.execution.updates import Stepper
 from benchmarks.probe import stand_in
+from benchmarks.records import Record
 from benchmarks.report.results import Equalled, collect
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core import registry
 from core.buffer import Buffer, Mixer

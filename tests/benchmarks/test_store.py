@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks import store as module
+from benchmarks.records import Record
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 
 def records(*seeds: int, value: float | None = 1.5) -> list[Record]:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 import run_bench
-from benchmarks import store as module
+from benchmarks import records as module
+from benchmarks.records import Record
 from benchmarks.report.results import collect
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from core.errors import DataError
 
 

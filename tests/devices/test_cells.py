@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmarks.execution.cell import run_cell
+from benchmarks.records import Record
 from benchmarks.spec import Method, RunSpec, Settings
-from benchmarks.store import Record
 from core.registry import build_method
 from models.behaviour import BehaviourConfig
 from tasks.base import DataOptions, Task, load_task

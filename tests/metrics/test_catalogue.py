@@ -8,7 +8,7 @@ import torch
 
 import run_bench
 from benchmarks.execution.cell import run_cell
-from benchmarks.store import DIVERGED
+from benchmarks.records import DIVERGED
 from benchmarks.suite import cells, load_suite
 from metrics.catalogue import METRICS, PAGE, Metric, updated
 from tasks.base import load_task

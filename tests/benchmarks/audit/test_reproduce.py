@@ -8,8 +8,9 @@ import torch
 
 from benchmarks.audit import reproduce as module
 from benchmarks.audit.reproduce import reproduce
+from benchmarks.records import Record
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 THERE = "made on CPU Abacus 1, this is CPU Abacus 2: data made here may differ in the last digits"
 

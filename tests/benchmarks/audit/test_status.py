@@ -10,8 +10,9 @@ import pytest
 import run_bench
 from benchmarks.audit.status import describe
 from benchmarks.execution.lease import Lease, Owner, acquire
+from benchmarks.records import Record
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core.checkpoint import Checkpoint
 

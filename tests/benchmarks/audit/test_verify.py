@@ -14,9 +14,10 @@ import pytest
 
 import run_bench
 from benchmarks.audit.verify import verify
+from benchmarks.records import Record
 from benchmarks.report import report
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 
 Tamper = Callable[[Path, Path], object]  # gets the folder and one of its cells

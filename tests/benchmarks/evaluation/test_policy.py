@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.evaluation.policy import evaluate_policy
-from benchmarks.store import Record
+from benchmarks.records import Record
 from core.random import Streams
 from tasks.base import Task
 from tasks.sources.toy import LinearSystem

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from benchmarks.execution import matrix, plan
+from benchmarks.records import Record
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from core.buffer import Buffer
 
 CPU = torch.device("cpu")

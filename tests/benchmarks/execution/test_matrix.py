@@ -18,9 +18,10 @@ from algorithms.bc import BC
 from benchmarks.evaluation.policy import evaluate_policy
 from benchmarks.execution import matrix
 from benchmarks.execution.cell import run_cell
+from benchmarks.records import Record
 from benchmarks.report import report
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core import registry
 from core.data import Batch, Dataset, Trajectories

@@ -18,8 +18,9 @@ import run_bench
 from benchmarks.execution import matrix
 from benchmarks.execution.cell import run_cell
 from benchmarks.execution.provenance import provenance
+from benchmarks.records import Record
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core import checkpoint, registry
 from core.interrupt import Stopped

@@ -14,8 +14,9 @@ import torch
 
 import run_bench
 from benchmarks.execution import matrix, trackers
+from benchmarks.records import Record
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 
 Cells = Callable[..., list[RunSpec]]

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report import report
 from benchmarks.spec import Method, RunSpec, Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core.config import configuration
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 import run_bench
+from benchmarks.records import Record
 from benchmarks.report import report, score_text
 from benchmarks.report.comparability import data_notes, mixtures, origins
 from benchmarks.report.results import collect
 from benchmarks.spec import RunSpec
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
 from core.errors import DataError
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.prices import flop_in_all, flop_multiples, price_multiples, run_seconds
 from benchmarks.report.results import Results, collect
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 
 def folder(root: Path, build: Any, **costs: dict[str, float | None]) -> Results:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report import report, score_text
 from benchmarks.report.figures.style import line_styles
 from benchmarks.report.regime import Regime, advice, describe, regimes, terminal, void
@@ -18,7 +19,7 @@ from benchmarks.report.sections.answer import answer_table, regime_table
 from benchmarks.report.sections.improvement import change_table
 from benchmarks.report.sections.scores import score_table
 from benchmarks.spec import Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 TASK = "local/hopper-medium"
 NONE = [20.0, 22.0, 24.0, 26.0, 28.0]

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records import Record
 from benchmarks.report.results import Results, at_end, collect, error_at_end, error_by_cell, once
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 MEDIAN = "compounding/policy/median"
 

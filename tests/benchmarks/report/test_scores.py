@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report import report, score_text
 from benchmarks.report.aggregates import aggregate
 from benchmarks.report.results import collect
@@ -15,7 +16,7 @@ from benchmarks.report.scores import comparisons, estimates, finals
 from benchmarks.report.sections.scores import score_table
 from benchmarks.report.tables.table import values
 from benchmarks.spec import Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 
 def test_scores_follow_the_rule(store: ResultStore, build: Any) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.results import Results, collect
 from benchmarks.report.signatures import SIGNATURES, Signature, numbers, signs
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 Key = tuple[str, int | None]  # metric, horizon
 HEALTHY: dict[Key, float] = {

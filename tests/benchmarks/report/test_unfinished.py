@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
+from benchmarks.records import Record
 from benchmarks.report import report, score_text
 from benchmarks.report.results import Results, collect
 from benchmarks.report.sections import SECTIONS
@@ -24,7 +25,7 @@ from benchmarks.report.tables.markdown import to_markdown
 from benchmarks.report.tables.settle import settled
 from benchmarks.report.tables.spreadsheet import to_csv
 from benchmarks.spec import RunSpec, Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 SEEDS = 6
 TASKS = ("toy/linear", "d4rl/hopper-medium-v2", "local/hopper-medium")  # the last has no reference returns

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.compute.series import compute, horizons, series, whole_fits
 from benchmarks.report.results import collect
-from benchmarks.store import Record
 
 
 def constant(flop: float, seed: int, h: int) -> float:

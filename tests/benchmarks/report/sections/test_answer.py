@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report import report, score_text
 from benchmarks.report.results import Results, collect
 from benchmarks.report.sections import SECTIONS
@@ -16,7 +17,7 @@ from benchmarks.report.words.limits import limits
 from benchmarks.report.words.reasons import price, why
 from benchmarks.report.words.sureness import by_task, sureness
 from benchmarks.spec import Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 NONE = [0.0] * 5
 WINNER = [8.0, 9.0, 10.0, 11.0, 12.0]

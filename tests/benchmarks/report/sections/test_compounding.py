@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.results import Results, collect
 from benchmarks.report.sections.compounding import SECTION, compounding_table, growth_table
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 (PLOT,) = SECTION.figures
 

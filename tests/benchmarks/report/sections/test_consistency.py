@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.results import Results, collect
 from benchmarks.report.sections.consistency import (
     SECTION,
@@ -14,7 +15,7 @@ from benchmarks.report.sections.consistency import (
     shift_table,
 )
 from benchmarks.spec import Method, RunSpec, Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from generators.none import RealOnly
 
 VALUES = {

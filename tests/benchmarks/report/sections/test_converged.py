@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.results import Results, collect
 from benchmarks.report.sections.converged import converged, converged_table
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 
 def folder(root: Path, build: Any, errors: dict[str, list[float | None]]) -> Results:

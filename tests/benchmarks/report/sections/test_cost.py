@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.figures.palette import SURFACE
 from benchmarks.report.results import collect
 from benchmarks.report.sections.cost import SECTION, cost, cost_table, prices
 from benchmarks.spec import Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 PLOT, FLOP_PLOT = SECTION.figures
 SECONDS = {"cost/update_seconds": 3.0, "cost/evaluate_seconds": 100.0, "cost/model_seconds": 2.0}

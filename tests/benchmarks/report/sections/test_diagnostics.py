@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from benchmarks.records import Record
 from benchmarks.report.results import collect
 from benchmarks.report.sections.diagnostics import diagnostics, diagnostics_table
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 
 def test_the_table_names_cell_number_and_sentence(tmp_path: Path, build: Any) -> None:

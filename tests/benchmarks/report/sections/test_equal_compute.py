@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.results import Equalled, Results, collect
 from benchmarks.report.sections.equal_compute import equal_compute, equal_compute_table, words
 from benchmarks.report.sections.improvement import SECTION as IMPROVEMENT
-from benchmarks.store import Record
 
 UPDATES = Equalled("updates", "300", "default").variant
 WIDTH = Equalled("width", "96x96", "default").variant

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.results import collect
 from benchmarks.report.sections.published import published_table
 from benchmarks.spec import Method, RunSpec, Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from generators.none import RealOnly
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.results import Results, collect
 from benchmarks.report.sections.returns import part_table, return_table, returns
 from benchmarks.report.tables.table import Table
 from benchmarks.spec import Method, RunSpec, Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 from generators.mopo import MOPO
 from generators.none import RealOnly
 

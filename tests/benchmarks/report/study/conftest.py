@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records import Record
 from benchmarks.report.results import Results, collect
 from benchmarks.spec import Settings
-from benchmarks.store import Record, ResultStore
+from benchmarks.store import ResultStore
 
 NONE = [20.0, 22.0, 24.0, 26.0, 28.0]
 NOISE = [0.5, -0.5, 0.0, 0.3, -0.3]  # around the change of a cell, seed by seed
