@@ -53,7 +53,8 @@ def _cell(folder: Path) -> Cell:
     found = {cell.cell_id: cell for cell in ResultStore(folder.parent).cells()} if folder.parent.is_dir() else {}
     cell = found.get(folder.name)
     if cell is None or not cell.done:
-        raise SpecError(f"CELL must be a finished cell (DIR/<cell_id>), got {folder}")
+        there = ", ".join(name for name, one in found.items() if one.done) or "none"
+        raise SpecError(f"CELL must be a finished cell (DIR/<cell_id>), got {folder}; there are: {there}")
     return cell
 
 
