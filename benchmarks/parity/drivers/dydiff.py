@@ -94,8 +94,8 @@ def _lockstep(loss: Any, sampler: Any, env: shims.Env, record: shims.Recorder) -
 class Annealed(torch.optim.Adam):
     """Adam as our diffusion models use it: a learning rate held and then let fall by a cosine, gradients clipped."""
 
-    def __init__(self, parameters: Any, *, lr: float, updates: int, hold: float, max_norm: float, **given: Any) -> None:
-        super().__init__(parameters, lr=lr, **given)
+    def __init__(self, params: Any, *, lr: float, updates: int, hold: float, max_norm: float, **given: Any) -> None:
+        super().__init__(params, lr=lr, **given)
         self.rate, self.updates, self.hold, self.max_norm = lr, updates, hold, max_norm
         self.done = 0
 

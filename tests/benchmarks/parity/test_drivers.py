@@ -65,7 +65,7 @@ def test_an_average_copies_first_and_then_forgets_slowly() -> None:
 
 def test_the_control_of_dydiff_anneals_as_our_models_do() -> None:
     weight = nn.Parameter(torch.zeros(2))
-    optimizer = Annealed([weight], lr=3e-4, updates=10, hold=0.5, max_norm=1.0)
+    optimizer = Annealed(params=[weight], lr=3e-4, updates=10, hold=0.5, max_norm=1.0)
     rates = list[float]()
     for _ in range(10):
         weight.grad = torch.tensor([30.0, 40.0])
