@@ -80,10 +80,15 @@ class PackedCell(BaseModel, strict=True):
 
     @classmethod
     def of(cls, cell_id: str, described: dict[str, Any], records: Iterable[Record], left_out: int) -> "PackedCell":
-        """From what a results folder holds."""
+        """From what a results folder holds. Raises: DataError: two records differ in nothing but the value."""
         rows = defaultdict[str, dict[tuple[int, int | None], dict[int, float | None]]](dict)
         for record in records:
-            rows[record.metric].setdefault((record.step, record.horizon), {})[record.seed] = record.value
+            by_seed = rows[record.metric].setdefault((record.step, record.horizon), {})
+            if record.seed in by_seed:
+                raise DataError(
+                    f"{cell_id} must have one record per seed, step, metric and horizon, got {record} again"
+                )
+            by_seed[record.seed] = record.value
         seeds = sorted({seed for metric in rows.values() for row in metric.values() for seed in row})
         series = {metric: Series.of(at, seeds) for metric, at in rows.items()}
         unsigned = dict.fromkeys(map(str, seeds), "")

@@ -134,6 +134,13 @@ def test_what_is_there_is_not_replaced_by_less(packed: ResultStore, spec: RunSpe
     assert packed.cells()[0].done == (0, 1)
 
 
+def test_nothing_is_kept_of_two_for_one(store: ResultStore, spec: RunSpec) -> None:
+    store.finish(spec, {"seeds": [0]}, [*records(0), Record(0, 20, "return", 2.0)])
+    with pytest.raises(DataError, match=f"{spec.cell_id} must have one record per seed, step, metric and horizon, got"):
+        store.pack(store, lean=False)
+    assert len(store.cells()[0].records) == 3
+
+
 def torn(content: bytes) -> bytes:
     return content[:-20]
 
