@@ -154,7 +154,11 @@ class Elites(NamedTuple):
 
 
 class EnsembleDynamics(nn.Module):
-    """K members for each of S seeds. Inputs and outputs are in environment units."""
+    """K members for each of S seeds. Inputs and outputs are in environment units.
+
+    The bounds of the log-variance are one pair for all members of a seed, as in PETS, MOPO and OfflineRL-Kit: they move
+    with the gradient of all of them.
+    """
 
     elites: Tensor
 
@@ -165,9 +169,9 @@ class EnsembleDynamics(nn.Module):
         sizes = config.sizes(obs_dim, action_dim)
         self.config = config
         self.obs_dim = obs_dim
-        self.net = MLP((seeds, config.members), sizes, rng, activation=silu, init="truncated")
-        self.max_log_variance = nn.Parameter(torch.full((seeds, config.members, 1, outputs), 0.5, device=rng.device))
-        self.min_log_variance = nn.Parameter(torch.full((seeds, config.members, 1, outputs), -10.0, device=rng.device))
+        self.net = MLP((seeds, config.members), sizes, rng, activation=silu, init="half")
+        self.max_log_variance = nn.Parameter(torch.full((seeds, 1, 1, outputs), 0.5, device=rng.device))
+        self.min_log_variance = nn.Parameter(torch.full((seeds, 1, 1, outputs), -10.0, device=rng.device))
         self.input = Standardize(sizes[0], rng)
         self.output = Standardize(outputs, rng)
         self.register_buffer("elites", torch.arange(config.elites, device=rng.device).repeat(seeds, 1))
@@ -183,7 +187,7 @@ class EnsembleDynamics(nn.Module):
         return gaussian_nll(self.output(y), mean, log_variance).mean((-1, -2)).sum(-1) + self.regularization()
 
     def regularization(self) -> Float[Tensor, " S"]:
-        """Weight decay, and the pull of the variance bounds towards each other."""
+        """Weight decay, and the pull of the variance bounds, which members share, towards each other."""
         bounds = (self.max_log_variance - self.min_log_variance).sum((-1, -2, -3))
         total = self.config.log_variance_weight * bounds
         for weight, layer in zip(self.config.weight_decay, self.net.linear, strict=True):
@@ -229,7 +233,7 @@ class EnsembleDynamics(nn.Module):
             return parameter.gather(1, index)
 
         layers = [(gathered(layer.weight), gathered(layer.bias)) for layer in self.net.linear]
-        return Elites(layers, gathered(self.min_log_variance), gathered(self.max_log_variance))
+        return Elites(layers, self.min_log_variance, self.max_log_variance)
 
     def draw(
         self,
@@ -290,7 +294,7 @@ def _members(elites: Elites, x: Float[Tensor, "S E B F"]) -> tuple[Tensor, Tenso
 
 
 def bounded_log_variance(
-    raw: Float[Tensor, "*copies B P"], low: Float[Tensor, "*copies 1 P"], high: Float[Tensor, "*copies 1 P"]
+    raw: Float[Tensor, "*copies B P"], low: Float[Tensor, "*#copies 1 P"], high: Float[Tensor, "*#copies 1 P"]
 ) -> Float[Tensor, "*copies B P"]:
     """Soft clamp to (low, high) that lets gradients reach both bounds. Source: Chua et al. 2018, appendix A.1."""
     return low + softplus(high - softplus(high - raw) - low)

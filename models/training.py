@@ -65,7 +65,8 @@ def train_until_stale(
 
     Afterwards the parameters hold each copy's best weights; returned are the errors of those weights. A seed that has
     stopped keeps what it has while others go on, so its result does not depend on them. Parameters have the axes of
-    `validate()` in front. `loss(*draws)` draws from these streams and no others: a resumed fit continues with them.
+    `validate()` in front; of size one where a seed's copies share them: then they are kept when any copy is better.
+    `loss(*draws)` draws from these streams and no others: a resumed fit continues with them.
     `rows`: training rows, the length of an epoch. Raises FloatingPointError once the error of a seed that has not
     stopped is not finite.
     """
@@ -101,7 +102,7 @@ def train_until_stale(
                 better = (error < best * (1 - _THRESHOLD)) & learning
                 best = torch.where(better, error, best)
                 for kept, parameter in zip(weights, parameters, strict=True):
-                    kept.copy_(torch.where(_like(better, kept), parameter.detach(), kept))
+                    kept.copy_(torch.where(_improved(better, kept), parameter.detach(), kept))
                 stale = torch.where(better.view(len(better), -1).any(1), 0, stale + 1)
                 work.going = (stale < config.patience).tolist()
                 if not any(work.going):
@@ -241,6 +242,13 @@ def _validate(model: nn.Module, validate: Callable[[], Tensor]) -> Tensor:
         error = validate()
     model.train()
     return error
+
+
+def _improved(better: Tensor, parameter: Tensor) -> Tensor:
+    for axis in range(1, better.ndim):
+        if parameter.shape[axis] == 1:
+            better = better.any(axis, keepdim=True)
+    return _like(better, parameter)
 
 
 def _like(mask: Tensor, other: Tensor) -> Tensor:

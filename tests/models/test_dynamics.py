@@ -46,6 +46,23 @@ def test_bounds_are_trained(toy: Dataset) -> None:
     assert (model.max_log_variance < fresh.max_log_variance).all()
 
 
+def test_members_share_their_bounds(toy: Dataset) -> None:
+    """As in PETS and MOPO. With bounds of their own members say too little of rows that they do not know: parity."""
+    model = TINY.init(4, 2, Streams((0, 1)).fork("init"))
+    assert model.max_log_variance.shape == model.min_log_variance.shape == (2, 1, 1, 5)
+    assert torch.allclose(model.regularization(), torch.tensor(TINY.log_variance_weight * 5 * (0.5 + 10)))
+    x, y = torch.randn(2, 3, 8, 6), torch.randn(2, 3, 8, 5)
+    model.loss(x, y).sum().backward()
+    whole = model.max_log_variance.grad.clone()  # type: ignore[union-attr]
+    parts = []
+    for member in range(3):
+        model.zero_grad()
+        mean, log_variance = model.standard(model.input(x))
+        gaussian_nll(model.output(y), mean, log_variance).mean((-1, -2))[:, member].sum().backward()
+        parts.append(model.max_log_variance.grad.clone())  # type: ignore[union-attr]
+    assert torch.allclose(whole, sum(parts) + TINY.log_variance_weight, atol=1e-6)
+
+
 def test_elites_have_the_lowest_error_of_the_kept_weights(toy: Dataset) -> None:
     """B2: errors are measured again on the weights that came back, on rows nobody has seen."""
     config = replace(TINY, members=5, elites=2)

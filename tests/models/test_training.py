@@ -52,6 +52,31 @@ def train(model: Points, error: "torch.Tensor | None" = None) -> torch.Tensor:
     )
 
 
+class Shared(Points):
+    """And a number per seed, which counts the updates."""
+
+    def __init__(self, *start: list[float]) -> None:
+        super().__init__(*start)
+        self.shared = nn.Parameter(torch.zeros(len(start), 1))
+
+
+def test_what_copies_share_is_kept_with_the_last_copy_that_improved() -> None:
+    model = Shared([0.0, 0.0], [0.0, 0.0])
+    targets = torch.tensor([[0.5, 1.5], [0.2, 3.0]])
+    train_until_stale(
+        Budget(),
+        model,
+        lambda: -model.at.sum(-1) - model.shared.sum(-1),
+        lambda: (model.at.detach() - targets).abs(),
+        rows=100,
+        draws=[],
+        checkpoint=Checkpoint(),
+        label="model",
+    )
+    assert torch.allclose(model.at, targets, atol=1e-4)
+    assert torch.allclose(model.shared, targets.amax(1, keepdim=True), atol=1e-4)  # Adam: all make equal steps
+
+
 def test_each_copy_keeps_the_weights_of_its_own_lowest_error() -> None:
     """B2, B3: best weights kept by reference are the last ones."""
     model = Points([0.0, 0.0], [0.0, 0.0])
