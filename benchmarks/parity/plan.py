@@ -165,7 +165,7 @@ COMPARISONS = (  # in the order in which they run
             "code of theirs is given states in units of the deviation of their changes. It found two faults of ours, "
             "since mended: each member had bounds of its log-variance of its own, which fell too far (hopper's "
             "hardest dimension, one seed: deviations of at most 1.1 where theirs allow 2.4), and initial weights were "
-            "cut at two deviations, as papers say and theirs are not, which left single members with too large variances.",
+            "cut at two deviations, as papers say and theirs are not, which left members with too large variances.",
         ),
     ),
     Comparison(
