@@ -1,7 +1,8 @@
 """SynthER's diffusion over transitions: its `Trainer` and its sampler, with the settings of its gin file.
 
 Width and updates are the job's: the released ones take days on a CPU. The cosine of the learning rate is that of the
-job's updates, as on our side.
+job's updates, as on our side. With `averaged_as_ours` the weights are averaged as our models' are: a control that asks
+whether this is what makes a difference.
 """
 
 import ast
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from benchmarks.parity.drivers import shims
 from benchmarks.parity.drivers.axes import EINOPS
 from benchmarks.parity.drivers.lockstep import constant_draws, linear
+from models.training import average_rate
 
 _SAMPLES = 4000
 _ROWS = 64  # that are looked at in lockstep
@@ -38,7 +40,7 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
             "gin": {"configurable": gin.configurable},
             "accelerate": {"Accelerator": Accelerator},
             **EINOPS,
-            "ema_pytorch": {"EMA": EMA},
+            "ema_pytorch": {"EMA": OurEMA if job["settings"].get("averaged_as_ours") else EMA},
         },
     )
     checkout = Path(job["checkout"])
@@ -166,16 +168,27 @@ class EMA(nn.Module):
         self.settings = SimpleNamespace(beta=beta, every=update_every, after=update_after_step)
         self.calls = 0
 
+    def decay(self, step: int) -> float:
+        """Weight of the old average."""
+        since = max(step - self.settings.after - 1, 0)
+        return min(1 - (1 + since) ** (-2 / 3), self.settings.beta) if since else 0.0
+
     @torch.no_grad()
     def update(self) -> None:
         """Count the call, and move the average if it is its turn."""
         step, self.calls = self.calls, self.calls + 1
         if step % self.settings.every:
             return
-        since = max(step - self.settings.after - 1, 0)
-        decay = min(1 - (1 + since) ** (-2 / 3), self.settings.beta) if since else 0.0
+        decay = self.decay(step)
         for kept, now in zip(self.ema_model.parameters(), self.online[0].parameters(), strict=True):
             kept.lerp_(now, 1 - decay)
+
+
+class OurEMA(EMA):
+    """As our diffusion models average: the decay rises with the number of averagings, not of updates."""
+
+    def decay(self, step: int) -> float:
+        return average_rate(step // self.settings.every, self.settings.beta)
 
 
 def _literal(text: str) -> Any:

@@ -13,10 +13,10 @@ from benchmarks.parity.drivers import corl
 from benchmarks.parity.drivers.axes import Rearrange, rearrange, reduce
 from benchmarks.parity.drivers.dydiff import Annealed
 from benchmarks.parity.drivers.lockstep import linear
-from benchmarks.parity.drivers.synther import EMA, Gin
+from benchmarks.parity.drivers.synther import EMA, Gin, OurEMA
 from benchmarks.parity.lockstep import compare
 from core.data import Dataset
-from models.training import cosine_decay
+from models.training import average_rate, cosine_decay
 from tasks.base import DataOptions, load_task
 
 
@@ -61,6 +61,20 @@ def test_an_average_copies_first_and_then_forgets_slowly() -> None:
         average.update()
     decay = 1 - 10 ** (-2 / 3)
     assert average.ema_model.weight.item() == pytest.approx(decay * 1 + (1 - decay) * 2)
+
+
+def test_the_control_of_synther_averages_as_our_models_do() -> None:
+    net = nn.Linear(1, 1, bias=False)
+    net.weight.data.fill_(0.0)
+    average = OurEMA(net, beta=0.9, update_every=2)
+    expected = 0.0
+    for step in range(100):
+        net.weight.data.fill_(float(step))
+        average.update()
+        if step % 2 == 0:
+            kept = average_rate(step // 2, 0.9)
+            expected = kept * expected + (1 - kept) * step
+    assert average.ema_model.weight.item() == pytest.approx(expected)
 
 
 def test_the_control_of_dydiff_anneals_as_our_models_do() -> None:
