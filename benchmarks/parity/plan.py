@@ -180,9 +180,9 @@ COMPARISONS = (  # in the order in which they run
         ours={"": {"preset": "faithful", "model": {"denoiser": {"width": 256}}}},
         theirs={"": {"width": 256}},
         purpose=(
-            "ours clips generated actions to [-1, 1]; theirs leaves them to the learner. Where a training is short ours "
-            "averages weights over fewer updates: here about 540, theirs 2000; at the released 100 000 both average over "
-            "2000. The next rows ask whether that is all.",
+            "ours clips generated actions to [-1, 1]; theirs leaves them to the learner. In short trainings ours "
+            "averages weights over fewer updates: here about 540, theirs 2000; at the released 100 000 both over 2000. "
+            "The next rows ask whether that is all.",
         ),
     ),
     Comparison(
