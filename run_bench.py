@@ -252,12 +252,12 @@ def pack_folder(
     folder: Folder,
     out: Annotated[Path | None, arg(metavar="DIR", help="leave DIR alone and write there")] = None,
     lean: Annotated[
-        bool, arg(help="delete all but scores and last measurements, of these a few steps of curves")
+        bool, arg(help="delete all but scores and last measurements, of these the middle of most curves")
     ] = False,
 ) -> int:
     """Put the finished cells of a results folder into a few small files, which every command reads like the others.
 
-    A cell then takes about a third of its bytes, with --lean a seventh. Without --lean no number is lost.
+    A cell then takes about a third of its bytes, with --lean a tenth. Without --lean no number is lost.
     """
     store = existing(folder)
     dropped = store.pack(ResultStore(out or folder), lean)

@@ -27,7 +27,6 @@ __all__ = ["FOLDER", "PackedCell", "essential", "load", "read_plan", "save"]
 
 FOLDER = "packed"
 LIMIT = 900_000  # bytes of a file
-_SHOWN_STEPS = (1, 2, 5, 10, 20, 50)  # of a rollout, that an essential curve keeps beside its last ones
 _EVALUATED = ("return", "normalized_score")
 _WHOLE = re.compile("generate/|compounding/[a-z]+/(median|local)$")
 _NAMED = re.compile(rb'\{"cell_id":"([^"\\\\]+)"')
@@ -117,8 +116,8 @@ class PackedCell(BaseModel, strict=True):
 def essential(records: Sequence[Record]) -> list[Record]:
     """What a report of many cells needs: all evaluations, and of everything else the last measurement.
 
-    Of that, curves over the steps of rollouts keep steps 1, 2, 5, 10, 20 and 50, their last one and the last that has a
-    value. Whole are median errors, to which growth is fitted, those of single steps, and curves over rounds.
+    Of that, curves over the steps of rollouts keep steps 1 and 2, the last one and the last with a value; whole are
+    median errors, to which growth is fitted, those of single steps, and curves over rounds.
     """
     last = dict[tuple[int, str], int]()
     ends = dict[tuple[int, str, int, bool], int]()
@@ -134,7 +133,7 @@ def essential(records: Sequence[Record]) -> list[Record]:
             return True
         if record.step < last[record.seed, record.metric]:
             return False
-        if record.horizon is None or record.horizon in _SHOWN_STEPS or _WHOLE.match(record.metric):
+        if record.horizon in {None, 1, 2} or _WHOLE.match(record.metric):
             return True
         key = (record.seed, record.metric, record.step)
         return record.horizon in {ends.get((*key, valued)) for valued in (False, True)}
