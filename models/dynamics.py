@@ -154,11 +154,7 @@ class Elites(NamedTuple):
 
 
 class EnsembleDynamics(nn.Module):
-    """K members for each of S seeds. Inputs and outputs are in environment units.
-
-    The bounds of the log-variance are one pair for all members of a seed, as in PETS, MOPO and OfflineRL-Kit: they move
-    with the gradient of all of them.
-    """
+    """K members for each of S seeds, in environment units; members share the bounds of the log-variance, as in PETS."""
 
     elites: Tensor
 

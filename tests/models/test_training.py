@@ -60,7 +60,7 @@ class Shared(Points):
         self.shared = nn.Parameter(torch.zeros(len(start), 1))
 
 
-def test_what_copies_share_is_kept_with_the_last_copy_that_improved() -> None:
+def test_what_copies_share_is_kept_with_the_last_improvement() -> None:
     model = Shared([0.0, 0.0], [0.0, 0.0])
     targets = torch.tensor([[0.5, 1.5], [0.2, 3.0]])
     train_until_stale(

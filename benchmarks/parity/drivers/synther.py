@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from benchmarks.parity.drivers import shims
 from benchmarks.parity.drivers.axes import EINOPS
 from benchmarks.parity.drivers.lockstep import constant_draws, linear
-from models.training import average_rate
 
 _SAMPLES = 4000
 _ROWS = 64  # that are looked at in lockstep
@@ -188,7 +187,7 @@ class OurEMA(EMA):
     """As our diffusion models average: the decay rises with the number of averagings, not of updates."""
 
     def decay(self, step: int) -> float:
-        return average_rate(step // self.settings.every, self.settings.beta)
+        return min(1 - (1 + step // self.settings.every) ** (-2 / 3), self.settings.beta)
 
 
 def _literal(text: str) -> Any:
