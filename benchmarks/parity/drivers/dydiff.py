@@ -3,7 +3,8 @@
 Its learning rate rises linearly up to the snapshot that its configurations load (3 of 10 million windows); here it
 reaches the same value at the job's last update. The average of the weights is taken, as in its experiments. Written
 are states that its sampler generates from held-out starts under logged actions. With `optimised_as_ours` the same loop
-is optimised as our models are: a control that asks whether this is what makes a difference.
+is optimised as our models are, and with `network_as_ours` its network gets two things that ours has: controls that ask
+whether this is what makes a difference.
 """
 
 import importlib
@@ -110,6 +111,34 @@ class Annealed(torch.optim.Adam):
         return loss
 
 
+def extended(**given: Any) -> Any:
+    """Its network with a skip at full length, without which every row passes through half the rows, and other features.
+
+    The features of the noise level: random frequencies as SynthER's, where its own are wavelengths up to 10^4.
+    """
+    net: Any = importlib.import_module("training.networks").EDMPrecond(**given)
+    unet, dim = net.model, given["dim"]
+    unet.time_mlp[0] = _Fourier(dim)
+    block = type(unet.final_conv[0])
+    unet.final_conv[0] = block(2 * dim, dim, kernel_size=5, mish=True)
+    full: list[torch.Tensor] = []
+    unet.downs[0][1].register_forward_hook(lambda module, rows, out: full.append(out))
+    unet.final_conv.register_forward_pre_hook(lambda module, rows: (torch.cat([rows[0], full.pop()], 1),))
+    return net
+
+
+class _Fourier(nn.Module):
+    frequency: torch.Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("frequency", torch.randn(dim // 2))
+
+    def forward(self, level: torch.Tensor) -> torch.Tensor:
+        angle = 2 * math.pi * level[:, None] * self.frequency
+        return torch.cat([angle.sin(), angle.cos()], -1)
+
+
 class _Process:
     """psutil's: it has no memory."""
 
@@ -136,7 +165,11 @@ def options(job: dict[str, Any], observation_dim: int, folder: str) -> dict[str,
         "dataset_kwargs": {**data, "observation_dim": observation_dim},
         "data_loader_kwargs": {"num_workers": 0},
         "network_kwargs": {
-            "class_name": "training.networks.EDMPrecond",
+            "class_name": (
+                "benchmarks.parity.drivers.dydiff.extended"
+                if size.get("network_as_ours")
+                else "training.networks.EDMPrecond"
+            ),
             "model_type": "UNet_RL",
             "embedding_type": "positional",
             "channel_mult_noise": 1,
