@@ -199,9 +199,9 @@ COMPARISONS = (  # in the order in which they run
         theirs={"": {"width": 256, "averaged_as_ours": True}},
         purpose=(
             "a control, added after the rows above had been seen: the same code of theirs with our average of weights. "
-            "One-step errors then agree, so the average explains those. The sliced Wasserstein distance is smaller than "
-            "ours; with their actions clipped like ours (by hand, on the same samples) it is 0.077 on halfcheetah, half "
-            "way to ours, and 0.066 on hopper; the rest is open.",
+            "One-step errors then agree, so the average explains those. The sliced Wasserstein distance is below ours; "
+            "with their actions clipped as ours are (by hand, the same samples) it is 0.077 on halfcheetah, half way to "
+            "ours, and 0.066 on hopper; the rest is open.",
         ),
     ),
     Comparison(
