@@ -200,7 +200,7 @@ COMPARISONS = (  # in the order in which they run
         purpose=(
             "a control, added after the rows above had been seen: the same code of theirs with our average of weights. "
             "One-step errors then agree, so the average explains those. The sliced Wasserstein distance is below ours; "
-            "with their actions clipped as ours are (by hand, the same samples) it is 0.077 on halfcheetah, half way to "
+            "with their actions clipped like ours (by hand, same samples) it is 0.077 on halfcheetah, half way to "
             "ours, and 0.066 on hopper; the rest is open.",
         ),
     ),
