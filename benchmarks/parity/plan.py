@@ -284,7 +284,8 @@ COMPARISONS = (  # in the order in which they run
         purpose=(
             "a control, added after the rows above had been seen. Theirs has no skip at full length, so all passes "
             "through half the rows, and describes the noise level, which lies between -1.6 and 1.1, by sinusoids of "
-            "wavelengths up to 10^4. Here it has both from ours. LayerNorm, SiLU and the alignment of rows remain.",
+            "wavelengths up to 10^4. Here it has both from ours, and nearly all of the difference is gone. LayerNorm, "
+            "SiLU and the alignment of rows remain.",
         ),
     ),
 )
