@@ -257,7 +257,7 @@ def pack_folder(
 ) -> int:
     """Put the finished cells of a results folder into a few small files, which every command reads like the others.
 
-    A cell then takes about a third of its bytes, with --lean a tenth. Without --lean no number is lost.
+    A cell then takes about a third of its bytes, with --lean a seventh to a tenth. Without --lean no number is lost.
     """
     store = existing(folder)
     dropped = store.pack(ResultStore(out or folder), lean)

@@ -29,7 +29,7 @@ FOLDER = "packed"
 LIMIT = 900_000  # bytes of a file
 _EVALUATED = ("return", "normalized_score")
 _WHOLE = re.compile("generate/|compounding/[a-z]+/(median|local)$")
-_NAMED = re.compile(rb'\{"cell_id":"([^"\\\\]+)"')
+_NAMED = re.compile(rb'\{"cell_id":"([^"\\]+)"')
 _Absent = Literal[""]
 
 

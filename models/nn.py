@@ -47,8 +47,8 @@ class Linear(nn.Module):
     Each seed draws its own weights from its own stream. `init`: "torch" is uniform within 1/sqrt(fan_in), for bias as
     well; "normal" is N(0, 1/fan_in) with zero bias (DyDiff's code); "half" is N(0, 1/(4 fan_in)) with zero bias, for
     dynamics ensembles. Chua et al. 2018 (arXiv:1805.12114) cut that at two deviations; OfflineRL-Kit calls a function
-    that cuts at +-2, which is nowhere. We measured before choosing (results/parity): with weights that are cut, single
-    members are slow to learn their variances.
+    that cuts at +-2, which is nowhere. We measured before choosing (local/hopper-medium, one seed): with weights that
+    are cut, single members are slow to learn their variances.
     """
 
     def __init__(self, copies: tuple[int, ...], fan_in: int, fan_out: int, rng: Streams, init: Init = "torch") -> None:

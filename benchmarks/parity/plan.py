@@ -110,6 +110,9 @@ class Comparison:
         return {**table.get("", {}), **table.get(task, {})}
 
 
+_OUR_SYNTHER = {"": {"preset": "faithful", "model": {"denoiser": {"width": 256}}}}
+_OUR_DYDIFF = {"": {"preset": "faithful", "model": {"rows": 32, "denoiser": {"dim": 32}, "batch_size": 32}}}
+
 COMPARISONS = (  # in the order in which they run
     Comparison("td3bc", "TD3+BC", "CORL", "policy", "td3bc", 5, 20_000, 2000, more_seeds={"hopper-medium": 10}),
     Comparison(
@@ -179,7 +182,7 @@ COMPARISONS = (  # in the order in which they run
         3,
         4000,
         4000,
-        ours={"": {"preset": "faithful", "model": {"denoiser": {"width": 256}}}},
+        ours=_OUR_SYNTHER,
         theirs={"": {"width": 256}},
         purpose=(
             "ours clips generated actions to [-1, 1]; theirs leaves them to the learner. In short trainings ours "
@@ -197,7 +200,7 @@ COMPARISONS = (  # in the order in which they run
         4000,
         4000,
         lockstep=False,
-        ours={"": {"preset": "faithful", "model": {"denoiser": {"width": 256}}}},
+        ours=_OUR_SYNTHER,
         theirs={"": {"width": 256, "averaged_as_ours": True}},
         purpose=(
             "a control, added after the rows above had been seen: the same code of theirs with our average of weights. "
@@ -245,7 +248,7 @@ COMPARISONS = (  # in the order in which they run
         3,
         1500,
         1500,
-        ours={"": {"preset": "faithful", "model": {"rows": 32, "denoiser": {"dim": 32}, "batch_size": 32}}},
+        ours=_OUR_DYDIFF,
         theirs={"": {"rows": 32, "dim": 32, "batch": 32}},
         purpose=(
             "a row of ours holds a state and the action before it, of theirs the action after it; ours clips gradients "
@@ -263,7 +266,7 @@ COMPARISONS = (  # in the order in which they run
         1500,
         1500,
         lockstep=False,
-        ours={"": {"preset": "faithful", "model": {"rows": 32, "denoiser": {"dim": 32}, "batch_size": 32}}},
+        ours=_OUR_DYDIFF,
         theirs={"": {"rows": 32, "dim": 32, "batch": 32, "optimised_as_ours": True}},
         purpose=(
             "a control, added after a first look (2 seeds, 200 updates) had shown that the rows above differ: the same "
@@ -281,7 +284,7 @@ COMPARISONS = (  # in the order in which they run
         1500,
         lockstep=False,
         tasks=TASKS[:1],
-        ours={"": {"preset": "faithful", "model": {"rows": 32, "denoiser": {"dim": 32}, "batch_size": 32}}},
+        ours=_OUR_DYDIFF,
         theirs={"": {"rows": 32, "dim": 32, "batch": 32, "optimised_as_ours": True, "network_as_ours": True}},
         purpose=(
             "a control, added after the rows above had been seen. Theirs has no skip at full length, so all passes "
