@@ -10,9 +10,9 @@ from benchmarks.report.tables.table import Entry, Table, filled, without_blank
 
 __all__ = ["SHARED", "decimals", "settled", "short_caption"]
 
-SHARED = (  # heads of columns that say what a row is about: one text in all rows is said in the caption instead
+SHARED = (  # heads of columns of which one value in all rows is said in the caption instead
     *("task", "dataset type", "algorithm", "variant", "generator", "seeds", "tasks", "cells", "actions", "error"),
-    *("steps", "starts excluded", "capped", "unit"),
+    *("steps", "starts excluded", "capped", "unit", "regimes", "regime", "room", "mixing"),
 )
 _MOST = 4  # decimals
 _LOCAL = "local/"
@@ -95,7 +95,8 @@ def _without_shared(table: Table, shared: list[str]) -> Table:
     left = [i for i in range(len(table.head)) if i not in same and not table.numeric(i)]
     if not left or len(table.rows) == 1:
         same = same[1:]
-    shared += [f"{table.head[i]} {table.rows[0][i].text}" for i in same if table.rows[0][i].text != "default"]
+    said = {table.head[i]: _written([row[i] for row in table.rows])[0].text for i in same}
+    shared += [f"{name} {text}" for name, text in said.items() if text != "default"]
     kept = [i for i in range(len(table.head)) if i not in same]
     return replace(table, head=[table.head[i] for i in kept], rows=[[row[i] for i in kept] for row in table.rows])
 
