@@ -1,8 +1,8 @@
 """SynthER's diffusion over transitions: its `Trainer` and its sampler, with the settings of its gin file.
 
 Width and updates are the job's: the released ones take days on a CPU. The cosine of the learning rate is that of the
-job's updates, as on our side. With `averaged_as_ours` the weights are averaged as our models' are, with `clipped_as_ours`
-actions are kept within [-1, 1]: controls that ask whether this is what makes a difference.
+job's updates, as on our side. With `averaged_as_ours` the weights are averaged as our models' are, with
+`clipped_as_ours` actions are kept within [-1, 1]: controls that ask whether this is what makes a difference.
 """
 
 import ast

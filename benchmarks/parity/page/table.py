@@ -195,19 +195,26 @@ def _number(value: float, digits: int) -> str:
 
 
 def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
+    """What each comparison cost, and all of them: a job that several share is counted once."""
+    counted: dict[str, float] = {}
     for content in found.values():
         budget = content["budget"]
-        seconds = {
-            side: sum(sum(task.get("seconds", {}).values()) for task in content["about"][side].values())
-            for side in ("theirs", "ours")
-        }
-        if not all(seconds.values()):
+        theirs, ours, judge = (
+            {name: took for task in content["about"][side].values() for name, took in task.get("seconds", {}).items()}
+            for side in ("theirs", "ours", "judge")
+        )
+        if not theirs or not ours:
             continue
+        minutes = f"{sum(ours.values()) / 60:.0f} min with its evaluations"
         yield (
             f"- {content['title']}: at least {budget['seeds']} seeds, {budget['updates']:,} updates, a checkpoint "
-            f"every {budget['every']:,}; one thread each, theirs {seconds['theirs'] / 60:.0f} min, ours "
-            f"{seconds['ours'] / 60:.0f} min with its evaluations"
+            f"every {budget['every']:,}; one thread each, theirs {sum(theirs.values()) / 60:.0f} min, ours "
+            f"{'those above' if ours.keys() <= counted.keys() else minutes}"
         )
+        counted |= theirs | ours | judge
+    hours = sum(counted.values()) / 3600
+    if counted:
+        yield f"- all, with judging: {hours:.1f} core hours, so {hours / 2:.1f} hours on two cores"
 
 
 def _versions(found: Mapping[str, Any]) -> Iterator[str]:
