@@ -18,6 +18,7 @@ __all__ = [
     "DIVERGENCE",
     "FEW_SEEDS",
     "LEVEL",
+    "adjusted",
     "behaviours",
     "compared",
     "comparisons",
@@ -148,11 +149,17 @@ def compared(pairs: pd.DataFrame) -> pd.DataFrame:
         better = probability_of_improvement(ours[:, None], none[:, None]).item()
         rows[cell_id] = [*group[[*LABELS, "unit"]].iloc[0], std, better, paired_t_test(gain).item()]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[*LABELS, "unit", "std", "better", "p"])
-    table = table.join(estimates(pairs, "gain")).assign(p_holm=math.nan)
-    for _, family in table[table["generator"] != CEILING].dropna(subset="p").groupby("algorithm"):
-        adjusted = holm(torch.tensor(family["p"].to_numpy(), dtype=torch.float64))
-        table.loc[family.index, "p_holm"] = adjusted.numpy()
+    p_holm = adjusted(table["p"].where(table["generator"] != CEILING), table["algorithm"])
+    table = table.join(estimates(pairs, "gain")).assign(p_holm=p_holm)
     return table[[*LABELS, "unit", "n", "mean", "low", "high", "std", "better", "p", "p_holm"]]
+
+
+def adjusted(p: pd.Series, algorithm: pd.Series) -> pd.Series:
+    """p by cell after Holm's correction within each algorithm; NaN stays, and counts for no correction."""
+    found = p.copy()
+    for _, family in p.dropna().groupby(algorithm):
+        found.loc[family.index] = holm(torch.tensor(family.to_numpy(), dtype=torch.float64)).numpy()
+    return found
 
 
 @once

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 
 from benchmarks.report.results import CEILING, Results, once
-from benchmarks.report.scores import FEW_SEEDS, LEVEL, comparisons, paired
-from metrics.statistics import equivalence_test, holm, seeds_needed
+from benchmarks.report.scores import FEW_SEEDS, LEVEL, adjusted, comparisons, paired
+from metrics.statistics import equivalence_test, seeds_needed
 
 __all__ = ["MARGIN", "RULE", "WORDS", "compares_scores", "judged", "resolution", "verdict_of", "verdicts"]
 
@@ -46,10 +46,9 @@ def judged(pairs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
         cell_id: equivalence_test(torch.tensor(gains.to_numpy(), dtype=torch.float64), MARGIN).item()
         for cell_id, gains in pairs.groupby("cell_id")["gain"]
     }
-    p = pd.Series(tested, dtype="float64").reindex(found.index).where(points)
-    for _, family in found[found["generator"] != CEILING].groupby("algorithm"):
-        known = p.loc[family.index].dropna()
-        p.loc[known.index] = holm(torch.tensor(known.to_numpy(), dtype=torch.float64)).numpy()
+    alone = pd.Series(tested, dtype="float64").reindex(found.index).where(points)
+    candidates = found["generator"] != CEILING
+    p = adjusted(alone.where(candidates), found["algorithm"]).where(candidates, alone)
     needed = [
         seeds_needed(MARGIN, std, paired=True) if of_points and not math.isnan(std) else math.nan
         for std, of_points in zip(found["std"], points, strict=True)

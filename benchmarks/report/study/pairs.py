@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 
 from benchmarks.report.results import Results
-from benchmarks.report.scores import estimates, paired_with
+from benchmarks.report.scores import adjusted, estimates, paired_with
 from benchmarks.report.verdict import MARGIN, verdict_of
-from metrics.statistics import equivalence_test, holm, paired_t_test
+from metrics.statistics import equivalence_test, paired_t_test
 
 __all__ = ["COLUMNS", "judged_differences"]
 
@@ -33,9 +33,6 @@ def judged_differences(results: Results, pairs: Mapping[str, str], *, adjust: bo
         if (own["unit"] == "score").all():
             table.loc[cell_id, "p_equivalent"] = equivalence_test(gains, MARGIN).item()
     for name in ("p_holm", "p_equivalent") if adjust else ():
-        known = table.dropna(subset=name)
-        for _, family in known.groupby(known.index.map(algorithm).to_numpy()):
-            adjusted = holm(torch.tensor(family[name].to_numpy(), dtype=torch.float64))
-            table.loc[family.index, name] = adjusted.numpy()
+        table[name] = adjusted(table[name], table.index.to_series().map(algorithm))
     rows = zip(table["n"], table["mean"], table["p_holm"], table["p_equivalent"], strict=True)
     return table.assign(verdict=[verdict_of(*map(float, row)) for row in rows])[COLUMNS]
