@@ -50,12 +50,12 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
 
 
 def _cell(folder: Path) -> Cell:
-    found = {cell.cell_id: cell for cell in ResultStore(folder.parent).cells()} if folder.parent.is_dir() else {}
-    cell = found.get(folder.name)
-    if cell is None or not cell.done:
-        there = ", ".join(name for name, one in found.items() if one.done) or "none"
-        raise SpecError(f"CELL must be a finished cell (DIR/<cell_id>), got {folder}; there are: {there}")
-    return cell
+    store = ResultStore(folder.parent)
+    names = store.names() if folder.parent.is_dir() else []
+    if folder.name in names and (cell := store.cell(folder.name)).done:
+        return cell
+    there = ", ".join(cell.cell_id for cell in store.cells() if cell.done) if names else ""
+    raise SpecError(f"CELL must be a finished cell (DIR/<cell_id>), got {folder}; there are: {there or 'none'}")
 
 
 def _values(records: list[Record]) -> dict[tuple[int, int, str, int], float | None]:
