@@ -1,8 +1,8 @@
 """SynthER's diffusion over transitions: its `Trainer` and its sampler, with the settings of its gin file.
 
 Width and updates are the job's: the released ones take days on a CPU. The cosine of the learning rate is that of the
-job's updates, as on our side. With `averaged_as_ours` the weights are averaged as our models' are, with
-`clipped_as_ours` actions are kept within [-1, 1]: controls that ask whether this is what makes a difference.
+job's updates, as on our side. With `averaged_as_ours` the weights are averaged as our models' are: a control that asks
+whether this is what makes a difference.
 """
 
 import ast
@@ -44,8 +44,8 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     )
     checkout = Path(job["checkout"])
     sys.path.insert(0, str(checkout))
-    modules = ("elucidated_diffusion", "train_diffuser", "utils")
-    elucidated, released, utils = (import_module(f"synther.diffusion.{name}") for name in modules)
+    names = ("elucidated_diffusion", "train_diffuser", "utils")
+    elucidated, released, utils = (import_module(f"synther.diffusion.{name}") for name in names)
     gin.read(checkout, "config/resmlp_denoiser.gin")
     gin.bound["Trainer"] |= {"train_num_steps": job["updates"], "save_and_sample_every": 10**9}
     gin.bound["ResidualMLPDenoiser"] |= {"mlp_width": job["settings"]["width"]}
@@ -63,11 +63,8 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     trainer.train()
     record.stop()
     sampler = released.SimpleDiffusionGenerator(env=env, ema_model=trainer.ema.ema_model)
-    names = ("obs", "action", "reward", "next_obs", "terminal")
-    drawn = dict(zip(names, sampler.sample(_SAMPLES), strict=True))
-    if job["settings"].get("clipped_as_ours"):
-        drawn["action"] = drawn["action"].clip(-1, 1)
-    record.arrays("rollouts", **{f"sample_{name}": values for name, values in drawn.items()})
+    drawn = zip(("obs", "action", "reward", "next_obs", "terminal"), sampler.sample(_SAMPLES), strict=True)
+    record.arrays("rollouts", **{f"sample_{name}": values for name, values in drawn})
     return {"settings": gin.bound, "parameters": sum(part.numel() for part in diffusion.parameters())}
 
 
