@@ -48,12 +48,19 @@ def compute_words(results: Results) -> list[str]:
 
 
 def summary(results: Results) -> str:
-    """For the answer: how many generators overtake the ensemble within the range; empty where nothing is compared."""
+    """For the answer: how often which outcome, and who always has the same one; empty where nothing is compared."""
     found = _compared(results)
     if found.empty:
         return ""
-    told = found["outcome"].where(found["share"] >= SURE, "undecided").value_counts()
-    parts = [f"{says} in {told[name]}" for name, says in _SUMS.items() if name in told]
+    told = found["outcome"].where(found["share"] >= SURE, "undecided")
+    often = told.value_counts()
+    labels = pd.Series([label(row) for row in found.to_dict("records")], told.index)
+    alike = {name: set(own) for name, own in told.groupby(labels)}
+    parts = []
+    for name, says in _SUMS.items():
+        always = [who for who, outcomes in alike.items() if outcomes == {name}]
+        if name in often:
+            parts.append(f"{says} in {often[name]}" + (f" (always: {listed(always)})" if always else ""))
     return (
         f"**Compute:** in {count(len(found), 'comparison')} with the {REFERENCE} at equal FLOP of training (tasks × "
         f"generators × horizons, the policy's actions), the other generator {', '.join(parts)}; no claim beyond the "

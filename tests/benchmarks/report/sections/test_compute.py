@@ -58,8 +58,8 @@ def test_fits_that_disagree_decide_nothing(tmp_path: Path, budgets: Any) -> None
 def test_the_answer_counts(results: Results) -> None:
     assert summary(results) == (
         "**Compute:** in 4 comparisons with the ensemble at equal FLOP of training (tasks × generators × horizons, "
-        "the policy's actions), the other generator overtakes it in 2, errs more throughout in 2; no claim beyond the "
-        "budgets that were run."
+        "the policy's actions), the other generator overtakes it in 2 (always: dydiff), errs more throughout in 2 "
+        "(always: gta); no claim beyond the budgets that were run."
     )
 
 
