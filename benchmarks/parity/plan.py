@@ -113,6 +113,64 @@ class Comparison:
 _OUR_SYNTHER = {"": {"preset": "faithful", "model": {"denoiser": {"width": 256}}}}
 _OUR_DYDIFF = {"": {"preset": "faithful", "model": {"rows": 32, "denoiser": {"dim": 32}, "batch_size": 32}}}
 
+_ENSEMBLE = Comparison(
+    "ensemble",
+    "Dynamics ensemble",
+    "OfflineRL-Kit",
+    "model",
+    "ensemble",
+    3,
+    2760,
+    2760,
+    lockstep=False,
+    purpose=(
+        "ours standardises the targets as it does the inputs, so that the penalty means the same in every task; "
+        "theirs learns differences of states in environment units. The next rows ask whether that is all.",
+    ),
+)
+_SYNTHER = Comparison(
+    "synther",
+    "SynthER's diffusion",
+    "SynthER",
+    "model",
+    "synther",
+    3,
+    4000,
+    4000,
+    ours=_OUR_SYNTHER,
+    theirs={"": {"width": 256}},
+    purpose=(
+        "ours clips generated actions to [-1, 1]; theirs leaves them to the learner. In short trainings ours "
+        "averages weights over fewer updates: here about 540, theirs 2000; at the released 100 000 both over 2000. "
+        "The next rows ask whether that is all.",
+    ),
+)
+_DYDIFF = Comparison(
+    "dydiff",
+    "DyDiff's sequence model",
+    "DyDiff",
+    "model",
+    "dydiff",
+    3,
+    1500,
+    1500,
+    ours=_OUR_DYDIFF,
+    theirs={"": {"rows": 32, "dim": 32, "batch": 32}},
+    purpose=(
+        "a row of ours holds a state and the action before it, of theirs the action after it; ours clips gradients "
+        "and keeps its learning rate, then lets it fall, theirs raises it linearly to the same value. The next "
+        "rows ask whether the optimisation is all.",
+    ),
+)
+
+
+def _control(of: Comparison, name: str, what: str, theirs: dict[str, Any], purpose: str, **changed: Any) -> Comparison:
+    """The same with the peer's code made more like ours: does that explain the difference?"""
+    more = {"": {**of.theirs.get("", {}), **theirs}}
+    title = f"{of.title}, theirs {what}"
+    return replace(of, name=name, title=title, theirs=more, purpose=(purpose,), lockstep=False, **changed)
+
+
 COMPARISONS = (  # in the order in which they run
     Comparison("td3bc", "TD3+BC", "CORL", "policy", "td3bc", 5, 20_000, 2000, more_seeds={"hopper-medium": 10}),
     Comparison(
@@ -137,77 +195,30 @@ COMPARISONS = (  # in the order in which they run
         2000,
         purpose=("CORL drops the rows behind the last whole episode; ours keeps them.",),
     ),
-    Comparison(
-        "ensemble",
-        "Dynamics ensemble",
-        "OfflineRL-Kit",
-        "model",
-        "ensemble",
-        3,
-        2760,
-        2760,
-        lockstep=False,
-        purpose=(
-            "ours standardises the targets as it does the inputs, so that the penalty means the same in every task; "
-            "theirs learns differences of states in environment units. The next rows ask whether that is all.",
-        ),
-    ),
-    Comparison(
+    _ENSEMBLE,
+    _control(
+        _ENSEMBLE,
         "ensemble-units",
-        "Dynamics ensemble, theirs in deviations",
-        "OfflineRL-Kit",
-        "model",
-        "ensemble",
-        3,
-        2760,
-        2760,
-        lockstep=False,
-        theirs={"": {"units": "deviations"}},
-        purpose=(
-            "a control, added after a first look (2 seeds, 200 updates) had shown that the rows above differ: the same "
-            "code of theirs is given states in units of the deviation of their changes. It found two faults of ours, "
-            "since mended: each member had bounds of its log-variance of its own, which fell too far (hopper's "
-            "hardest dimension, one seed: deviations of at most 1.1 where theirs allow 2.4), and initial weights "
-            "were cut at two deviations, as papers say and theirs are not, which left members with too large "
-            "variances. Since then e(5) and the rank correlation on hopper agree (they were 1.15 times theirs and "
-            "0.04 lower); e(20) there, which had agreed, is farther off than theirs: open.",
-        ),
+        "in deviations",
+        {"units": "deviations"},
+        "a control, added after a first look (2 seeds, 200 updates) had shown that the rows above differ: the same "
+        "code of theirs is given states in units of the deviation of their changes. It found two faults of ours, "
+        "since mended: each member had bounds of its log-variance of its own, which fell too far (hopper's "
+        "hardest dimension, one seed: deviations of at most 1.1 where theirs allow 2.4), and initial weights "
+        "were cut at two deviations, as papers say and theirs are not, which left members with too large "
+        "variances. Since then e(5) and the rank correlation on hopper agree (they were 1.15 times theirs and "
+        "0.04 lower); e(20) there, which had agreed, is farther off than theirs: open.",
     ),
-    Comparison(
-        "synther",
-        "SynthER's diffusion",
-        "SynthER",
-        "model",
-        "synther",
-        3,
-        4000,
-        4000,
-        ours=_OUR_SYNTHER,
-        theirs={"": {"width": 256}},
-        purpose=(
-            "ours clips generated actions to [-1, 1]; theirs leaves them to the learner. In short trainings ours "
-            "averages weights over fewer updates: here about 540, theirs 2000; at the released 100 000 both over 2000. "
-            "The next rows ask whether that is all.",
-        ),
-    ),
-    Comparison(
+    _SYNTHER,
+    _control(
+        _SYNTHER,
         "synther-averaged",
-        "SynthER's diffusion, theirs averaged as ours",
-        "SynthER",
-        "model",
-        "synther",
-        3,
-        4000,
-        4000,
-        lockstep=False,
-        ours=_OUR_SYNTHER,
-        theirs={"": {"width": 256, "averaged_as_ours": True}},
-        purpose=(
-            "a control, added after the rows above had been seen: the same code of theirs with our average of weights. "
-            "One-step errors then agree, so the average explains those. The sliced Wasserstein distance is below ours; "
-            "with their actions clipped like ours (by hand, same samples) it is 0.077 on halfcheetah, half way to "
-            "ours, and 0.066 on hopper; the rest is open.",
-        ),
+        "averaged as ours",
+        {"averaged_as_ours": True},
+        "a control, added after the rows above had been seen: the same code of theirs with our average of weights. "
+        "One-step errors then agree, so the average explains those. The sliced Wasserstein distance is below ours; "
+        "with their actions clipped like ours (by hand, same samples) it is 0.077 on halfcheetah, half way to "
+        "ours, and 0.066 on hopper; the rest is open.",
     ),
     Comparison(
         "dql",
@@ -242,59 +253,25 @@ COMPARISONS = (  # in the order in which they run
             "sides are level up to update 750; at 1000 ours is 8.0 [-0.8, 16.8] lower, where theirs scatters by 8.",
         ),
     ),
-    Comparison(
-        "dydiff",
-        "DyDiff's sequence model",
-        "DyDiff",
-        "model",
-        "dydiff",
-        3,
-        1500,
-        1500,
-        ours=_OUR_DYDIFF,
-        theirs={"": {"rows": 32, "dim": 32, "batch": 32}},
-        purpose=(
-            "a row of ours holds a state and the action before it, of theirs the action after it; ours clips gradients "
-            "and keeps its learning rate, then lets it fall, theirs raises it linearly to the same value. The next "
-            "rows ask whether the optimisation is all.",
-        ),
-    ),
-    Comparison(
+    _DYDIFF,
+    _control(
+        _DYDIFF,
         "dydiff-optimised",
-        "DyDiff's sequence model, theirs optimised as ours",
-        "DyDiff",
-        "model",
-        "dydiff",
-        3,
-        1500,
-        1500,
-        lockstep=False,
-        ours=_OUR_DYDIFF,
-        theirs={"": {"rows": 32, "dim": 32, "batch": 32, "optimised_as_ours": True}},
-        purpose=(
-            "a control, added after a first look (2 seeds, 200 updates) had shown that the rows above differ: the same "
-            "code of theirs with our learning rate, clipping and about our average of the weights.",
-        ),
+        "optimised as ours",
+        {"optimised_as_ours": True},
+        "a control, added after a first look (2 seeds, 200 updates) had shown that the rows above differ: the same "
+        "code of theirs with our learning rate, clipping and about our average of the weights.",
     ),
-    Comparison(
+    _control(
+        _DYDIFF,
         "dydiff-network",
-        "DyDiff's sequence model, theirs with our optimiser, skip and noise features",
-        "DyDiff",
-        "model",
-        "dydiff",
-        3,
-        1500,
-        1500,
-        lockstep=False,
+        "with our optimiser, skip and noise features",
+        {"optimised_as_ours": True, "network_as_ours": True},
+        "a control, added after the rows above had been seen. Theirs has no skip at full length, so all passes "
+        "through half the rows, and describes the noise level, which lies between -1.6 and 1.1, by sinusoids of "
+        "wavelengths up to 10^4. Here it has both from ours, and nearly all of the difference is gone. LayerNorm, "
+        "SiLU and the alignment of rows remain.",
         tasks=TASKS[:1],
-        ours=_OUR_DYDIFF,
-        theirs={"": {"rows": 32, "dim": 32, "batch": 32, "optimised_as_ours": True, "network_as_ours": True}},
-        purpose=(
-            "a control, added after the rows above had been seen. Theirs has no skip at full length, so all passes "
-            "through half the rows, and describes the noise level, which lies between -1.6 and 1.1, by sinusoids of "
-            "wavelengths up to 10^4. Here it has both from ours, and nearly all of the difference is gone. LayerNorm, "
-            "SiLU and the alignment of rows remain.",
-        ),
     ),
 )
 
