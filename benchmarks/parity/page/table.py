@@ -30,9 +30,10 @@ in this folder; run by `make parity PEERS=DIR`. None of the peers' code is in th
 
 "equivalent": two one-sided Welch tests reject, at 5 %, that the means differ by more than the margin: 5 points of the
 normalised score, a factor of 1.1 of an error, 0.05 of a correlation. "differs": the 95 % interval leaves out zero (a
-factor of one), as one row in twenty does by chance where nothing differs. "cannot be told apart": neither; more seeds
-would tell. A score is the mean of the later half of a seed's checkpoints; that of the whole curve, which varies less
-between seeds, was added after the first rows had been seen. Every checkpoint by itself:
+factor of one), as one row in twenty does by chance where nothing differs. "cannot be told apart": neither. Seeds to
+tell: so many on each side would show, with a power of 80 %, that two sides which are the same and scatter as these do
+are equivalent. A score is the mean of the later half of a seed's checkpoints; that of the whole curve, which varies
+less between seeds, was added after the first rows had been seen. Every checkpoint by itself:
 [checkpoints.csv](checkpoints.csv).
 """
 
@@ -108,6 +109,7 @@ _HEADS = (
     "ours",
     "difference [95 %]",
     "p (not equivalent)",
+    "seeds to tell",
     "verdict",
 )
 
@@ -187,7 +189,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     sign = "× " if row.unit == "ratio" else ""
     interval = f"[{_number(row.low, digits)}, {_number(row.high, digits)}]"
     p = f"{row.p_equivalent:.3f}" if row.p_equivalent >= 0.001 else "< 0.001" if row.p_equivalent >= 0 else "–"
-    return (*sides, f"{sign}{_number(row.difference, digits)} {interval}", p, row.verdict)
+    return (*sides, f"{sign}{_number(row.difference, digits)} {interval}", p, str(row.deciding or "–"), row.verdict)
 
 
 def _number(value: float, digits: int) -> str:

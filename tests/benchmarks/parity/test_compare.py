@@ -1,9 +1,11 @@
 from math import isnan, log, sqrt
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
-from benchmarks.parity.compare import row, welch
+from benchmarks.parity.compare import deciding, row, welch
 
 X = [61.0, 64.5, 59.0, 63.0, 60.5]
 Y = [62.0, 66.0, 58.5]
@@ -61,3 +63,23 @@ def test_sides_without_spread_are_their_means() -> None:
     assert welch([1.0, 1.0], [2.0, 2.0], 5.0) == (1, 1, 1, 0)
     assert welch([1.0, 1.0], [7.0, 7.0], 5.0).p_equivalent == 1
     assert isnan(welch([1.0], [1.0, 2.0], 5.0).low)
+
+
+def test_as_many_seeds_tell_as_are_said_to() -> None:
+    """Two equal sides with a deviation of 4 points are called equivalent in about 80 of 100 trials, not with half."""
+    draws = np.random.default_rng(0).normal(60, 4, (2, 2000, 40))
+    side = [60 - 4 / sqrt(2), 60 + 4 / sqrt(2)]  # whose deviation is 4
+    needed = deciding(side, side, 5.0)
+    assert needed is not None
+    share = {n: _equivalent(draws[..., :n]) for n in (needed, needed // 2)}
+    assert share[needed] == pytest.approx(0.8, abs=0.05)
+    assert share[needed // 2] < 0.6
+    assert deciding([60.0], side, 5.0) is None
+
+
+def _equivalent(draws: NDArray[np.float64]) -> float:
+    """Share of trials [2, T, n] in which both one-sided tests reject."""
+    theirs, ours = draws
+    above = ttest_ind(ours + 5, theirs, axis=-1, equal_var=False, alternative="greater").pvalue
+    below = ttest_ind(ours - 5, theirs, axis=-1, equal_var=False, alternative="less").pvalue
+    return float(np.mean(np.maximum(above, below) < 0.05))
