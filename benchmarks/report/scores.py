@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from pydantic import AliasPath, BaseModel, Field, PositiveInt, ValidationError
 
-from benchmarks.report.results import CEILING, LABELS, Results, once
+from benchmarks.report.results import LABELS, Results, once
 from metrics.intervals import t_interval
 from metrics.score import normalized_score
 from metrics.statistics import holm, paired_t_test, probability_of_improvement
@@ -136,9 +136,7 @@ def compared(pairs: pd.DataFrame) -> pd.DataFrame:
     """Gains of `paired_with` by cell.
 
     n, mean, low, high: `estimates` of the gain. std: of the gains, over seeds. better: probability that a run beats a
-    run of generator `none`, ties count half. p: two-sided paired t-test. p_holm: adjusted within the algorithm, over
-    all tasks, generators and variants that are compared; the ceiling is no candidate and has none. NaN where fewer
-    than two pairs are left.
+    run of generator `none`, ties count half. p: two-sided paired t-test. NaN where fewer than two pairs are left.
     """
     rows = {}
     for cell_id, group in pairs.groupby("cell_id"):
@@ -149,16 +147,15 @@ def compared(pairs: pd.DataFrame) -> pd.DataFrame:
         better = probability_of_improvement(ours[:, None], none[:, None]).item()
         rows[cell_id] = [*group[[*LABELS, "unit"]].iloc[0], std, better, paired_t_test(gain).item()]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[*LABELS, "unit", "std", "better", "p"])
-    p_holm = adjusted(table["p"].where(table["generator"] != CEILING), table["algorithm"])
-    table = table.join(estimates(pairs, "gain")).assign(p_holm=p_holm)
-    return table[[*LABELS, "unit", "n", "mean", "low", "high", "std", "better", "p", "p_holm"]]
+    table = table.join(estimates(pairs, "gain"))
+    return table[[*LABELS, "unit", "n", "mean", "low", "high", "std", "better", "p"]]
 
 
-def adjusted(p: pd.Series, algorithm: pd.Series) -> pd.Series:
-    """p by cell after Holm's correction within each algorithm; NaN stays, and counts for no correction."""
+def adjusted(p: pd.Series, family: pd.Series) -> pd.Series:
+    """p by cell after Holm's correction within each family; NaN stays, and counts for no correction."""
     found = p.copy()
-    for _, family in p.dropna().groupby(algorithm):
-        found.loc[family.index] = holm(torch.tensor(family.to_numpy(), dtype=torch.float64)).numpy()
+    for _, own in p.dropna().groupby(family):
+        found.loc[own.index] = holm(torch.tensor(own.to_numpy(), dtype=torch.float64)).numpy()
     return found
 
 

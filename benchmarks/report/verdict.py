@@ -1,12 +1,13 @@
 """What a comparison with real data only says: helps, hurts, equivalent or undecided. One rule for the whole page."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 import torch
 
+from benchmarks.report.regime import left_out
 from benchmarks.report.results import CEILING, Results, once
 from benchmarks.report.scores import FEW_SEEDS, LEVEL, adjusted, comparisons, paired
 from metrics.statistics import equivalence_test, seeds_needed
@@ -22,7 +23,8 @@ WORDS = {
 }
 RULE = (
     f"Verdict: helps or hurts with at least {FEW_SEEDS} seeds and p < {LEVEL} in a paired t-test, after Holm's "
-    f"correction for all comparisons of the algorithm; else equivalent with at least {FEW_SEEDS} seeds and p < {LEVEL} "
+    f"correction for all comparisons of the algorithm that count (those in regimes that do not hold are corrected by "
+    f"themselves where another one holds); else equivalent with at least {FEW_SEEDS} seeds and p < {LEVEL} "
     f"in two one-sided tests that the change lies within {MARGIN:g} points, corrected in the same way; else it cannot "
     "be told apart."
 )
@@ -31,14 +33,16 @@ RULE = (
 @once
 def verdicts(results: Results) -> pd.DataFrame:
     """improvements.csv: `comparisons`, and what each says; indexed by cell."""
-    return judged(paired(results), comparisons(results))
+    return judged(paired(results), comparisons(results), left_out(results))
 
 
-def judged(pairs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+def judged(pairs: pd.DataFrame, found: pd.DataFrame, void: Collection[str] = ()) -> pd.DataFrame:
     """What `compared(pairs)` says.
 
-    p_equivalent: two one-sided paired t-tests that the change lies within 5 points, adjusted as p_holm is; that of the
-    ceiling, which is no candidate, is not adjusted. seeds_needed: for a difference of 5 points with power 80 %. Both
+    p_holm: p adjusted within the algorithm, over all tasks, generators and variants that are compared; cells of `void`
+    are a family of their own, so that what does not count weakens nothing that does; the ceiling is no candidate and
+    has none. p_equivalent: two one-sided paired t-tests that the change lies within 5 points, adjusted in the same
+    way; that of the ceiling is not adjusted. seeds_needed: for a difference of 5 points with power 80 %. Both
     are NaN for returns, in which a point has no meaning. verdict: helps, hurts, equivalent or undecided, by `RULE`.
     """
     points = found["unit"] == "score"
@@ -48,12 +52,15 @@ def judged(pairs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     }
     alone = pd.Series(tested, dtype="float64").reindex(found.index).where(points)
     candidates = found["generator"] != CEILING
-    p = adjusted(alone.where(candidates), found["algorithm"]).where(candidates, alone)
-    needed = [
+    family = found["algorithm"].mask(found.index.isin(list(void)), found["algorithm"] + " (void)")
+    p_holm = adjusted(found["p"].where(candidates), family)
+    p_equivalent = adjusted(alone.where(candidates), family).where(candidates, alone)
+    seeds = [
         seeds_needed(MARGIN, std, paired=True) if of_points and not math.isnan(std) else math.nan
         for std, of_points in zip(found["std"], points, strict=True)
     ]
-    found = found.assign(p_equivalent=p, seeds_needed=pd.Series(needed, found.index, dtype="float64"))
+    needed = pd.Series(seeds, found.index, dtype="float64")
+    found = found.assign(p_holm=p_holm, p_equivalent=p_equivalent, seeds_needed=needed)
     return found.assign(verdict=[_verdict(row) for row in found.to_dict("records")])
 
 

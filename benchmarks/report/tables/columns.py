@@ -8,7 +8,7 @@ from benchmarks.report.tables import study
 
 __all__ = ["COLUMNS", "TERMS", "defined", "terms", "to_columns"]
 
-_P_HOLM = "p of the change after Holm's correction for all comparisons of the algorithm; empty for the ceiling"
+_P_HOLM = "p of the change after Holm's correction for all comparisons of the algorithm that count; none of the ceiling"
 _VERDICT = "helps, hurts, equivalent (within 5 points) or undecided, by the rule of METRICS.md"
 _ERROR = "open-loop error at the last step of the cell's rollouts, median over rollouts, then seeds"
 _ACTIONS = "policy: the learning policy's; logged: those of the held-out episode"

@@ -3,7 +3,7 @@
 import math
 
 from benchmarks.report.aggregates import mean_changes
-from benchmarks.report.regime import Regime, counted
+from benchmarks.report.regime import Regime, counted, left_out
 from benchmarks.report.results import Results
 from benchmarks.report.score_rows import ranked
 from benchmarks.report.tables.settle import decimals
@@ -77,7 +77,8 @@ def _range(results: Results) -> str:
         f"{change(results, row)} ({method_name(results, row['generator'], row['variant'])})"
         for row in (ordered[0], ordered[-1])
     ]
-    tested = int(verdicts(results)["p_holm"].notna().sum())
+    everything = verdicts(results)
+    tested = int(everything.loc[~everything.index.isin(left_out(results)), "p_holm"].notna().sum())
     corrected = f"; verdicts are corrected for {tested} comparisons, intervals are not" if tested > 1 else ""
     return f"Changes in {unit} lie between {' and '.join(ends)}{corrected}."
 

@@ -13,11 +13,12 @@ from benchmarks.report import report, score_text
 from benchmarks.report.figures.style import line_styles
 from benchmarks.report.regime import Regime, advice, describe, regimes, terminal, void
 from benchmarks.report.results import Results, collect
-from benchmarks.report.scores import behaviours, comparisons
+from benchmarks.report.scores import behaviours
 from benchmarks.report.sections import learning_curves
 from benchmarks.report.sections.answer import answer_table, regime_table
 from benchmarks.report.sections.improvement import change_table
 from benchmarks.report.sections.scores import score_table
+from benchmarks.report.verdict import verdicts
 from benchmarks.spec import Settings
 from benchmarks.store import ResultStore
 
@@ -207,6 +208,18 @@ def test_one_ceiling_that_helps_is_enough(folder: Folder) -> None:
     assert void(results) == ""
 
 
+def test_void_comparisons_weaken_none_that_count(folder: Folder, build: Any) -> None:
+    """Another task whose copies change much: its comparisons are corrected by themselves."""
+    store = folder(duplicate=COPY, simulator=HELP, mopo=HELP)
+    alone = verdicts(collect(store)).set_index("generator")["p_holm"]
+    for generator, scores in (("none", [24.0] * 5), ("duplicate", [44.0, 45.0, 46.0, 44.5, 45.5])):
+        scored = [Record(seed, 10, "normalized_score", score) for seed, score in enumerate(scores)]
+        store.finish(build.spec("toy/linear", generator, 5), build.provenance(5), scored)
+    found = verdicts(collect(store)).set_index(["task", "generator"])["p_holm"]
+    assert found[TASK, "mopo"] == alone["mopo"] > 0
+    assert found["toy/linear", "duplicate"] > 0
+
+
 def test_the_csv_has_the_numbers(folder: Folder, rows: Callable[[Path], list[dict[str, str]]]) -> None:
     store = folder(duplicate=COPY, simulator=HELP)
     report(store)
@@ -252,7 +265,7 @@ def test_the_ceiling_is_last_and_never_ranked(folder: Folder) -> None:
 
 
 def test_the_ceiling_is_no_comparison_to_correct_for(folder: Folder) -> None:
-    by_name = comparisons(collect(folder(mopo=HELP, simulator=HELP))).set_index("generator")
+    by_name = verdicts(collect(folder(mopo=HELP, simulator=HELP))).set_index("generator")
     assert by_name["p_holm"]["mopo"] == by_name["p"]["mopo"] > 0
     assert math.isnan(by_name["p_holm"]["simulator"])
     assert by_name["p"]["simulator"] == by_name["p"]["mopo"]

@@ -15,6 +15,7 @@ from benchmarks.report.results import collect
 from benchmarks.report.scores import comparisons, estimates, finals
 from benchmarks.report.sections.scores import score_table
 from benchmarks.report.tables.table import values
+from benchmarks.report.verdict import verdicts
 from benchmarks.spec import Settings
 from benchmarks.store import ResultStore
 
@@ -153,7 +154,7 @@ def test_comparisons_with_none(tmp_path: Path, build: Any) -> None:
             f"toy/{task}", "mopo", algorithm, [gain + none for gain, none in zip(gains, (0.0, 2.0, 4.0), strict=True)]
         )
     results = collect(store)
-    found = comparisons(results).set_index(["task", "algorithm"])
+    found = verdicts(results).set_index(["task", "algorithm"])
     a, b, alone = (found.loc[key] for key in (("toy/a", "bc"), ("toy/b", "bc"), ("toy/a", "iql")))
     assert values(a[["n", "mean", "std"]]) == [3, 2, 1]
     assert a["better"] == pytest.approx(6.5 / 9)  # of 1, 4, 7 against 0, 2, 4: 1 + 2.5 + 3
@@ -165,7 +166,7 @@ def test_comparisons_with_none(tmp_path: Path, build: Any) -> None:
 
 def test_comparisons_are_silent_without_partners(store: ResultStore, tmp_path: Path) -> None:
     results = collect(store)
-    compared = comparisons(results)
+    compared = verdicts(results)
     assert compared["p"].tolist() == compared["p_holm"].tolist()
     assert set(compared["task"]) == {"toy/linear", "local/hopper-medium"}
     nothing = collect(ResultStore(tmp_path / "empty"))
