@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from pydantic import AliasPath, BaseModel, Field, PositiveInt, ValidationError
 
-from benchmarks.report.results import LABELS, Results, once
+from benchmarks.report.results import LABELS, CellView, Results, once
 from metrics.intervals import t_interval
 from metrics.score import normalized_score
 from metrics.statistics import holm, paired_t_test, probability_of_improvement
@@ -182,14 +182,20 @@ def paired_with(results: Results, partner: Mapping[str, str]) -> pd.DataFrame:
 
 
 def partners(results: Results) -> dict[str, str]:
-    """By cell, the cell of generator `none` with equal task, algorithm and settings; without cells that have none."""
+    """By cell, the cell of generator `none` with equal task, algorithm and settings; without cells that have none.
 
-    def context(spec: object) -> str:
-        return repr([spec[key] for key in ("task", "algorithm", "settings")])  # type: ignore[index]
+    `none` fits no models: where it did not run with the cell's `shared_models`, that with the other value is its own.
+    """
 
-    none = {context(cell.spec): cell.cell_id for cell in results.cells if cell.generator == "none"}
-    others = {cell.cell_id: context(cell.spec) for cell in results.cells if cell.generator != "none"}
-    return {cell_id: none[key] for cell_id, key in others.items() if key in none}
+    def contexts(cell: CellView) -> list[str]:
+        parts = [cell.spec["task"], cell.spec["algorithm"]]
+        fitted = {name: x for name, x in cell.spec["settings"].items() if name != "shared_models"}
+        return [repr([*parts, settings]) for settings in (cell.spec["settings"], fitted)]
+
+    none = {key: cell.cell_id for cell in results.cells if cell.generator == "none" for key in contexts(cell)}
+    others = {cell.cell_id: contexts(cell) for cell in results.cells if cell.generator != "none"}
+    found = {cell_id: next((none[key] for key in keys if key in none), None) for cell_id, keys in others.items()}
+    return {cell_id: partner for cell_id, partner in found.items() if partner is not None}
 
 
 @once

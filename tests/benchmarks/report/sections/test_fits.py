@@ -47,3 +47,10 @@ def test_every_generator_has_a_row_and_all_have_one(build: Any, tmp_path: Path) 
     rows = fits_table(collect(store)).rows
     assert [row[0].text for row in rows] == ["mopo", "pgd", "all of them"]
     assert rows[-1][4].numbers[0] == pytest.approx(16)
+
+
+def test_own_fits_are_compared_with_the_one_none(build: Any, tmp_path: Path) -> None:
+    """none fits nothing, so it need not run twice."""
+    build.planted(tmp_path, {"none": [0.0] * 5, "mopo": SHARED}, shared_models=True)
+    (row,) = fits(collect(build.planted(tmp_path, {"mopo": OWN}, shared_models=False))).to_dict("records")
+    assert (row["shared_mean"], row["own_mean"]) == pytest.approx((3, 2))
