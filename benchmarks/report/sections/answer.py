@@ -8,7 +8,7 @@ import pandas as pd
 from benchmarks.report.aggregates import mean_changes
 from benchmarks.report.compute.words import summary
 from benchmarks.report.prices import price_multiples
-from benchmarks.report.regime import RULES, TITLE, advice, regimes
+from benchmarks.report.regime import RULES, TITLE, advice, left_out, regimes
 from benchmarks.report.results import CellView, Results, error_at_end, error_by_cell, once, titled
 from benchmarks.report.score_rows import CONTROL, heading, no_score, notes, ranked, task_name
 from benchmarks.report.scores import FEW_SEEDS, rule
@@ -79,12 +79,17 @@ _CHANGE = {"change": "mean", "low": "low", "high": "high", "seeds": "n", "p_holm
 
 
 def answer_table(results: Results) -> Table:
-    """Rows: methods x variants x algorithms, the highest change first, then controls; columns: what the title asks."""
+    """Rows: methods x variants x algorithms, the highest change first, then controls; columns: what the title asks.
+
+    Without controls of regimes that do not count: what they say stands in `regime_table`.
+    """
+    void = left_out(results)
+    shown = [cell for cell in results.cells if ranked(cell.generator) or cell.cell_id not in void]
     groups: dict[tuple[str, str, str], dict[str, CellView]] = {}
-    for cell in results.cells:
+    for cell in shown:
         if cell.generator != "none":
             groups.setdefault((cell.generator, cell.variant, cell.algorithm), {})[cell.task] = cell
-    tasks = list(dict.fromkeys(cell.task for cell in results.cells))
+    tasks = list(dict.fromkeys(task for own in groups.values() for task in own))
     order = sorted(groups, key=lambda key: (not ranked(key[0]), _rank(results, groups[key])))
     rows = [_row(results, key, groups[key], tasks) for key in order]
     compared = compares_scores(results)
@@ -108,7 +113,7 @@ def _rank(results: Results, own: Mapping[str, CellView]) -> tuple[bool, float]:
 def _change_heads(results: Results, tasks: Sequence[str]) -> list[str]:
     if len(tasks) > _FEW_TASKS:
         return ["change, mean over tasks", "verdict"]
-    if len(tasks) == 1:
+    if len({cell.task for cell in results.cells}) == 1:
         return [f"change{heading(results, tasks[0], '').partition(' (return)')[1]}", "verdict"]
     algorithm = results.cells[0].algorithm if results.cells else ""
     names = [heading(results, task, algorithm).partition(" · ")[0] for task in tasks]
@@ -185,6 +190,7 @@ def _caption(results: Results) -> str:
     changes = (
         "Change: score minus that of generator none, paired by seed, with its 95 % Student-t interval. "
         f"{rule(results)} {RULE} Sorted by change; controls and the ceiling stand last and are not ranked. "
+        f"{'Controls of settings that may not judge generators stand below. ' if left_out(results) else ''}"
     )
     few = (verdicts(results)["n"] < FEW_SEEDS).any()
     return (

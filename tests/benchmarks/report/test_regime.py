@@ -208,16 +208,28 @@ def test_one_ceiling_that_helps_is_enough(folder: Folder) -> None:
     assert void(results) == ""
 
 
-def test_void_comparisons_weaken_none_that_count(folder: Folder, build: Any) -> None:
-    """Another task whose copies change much: its comparisons are corrected by themselves."""
+@pytest.fixture
+def beside(folder: Folder, build: Any) -> ResultStore:
+    """A regime that holds, and another task whose copies change much and whose ceiling is missing."""
     store = folder(duplicate=COPY, simulator=HELP, mopo=HELP)
-    alone = verdicts(collect(store)).set_index("generator")["p_holm"]
     for generator, scores in (("none", [24.0] * 5), ("duplicate", [44.0, 45.0, 46.0, 44.5, 45.5])):
         scored = [Record(seed, 10, "normalized_score", score) for seed, score in enumerate(scores)]
         store.finish(build.spec("toy/linear", generator, 5), build.provenance(5), scored)
-    found = verdicts(collect(store)).set_index(["task", "generator"])["p_holm"]
-    assert found[TASK, "mopo"] == alone["mopo"] > 0
-    assert found["toy/linear", "duplicate"] > 0
+    return store
+
+
+def test_void_comparisons_weaken_none_that_count(beside: ResultStore) -> None:
+    """They are corrected by themselves: p of mopo counts twice, for the copies of its own task."""
+    found = verdicts(collect(beside)).set_index(["task", "generator"])
+    assert found["p_holm"][TASK, "mopo"] == pytest.approx(2 * found["p"][TASK, "mopo"])
+    assert found["p_holm"]["toy/linear", "duplicate"] == found["p"]["toy/linear", "duplicate"] > 0
+
+
+def test_void_controls_are_told_below_the_answer(beside: ResultStore) -> None:
+    table = answer_table(collect(beside))
+    assert [row[0].text for row in table.rows] == ["mopo", CEILING_SHOWN, "duplicate (control)"]
+    assert [head for head in table.head if head.startswith("change")] == [f"change, {TASK}‡"]
+    assert "stand below" in table.caption
 
 
 def test_the_csv_has_the_numbers(folder: Folder, rows: Callable[[Path], list[dict[str, str]]]) -> None:
