@@ -46,7 +46,7 @@ from benchmarks.execution.provenance import command_line
 from benchmarks.execution.ray_engine import on_ray
 from benchmarks.execution.trackers import require_tracker
 from benchmarks.probe import Probe
-from benchmarks.report.study.judged import where_judged
+from benchmarks.report.study.judged import judged_cells, where_judged
 from benchmarks.spec import COUPLINGS
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite, matching, suite_names
@@ -254,13 +254,14 @@ def pack_folder(
     lean: Annotated[
         bool, arg(help="delete all but scores and last measurements, of these the middle of most curves")
     ] = False,
+    judged: Annotated[bool, arg(help="only cells in regimes that hold; needs --out")] = False,
 ) -> int:
     """Put the finished cells of a results folder into a few small files, which every command reads like the others.
 
     A cell then takes about a third of its bytes, with --lean a seventh to a tenth. Without --lean no number is lost.
     """
     store = existing(folder)
-    dropped = store.pack(ResultStore(out or folder), lean)
+    dropped = store.pack(ResultStore(out or folder), lean, judged_cells(store) if judged else None)
     print(f"packed into {(out or folder) / packing.FOLDER}; left out: {dropped} numbers")
     return 0
 

@@ -16,7 +16,7 @@ cells may lie in DIR/packed instead (packing.py): what is not in a cell's folder
 import gzip
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -184,11 +184,11 @@ class ResultStore:
         done = tuple(sorted(finished))
         return Cell(cell_id, kept["spec"], kept["variant"], kept["runs"], records, done, error, left_out)
 
-    def pack(self, out: "ResultStore", lean: bool) -> int:
+    def pack(self, out: "ResultStore", lean: bool, only: Collection[str] | None = None) -> int:
         """Write all finished seeds and the plan into the packed files of `out`, which may be this folder.
 
         Folders of cells in `out` are then deleted, except where a run failed, was stopped or goes on. `lean`: only the
-        `packing.essential` records. Returns how many records that left out.
+        `packing.essential` records. `only`: no other cells. Returns how many records `lean` left out.
 
         Raises:
             DataError: a file of a cell is torn or was edited; names it.
@@ -197,6 +197,8 @@ class ResultStore:
         packed = list[packing.PackedCell]()
         dropped = 0
         for name in self.names():
+            if only is not None and name not in only:
+                continue
             cell = self.cell(name)
             if not cell.done:
                 continue
@@ -208,7 +210,10 @@ class ResultStore:
         if lost := [name for name in out.names() if not out._done(name).keys() <= kept.get(name, set())]:
             rule = f"must hold no seeds that {self.root} lacks"
             raise SpecError(f"--out {rule}, got some of {lost[0]} and {len(lost) - 1} other cells")
-        packing.save(out.root, packed, self.planned())
+        plan = self.planned()
+        if plan and only is not None:
+            plan["cells"] = [cell for cell in plan["cells"] if cell["cell_id"] in only]
+        packing.save(out.root, packed, plan)
         out._plan.unlink(missing_ok=True)
         for folder in (out.root / name for name in kept):
             if {path.name for path in folder.glob("*")} <= _FINISHED:

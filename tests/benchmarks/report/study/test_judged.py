@@ -1,15 +1,18 @@
 """Only cells in regimes that hold are run, and it is said when there is none."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.report.regime import left_out
+from benchmarks.report.results import collect
 from benchmarks.report.sections.improvement import change_table
-from benchmarks.report.study.judged import where_judged
+from benchmarks.report.study.judged import judged_cells, where_judged
 from benchmarks.report.words.headline import headline
 from benchmarks.spec import Settings
+from benchmarks.store import ResultStore
 from core.errors import SpecError
 
 SETTINGS = {"updates": 100, "evaluate_every": 100}
@@ -42,6 +45,29 @@ def test_other_settings_are_another_regime(study: Any, build: Any, settings: dic
 def test_without_controls_nothing_is_judged(study: Any, build: Any) -> None:
     with pytest.raises(SpecError, match="got 0 that hold"):
         where_judged(specs(build), study.store)
+
+
+def test_a_folder_of_what_holds_alone(study: Any, tmp_path: Path) -> None:
+    study.task("toy/a", {"mopo": (-4.0, {})})
+    study.task("toy/b", {"mopo": (-9.0, {})}, {"none": 0.0, "duplicate": 0.0, "simulator": -5.0})
+    out = ResultStore(tmp_path / "judged")
+    study.store.pack(out, lean=False, only=judged_cells(study.store))
+    found = collect(ResultStore(out.root))
+    assert {cell.task for cell in found.cells} == {"toy/a"}
+    assert {cell.generator for cell in found.cells} == {"none", "duplicate", "simulator", "mopo"}
+
+
+def test_what_is_judged_is_not_packed_over_the_rest(study: Any) -> None:
+    study.task("toy/a", {})
+    study.task("toy/b", {}, {"none": 0.0, "duplicate": 0.0, "simulator": -5.0})
+    with pytest.raises(SpecError, match="must hold no seeds that"):
+        study.store.pack(study.store, lean=False, only=judged_cells(study.store))
+
+
+def test_nothing_is_packed_where_no_regime_holds(study: Any) -> None:
+    study.task("toy/b", {}, {"none": 0.0, "duplicate": 0.0, "simulator": -5.0})
+    with pytest.raises(SpecError, match=r"--judged needs a regime that holds in .*, got none"):
+        judged_cells(study.store)
 
 
 def test_void_comparisons_are_marked_and_not_counted(study: Any) -> None:
