@@ -235,7 +235,7 @@ def collect(store: ResultStore, interval: str = "t") -> Results:
     labels = {key: entry["variant"] for key, entry in planned.items()} | {
         key: cell.variant for key, cell in found.items()
     }
-    variants = _variants(labels, planned | {key: cell.spec for key, cell in found.items()})
+    variants = _variants(_without_common(labels), planned | {key: cell.spec for key, cell in found.items()})
     views = [_view(key, variants[key], found.get(key), planned.get(key)) for key in variants]
     views.sort(
         key=lambda cell: (
@@ -297,6 +297,14 @@ def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, A
         tuple(sorted(wanted - set(done) - failed)),
         None if error is None else _last_line(error),
     )
+
+
+def _without_common(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels by cell without the fields `name=value` that all cells have: what nothing differs in needs no saying."""
+    fields = {key: re.split(r", (?=[\w.]+=)", label) for key, label in labels.items()}
+    common = set.intersection(*(set(own) for own in fields.values())) if len(fields) > 1 else set()
+    common = {field for field in common if "=" in field}
+    return {key: ", ".join(x for x in own if x not in common) or "default" for key, own in fields.items()}
 
 
 def _variants(labels: Mapping[str, str], specs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.records import Record
 from benchmarks.report.results import Results, at_end, collect, error_at_end, error_by_cell, once
+from benchmarks.spec import Settings
 from benchmarks.store import ResultStore
 
 MEDIAN = "compounding/policy/median"
@@ -98,3 +100,14 @@ def test_what_is_computed_once_is_kept_with_the_results(store: ResultStore) -> N
 
     first = collect(store)
     assert [count(first), count(first), count(collect(store))] == [1, 1, 2]
+
+
+def test_fields_that_all_cells_have_are_not_in_their_variants(tmp_path: Path, build: Any) -> None:
+    named = ["train_rows=50, regularise=all, x=[1, 2]", "train_rows=700, regularise=all, x=[1, 2]"]
+    store = ResultStore(tmp_path)
+    for variant in named:
+        spec = replace(build.spec("toy/a", "none", 5), settings=Settings(updates=len(variant)), variant=variant)
+        store.finish(spec, build.provenance(5), build.evaluations(5, 0.0))
+    assert {cell.variant for cell in collect(store).cells} == {"train_rows=50", "train_rows=700"}
+    build.planted(tmp_path, {"none": [0.0] * 5})
+    assert {cell.variant for cell in collect(store).cells} == {"default", *named}
