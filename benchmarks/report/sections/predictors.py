@@ -92,7 +92,7 @@ def _figure(results: Results, _: list[str]) -> Figure:
     ax.set_yticks(range(len(table)), [str(name) for name in table.index])
     ax.set(ylim=(len(table) - 0.5, -0.5), xlim=(-1.03, 1.03), xlabel="rank correlation with the change in score")
     ax.grid(axis="y", visible=False)
-    ax.legend(loc="lower right")
+    ax.legend(loc="upper right")
     return figure
 
 
