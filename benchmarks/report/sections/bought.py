@@ -117,7 +117,7 @@ def _figure(results: Results, shown: list[tuple[str, str, str]]) -> Figure:
             name = f"{row['generator']} · {row['variant']}" if row["variant"] else str(row["generator"])
             label_point(ax, plain(name, 24), row[column], row["change"], style.colour)
         title = algorithm_name(algorithm, coupling)
-        ax.set(xscale="log", xlabel=_AXES[column], ylabel="change in score", title=plain(title, 46))
+        ax.set(xscale="log", xlabel=_AXES[column], ylabel="change in score", title=plain(title, 36))
         ax.set_xlim(0.75 * own[column].min(), 1.5 * own[column].max())
         log_ticks(ax.xaxis, own[column].min(), own[column].max(), "{x:g}\N{MULTIPLICATION SIGN}")
         ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))

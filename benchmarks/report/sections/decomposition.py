@@ -141,7 +141,7 @@ def _figure(results: Results, pairs: list[tuple[str, str]]) -> Figure:
         names = [f"{term.generator} · {term.variant}" if term.variant else term.generator for term in shown]
         ax.set_yticks(range(len(shown)), [plain(name, 30) for name in names])
         ax.set(
-            title=plain(algorithm_name(*pair), 46),
+            title=plain(algorithm_name(*pair), 36),
             ylim=(len(shown) - 0.5, -0.5),
             xlabel="points against real data only",
         )

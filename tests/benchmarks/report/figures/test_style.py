@@ -7,11 +7,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
-from benchmarks.report.figures.palette import COLOURS, sequential
-from benchmarks.report.figures.style import FORMATS, WIDTH, LineStyles, draw, legend, line_styles, panels, save
+from benchmarks.report.figures.palette import COLOURS, LOOKS, sequential
+from benchmarks.report.figures.style import (
+    FORMATS,
+    WIDTH,
+    LineStyles,
+    draw,
+    legend,
+    line_styles,
+    panel_list,
+    panels,
+    save,
+)
 from benchmarks.report.results import collect
 from benchmarks.report.scores import finals
 from benchmarks.store import ResultStore
@@ -91,6 +103,26 @@ def test_files_are_as_wide_as_a_page(tmp_path: Path) -> None:
     save(draw(lambda: panels(1, 2, height=1.0)[0]), tmp_path, "x")
     assert {path.name for path in tmp_path.iterdir()} == {"x.svg", "x.png", "x.pdf"}
     assert f'width="{72 * WIDTH:g}pt"' in (tmp_path / "x.svg").read_text()
+
+
+def test_a_png_keeps_its_look_with_fewer_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirteen colours with their shades: no pixel is farther off than an eye could see."""
+
+    def figure() -> Figure:
+        figure, (ax,) = panel_list(1, 1, height=2.0)
+        for place, look in enumerate(LOOKS.values()):
+            ax.plot([0, 1], [place, place + 1], color=look.colour, linewidth=3, alpha=0.5 + place / 30)
+        return figure
+
+    drawn = draw(figure)
+    save(drawn, tmp_path, "x")
+    monkeypatch.setattr(Image.Image, "quantize", lambda image, *_, **__: image)
+    save(drawn, tmp_path, "full")
+    with Image.open(tmp_path / "x.png") as few, Image.open(tmp_path / "full.png") as full:
+        assert (few.mode, few.size) == ("P", full.size)
+        apart = np.abs(np.asarray(few.convert("RGB"), dtype=int) - np.asarray(full.convert("RGB"), dtype=int))
+    assert apart.max(-1).mean() < 1
+    assert np.quantile(apart.max(-1), 0.999) < 24
 
 
 def test_text_and_its_numbers_stay_as_they_are(tmp_path: Path) -> None:
