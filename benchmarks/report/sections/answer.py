@@ -89,7 +89,7 @@ def answer_table(results: Results) -> Table:
     for cell in shown:
         if cell.generator != "none":
             groups.setdefault((cell.generator, cell.variant, cell.algorithm), {})[cell.task] = cell
-    tasks = list(dict.fromkeys(task for own in groups.values() for task in own))
+    tasks = list(dict.fromkeys(task for own in groups.values() for task in own) or dict.fromkeys(x.task for x in shown))
     order = sorted(groups, key=lambda key: (not ranked(key[0]), _rank(results, groups[key])))
     rows = [_row(results, key, groups[key], tasks) for key in order]
     compared = compares_scores(results)
