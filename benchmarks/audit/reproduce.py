@@ -34,7 +34,7 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     records, origin = run_cell(spec, task, device)
     old = _values(cell.records)
     new = _values(records)
-    rows = [[*key, value, new.get(key)] for key, value in sorted(old.items()) if new.get(key, key) != value]
+    rows = [(*key, value, new.get(key)) for key, value in sorted(old.items()) if new.get(key, key) != value]
     lines = [f"{cell.cell_id}: {len(old)} numbers of seeds {', '.join(map(str, cell.done))}, {len(rows)} differ"]
     if more := len(new.keys() - old.keys()):
         lines.append(f"{more} more numbers are measured now and were not kept")
@@ -44,7 +44,12 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     if rows:
         cpus = [run.get("cpu") for run in (last, origin)]  # cells of 0.3.0 do not tell
         lines += [_CPUS.format(*cpus)] if all(cpus) and len(set(cpus)) > 1 else []
-        lines += ["", tabulate(rows[:_SHOWN], ["seed", "step", "metric", "horizon", "was", "is"])]
+        both = [(was, now) for *_, was, now in rows if was is not None and now is not None]
+        apart = [abs(was - now) / max(abs(was), abs(now)) for was, now in both]
+        lines += [f"at most {max(apart):.1e} of the larger number apart"] if apart else []
+        shown = [[*map(str, row)] for row in rows[:_SHOWN]]  # every digit: the last one may be all that differs
+        heads = ["seed", "step", "metric", "horizon", "was", "is"]
+        lines += ["", tabulate(shown, heads, disable_numparse=True)]
         lines += [f"... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
     return "\n".join(lines), not rows
 

@@ -39,3 +39,10 @@ def test_differences_on_another_cpu_are_put_down_to_it(again: Callable[..., str]
 )
 def test_the_cpu_is_named_only_where_it_may_explain(again: Callable[..., str], then: Any, value: float) -> None:
     assert "CPU" not in again(then, {"cpu": "Abacus 2"}, value)
+
+
+def test_the_last_digit_is_shown(again: Callable[..., str]) -> None:
+    """A difference that six digits hide."""
+    text = again({}, {}, 1.0000001192092896)
+    assert "1.0000001192092896" in text
+    assert "at most 1.2e-07 of the larger number apart" in text
