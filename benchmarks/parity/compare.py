@@ -64,16 +64,14 @@ def welch(x: Sequence[float], y: Sequence[float], margin: float, level: float = 
 
 def row(what: str, unit: Unit, theirs: Sequence[float], ours: Sequence[float]) -> Row:
     """Both sides and whether they are equivalent within the margin of the unit."""
-    margin = MARGINS[unit]
     x, y = ([value for value in side if isfinite(value)] for side in (theirs, ours))
     if unit == "ratio":
-        logs = [log(value) for value in x], [log(value) for value in y]
-        of_logs = welch(*logs, log(margin))
-        found = Welch(exp(of_logs.difference), exp(of_logs.low), exp(of_logs.high), of_logs.p_equivalent)
-        needed = deciding(*logs, log(margin))
+        compared = [log(value) for value in x], [log(value) for value in y], log(MARGINS[unit])
     else:
-        found = welch(x, y, margin)
-        needed = deciding(x, y, margin)
+        compared = x, y, MARGINS[unit]
+    found, needed = welch(*compared), deciding(*compared)
+    if unit == "ratio":
+        found = Welch(exp(found.difference), exp(found.low), exp(found.high), found.p_equivalent)
     return Row(what, unit, *_mean_std(x), len(x), *_mean_std(y), len(y), *found, needed, _verdict(found, unit))
 
 
