@@ -26,6 +26,7 @@ __all__ = [
     "generator_order",
     "once",
     "titled",
+    "unfitted",
 ]
 
 CEILING = "simulator"  # the generator of perfect rollouts: a bound to measure against, no method to choose
@@ -297,6 +298,11 @@ def _view(cell_id: str, variant: str, cell: Cell | None, planned: Mapping[str, A
         tuple(sorted(wanted - set(done) - failed)),
         None if error is None else _last_line(error),
     )
+
+
+def unfitted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings but for how models are fitted: no part of a regime, and nothing to generator `none`."""
+    return {name: x for name, x in settings.items() if name != "shared_models"}
 
 
 def _without_common(labels: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from pydantic import AliasPath, BaseModel, Field, PositiveInt, ValidationError
 
-from benchmarks.report.results import LABELS, CellView, Results, once
+from benchmarks.report.results import LABELS, CellView, Results, once, unfitted
 from metrics.intervals import t_interval
 from metrics.score import normalized_score
 from metrics.statistics import holm, paired_t_test, probability_of_improvement
@@ -188,9 +188,8 @@ def partners(results: Results) -> dict[str, str]:
     """
 
     def contexts(cell: CellView) -> list[str]:
-        parts = [cell.spec["task"], cell.spec["algorithm"]]
-        fitted = {name: x for name, x in cell.spec["settings"].items() if name != "shared_models"}
-        return [repr([*parts, settings]) for settings in (cell.spec["settings"], fitted)]
+        parts, settings = [cell.spec["task"], cell.spec["algorithm"]], cell.spec["settings"]
+        return [repr([*parts, own]) for own in (settings, unfitted(settings))]
 
     none = {key: cell.cell_id for cell in results.cells if cell.generator == "none" for key in contexts(cell)}
     others = {cell.cell_id: contexts(cell) for cell in results.cells if cell.generator != "none"}

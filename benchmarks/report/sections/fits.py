@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 from scipy.stats import f as fisher
 
-from benchmarks.report.results import LABELS, CellView, Results, once, titled
+from benchmarks.report.results import LABELS, CellView, Results, once, titled, unfitted
 from benchmarks.report.score_rows import ranked
 from benchmarks.report.section import Section
 from benchmarks.report.tables.table import Entry, Table, as_interval, as_number
@@ -52,8 +52,8 @@ _NUMBERS = {"n": "n", "mean": "mean", "std": "std"}
 
 
 def _rest(cell: CellView) -> str:
-    settings = {name: x for name, x in cell.spec["settings"].items() if name != "shared_models"}
-    return repr([cell.spec["task"], cell.spec["generator"], cell.spec["algorithm"], settings])
+    parts = [cell.spec["task"], cell.spec["generator"], cell.spec["algorithm"]]
+    return repr([*parts, unfitted(cell.spec["settings"])])
 
 
 def spread(rows: pd.DataFrame) -> Spread:

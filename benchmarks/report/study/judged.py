@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from benchmarks.report.regime import counted, judged
-from benchmarks.report.results import collect
+from benchmarks.report.results import collect, unfitted
 from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
 from core.errors import SpecError
@@ -45,5 +45,4 @@ def judged_cells(store: ResultStore) -> set[str]:
 
 def _context(described: object) -> str:
     spec: dict[str, dict[str, object]] = described  # type: ignore[assignment]
-    settings = {name: x for name, x in spec["settings"].items() if name != "shared_models"}
-    return canonical_json([spec["task"], spec["algorithm"], settings])
+    return canonical_json([spec["task"], spec["algorithm"], unfitted(spec["settings"])])
