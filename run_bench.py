@@ -32,9 +32,11 @@ from benchmarks.arguments import (
     Seeds,
     StallMinutes,
     Suite,
+    Take,
     Tracker,
     cells_at_a_time,
     chosen_device,
+    chosen_tracker,
     existing,
     results_folder,
     stall_seconds,
@@ -44,7 +46,6 @@ from benchmarks.equal_compute import equal_cells
 from benchmarks.execution import matrix, plan
 from benchmarks.execution.provenance import command_line
 from benchmarks.execution.ray_engine import on_ray
-from benchmarks.execution.trackers import require_tracker
 from benchmarks.probe import Probe
 from benchmarks.report.study.judged import judged_cells, where_judged
 from benchmarks.spec import COUPLINGS
@@ -79,6 +80,7 @@ def run(
     tracker: Tracker = "none",
     data_dir: DataDir = None,
     imports: Imports = (),
+    take: Take = None,
     out: Out = None,
     allow_mixed: AllowMixed = False,
 ) -> int:
@@ -88,15 +90,15 @@ def run(
     the suite or a value is not valid. SIGTERM and SIGUSR1 save what is running and end with 75, Ctrl-C with 130: the
     same command resumes.
     """
-    chosen = None if tracker == "none" else tracker
-    if chosen is not None:
-        require_tracker(chosen)
+    chosen = chosen_tracker(tracker)
     changes, modules = list(chain.from_iterable(overrides)), list(chain.from_iterable(imports))
     specs = cells(load_suite(suite, changes, seeds, modules), data_dir)
     place = chosen_device(device)
     at_a_time = cells_at_a_time(jobs, place)
     stall = stall_seconds(stall_minutes)
     store = results_folder(out, suite)
+    if take is not None:
+        say(f"taken from {take}: {store.take(existing(take, '--take'), specs)} finished cells")
     specs = where_judged(specs, store) if judged else specs
     if engine == "ray":
         if gpus_per_cell < 0:

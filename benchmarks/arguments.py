@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import torch
 from tyro.conf import Positional, UseAppendAction, arg
 
+from benchmarks.execution.trackers import require_tracker
 from benchmarks.store import ResultStore
 from core.errors import SpecError
 
@@ -27,9 +28,11 @@ __all__ = [
     "Seeds",
     "StallMinutes",
     "Suite",
+    "Take",
     "Tracker",
     "cells_at_a_time",
     "chosen_device",
+    "chosen_tracker",
     "existing",
     "results_folder",
     "stall_seconds",
@@ -74,15 +77,18 @@ AllowMixed = Annotated[
     bool, arg(help="draw cells of one task together though their physics or data differ; a footnote says so")
 ]
 Judged = Annotated[bool, arg(help="only cells in regimes that hold, by controls that have run into --out before")]
+Take = Annotated[
+    Path | None, arg(metavar="DIR", help="results folder whose finished cells are copied where the suite has them, too")
+]
 Out = Annotated[Path | None, arg(metavar="DIR", help="results folder; results/SUITE if not given")]
 Folder = Annotated[Positional[Path], arg(metavar="DIR", help="a results folder")]
 Jobs = Annotated[int | None, arg(metavar="N", help="cells at a time; all cores on a CPU, one cell on a GPU")]
 
 
-def existing(folder: Path) -> ResultStore:
+def existing(folder: Path, name: str = "DIR") -> ResultStore:
     """A results folder. Raises: SpecError: it is none."""
     if not folder.is_dir():
-        raise SpecError(f"DIR must be a results folder, got {folder}")
+        raise SpecError(f"{name} must be a results folder, got {folder}")
     return ResultStore(folder)
 
 
@@ -99,6 +105,14 @@ def cells_at_a_time(jobs: int | None, device: torch.device) -> int:
     if jobs is not None and jobs < 1:
         raise SpecError(f"--jobs must be at least 1, got {jobs}")
     return jobs or (len(os.sched_getaffinity(0)) if device.type == "cpu" and hasattr(os, "sched_getaffinity") else 1)
+
+
+def chosen_tracker(name: str) -> str | None:
+    """`--tracker`; None: none. Raises: SpecError: its package is missing."""
+    if name == "none":
+        return None
+    require_tracker(name)
+    return name
 
 
 def stall_seconds(minutes: float) -> float:

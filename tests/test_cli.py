@@ -140,6 +140,7 @@ def test_list_names_everything_in_the_registries(capsys: pytest.CaptureFixture[s
         (["run", "smoke", "--out", "file"], 2, "--out must be a folder, got file"),
         (["plan", "gone.toml"], 2, "suite file gone.toml does not exist"),
         (["report", "gone"], 2, "DIR must be a results folder, got gone"),
+        (["run", "smoke", "--take", "gone"], 2, "--take must be a results folder, got gone"),
         (["report", "file"], 2, "DIR must be a results folder, got file"),
         (["data", "verify", "local/maze2d-umaze"], 1, "local/maze2d-umaze is not on this machine"),
         (["data", "verify", "d4rl/hopper-medium-v2"], 1, "d4rl/hopper-medium-v2 is not on this machine"),

@@ -156,6 +156,9 @@ def test_a_packed_folder_serves_every_command(
     assert (elsewhere / "out/report/tables.md").read_text(encoding="utf-8") == report
     assert run_bench.main(["reproduce", f"out/{cell.cell_id}"]) == 0
     assert "0 differ" in capsys.readouterr().out
+    assert run_bench.main(["run", *suite[:-1], "taken", "--take", "out"]) == 0
+    assert "taken from out: 1 finished cells" in capsys.readouterr().err
+    assert ResultStore(elsewhere / "taken").cells() == ResultStore(elsewhere / "out").cells()
     assert run_bench.main(["pack", "out", "--lean"]) == 0
     assert run_bench.main(["verify", "out"]) == 0
     assert "more were measured and are not kept" in capsys.readouterr().out

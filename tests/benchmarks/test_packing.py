@@ -243,3 +243,31 @@ def test_the_format_is_checked(packed: ResultStore) -> None:
     path.write_bytes(lzma.compress(json.dumps(line, separators=(",", ":")).encode()))
     with pytest.raises(DataError, match="packed has format 1, which only the version"):
         ResultStore(packed.root).cells()
+
+
+def test_cells_are_taken_as_they_are_under_the_name_of_here(packed: ResultStore, spec: RunSpec, tmp_path: Path) -> None:
+    here, renamed = ResultStore(tmp_path / "here"), replace(spec, variant="budget=1", seeds=(0, 1, 2))
+    other = replace(spec, task="toy/other")
+    here.finish(other, {"seeds": [0]}, records(0))
+    here.pack(here, lean=False)
+    assert here.take(packed, [renamed, other]) == 1
+    for kept in (here, ResultStore(here.root)):
+        taken = kept.cell(spec.cell_id)
+        assert taken == replace(packed.cell(spec.cell_id), variant="budget=1")
+        assert (kept.missing(renamed), kept.cell(other.cell_id).done) == ((2,), (0,))
+    assert here.take(packed, [renamed]) == 0  # it is there
+
+
+def test_seeds_of_here_are_not_replaced_by_taken_ones(packed: ResultStore, spec: RunSpec, tmp_path: Path) -> None:
+    here = ResultStore(tmp_path / "here")
+    here.finish(spec, {"seeds": [0]}, records(0, value=7.0))
+    assert here.take(packed, [spec]) == 0
+    assert here.cell(spec.cell_id).records == records(0, value=7.0)
+
+
+def test_a_torn_cell_is_not_taken(packed: ResultStore, spec: RunSpec, tmp_path: Path) -> None:
+    path = file_of(packed)
+    path.write_bytes(lzma.compress(lzma.decompress(path.read_bytes()).replace(b"1.5", b"2.5", 1)))
+    with pytest.raises(DataError, match="does not match DONE for seed 0"):
+        ResultStore(tmp_path / "here").take(ResultStore(packed.root), [spec])
+    assert not (tmp_path / "here").exists()
