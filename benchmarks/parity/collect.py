@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from benchmarks.parity.jobs import Job
 from benchmarks.parity.sides import Plan, records
@@ -19,21 +19,25 @@ def collected(plan: Plan, known: Mapping[str, Any]) -> dict[str, Any] | None:
 
     `values` are (side, task, seed, what, unit, update, value); update is None for what is not a curve. `lockstep` are
     (task, network, how far it has moved, how far both sides are apart, the same as median, p of the initial law).
-    `asked` is what was asked of each task whose numbers are all there.
+    `asked` is what was asked of each task whose numbers are all there, `asked_in_lockstep` of each whose first updates
+    are.
     """
     values = [row for row in known.get("values", []) if row[1] in plan.kept]
-    lockstep = [row for row in known.get("lockstep", []) if row[0] in plan.kept]
+    lockstep = [row for row in known.get("lockstep", []) if row[0] in plan.repeated]
+    kept = {"theirs": plan.kept, "ours": plan.kept, "judge": plan.kept, "lockstep": plan.repeated}
     about: dict[str, Any] = {
-        side: {task: said for task, said in known.get("about", {}).get(side, {}).items() if task in plan.kept}
-        for side in ("theirs", "ours", "judge")
+        side: {task: said for task, said in known.get("about", {}).get(side, {}).items() if task in tasks}
+        for side, tasks in kept.items()
     }
     for task in plan.theirs:
         values += _judged(plan, _values(plan.judged(task)), task)
-        lockstep += [(task, *network) for network in _values(plan.compared(task))]
         if plan.comparison.kind == "policy":
             values += _ours(plan, task, about)
-    judges = {task: [each for each in (plan.compared(task), plan.judged(task)) if each] for task in plan.theirs}
-    for side, jobs in (("theirs", plan.theirs), ("ours", plan.ours), ("judge", judges)):
+    for task in plan.lockstep:
+        lockstep += [(task, *network) for network in _values(plan.compared(task))]
+    judges = {task: [each for each in [plan.judged(task)] if each] for task in plan.theirs}
+    repeats = {task: [each for each in [plan.compared(task)] if each] for task in plan.lockstep}
+    for side, jobs in (("theirs", plan.theirs), ("ours", plan.ours), ("judge", judges), ("lockstep", repeats)):
         for task, each in jobs.items():
             about[side].setdefault(task, {})["seconds"] = {job.name: job.seconds for job in each if job.finished}
             if found := [json.loads(file.read_text(encoding="utf-8")) for job in each for file in _facts(job)]:
@@ -51,6 +55,8 @@ def collected(plan: Plan, known: Mapping[str, Any]) -> dict[str, Any] | None:
         "budget": {"updates": comparison.updates, "every": comparison.every, "seeds": comparison.seeds},
         "failed": _failures(plan),
         "asked": plan.kept | {task: plan.asked(task) for task in plan.theirs if _complete(plan, task)},
+        "asked_in_lockstep": plan.repeated
+        | {task: plan.asked_in_lockstep(task) for task in plan.lockstep if _finished(plan.compared(task))},
         "waiting": [job.name for job in plan.training if not job.finished and job.failure is None],
         "values": values,
         "lockstep": lockstep,
@@ -63,13 +69,16 @@ def collected(plan: Plan, known: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _complete(plan: Plan, task: str) -> bool:
     """Whether nothing of a task is missing."""
-    judges = [plan.judged(task), *([plan.compared(task)] if task in plan.lockstep else [])]
-    return all(job is not None and job.finished for job in [*plan.theirs[task], *plan.ours[task], *judges])
+    return all(map(_finished, [*plan.theirs[task], *plan.ours[task], plan.judged(task)]))
+
+
+def _finished(job: Job | None) -> TypeGuard[Job]:
+    return job is not None and job.finished
 
 
 def _values(judge: Job | None) -> list[Any]:
     """What a judge has written, if there is one that has finished."""
-    if judge is None or not judge.finished:
+    if not _finished(judge):
         return []
     found: list[Any] = json.loads((judge.folder / "values.json").read_text(encoding="utf-8"))
     return found
@@ -97,9 +106,9 @@ def _facts(job: Job) -> list[Any]:
 
 
 def _failures(plan: Plan) -> dict[str, str]:
-    judges = [judge for task in plan.theirs for judge in (plan.compared(task), plan.judged(task)) if judge is not None]
+    judges = [*map(plan.compared, plan.lockstep), *map(plan.judged, plan.theirs)]
     jobs = [*plan.lockstep.values(), *plan.training, *judges]
-    said = [(job, job.failure) for job in jobs if not job.finished]
+    said = [(job, job.failure) for job in jobs if job is not None and not job.finished]
     return {job.name: _without_paths(text, job) for job, text in said if text is not None}
 
 

@@ -4,10 +4,12 @@ A peer's driver has written its weights before and after some updates, and the b
 these weights and is given these batches. What scores of few seeds cannot show, this does: each term of each loss, the
 optimisers, the targets. States of the batches are normalised already, and rewards scaled, as the peer does it. Of
 models of trajectories it compares what network, loss and sampler make of the same rows. What both sides begin with by
-themselves is compared first: the law of the initial weights, and the normalisation of states.
+themselves is compared first: the law of the initial weights, and the normalisation of states. Updates are computed
+in double precision.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,18 +69,36 @@ def compare(method: str, settings: Mapping[str, Any], data: Dataset, file: Path)
     for normaliser in _normalisers(state):
         normaliser.mean.zero_()
         normaliser.scale.fill_(1.0)
-    networks = dict(_networks(method, state))
-    laws = {name: _law(name, layers, theirs) for name, layers in networks.items()}
-    for name, layers in networks.items():
-        for key, ours in _tensors(name, layers):
-            ours.copy_(theirs[f"start_{key}"])
-    rng = Constant((0,))
-    scale = getattr(state, "reward_scale", 1.0)
-    columns = [theirs[name] for name in ("obs", "action", "reward", "next_obs", "terminated")]
-    for obs, action, reward, next_obs, terminated in zip(*columns, strict=True):
-        row = obs[None], action[None], reward.view(1, -1) / scale, next_obs[None], terminated.view(1, -1).bool()
-        algorithm.update(state, Transitions(*row), rng)
+    laws = {name: _law(name, layers, theirs) for name, layers in _networks(method, state)}
+    with _double_precision(state):
+        networks = dict(_networks(method, state))
+        for name, layers in networks.items():
+            for key, ours in _tensors(name, layers):
+                ours.copy_(theirs[f"start_{key}"])
+        rng = Constant((0,))
+        scale = getattr(state, "reward_scale", 1.0)
+        columns = [theirs[name] for name in ("obs", "action", "reward", "next_obs", "terminated")]
+        for obs, action, reward, next_obs, ended in zip(*columns, strict=True):
+            row = [obs, action, reward.view(-1), next_obs, ended.view(-1)]
+            obs, action, reward, next_obs, ended = (column[None].double() for column in row)
+            algorithm.update(state, Transitions(obs, action, reward / scale, next_obs, ended.bool()), rng)
     return begins + [_network(name, layers, theirs)._replace(law=laws[name]) for name, layers in networks.items()]
+
+
+@contextmanager
+def _double_precision(state: Any) -> Iterator[None]:
+    """Numbers made meanwhile are of double precision, and from now on the state's are."""
+    for part in vars(state).values():
+        if isinstance(part, nn.Module):
+            part.double()
+        elif isinstance(part, Tensor) and part.is_floating_point():
+            part.data = part.data.double()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _normalised(state: Any, theirs: Mapping[str, Tensor]) -> Iterator[Network]:
@@ -93,7 +113,7 @@ def _network(name: str, layers: list[tuple[Tensor, Tensor]], theirs: Mapping[str
     moved = list[Tensor]()
     apart = list[Tensor]()
     for key, ours in _tensors(name, layers):
-        start, end = (theirs[f"{when}_{key}"] for when in ("start", "end"))
+        start, end = (theirs[f"{when}_{key}"].double() for when in ("start", "end"))
         moved.append((end - start).flatten())
         apart.append((ours - end).flatten())
     return _measured(name, torch.cat(moved), torch.cat(apart))

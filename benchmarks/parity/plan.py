@@ -91,7 +91,7 @@ class Comparison:
     purpose: tuple[str, ...] = ()  # what differs on purpose, and why
     tasks: tuple[str, ...] = TASKS
     episodes: int = 10  # of an evaluation
-    lockstep: bool = True  # whether the peer's driver writes what we can repeat: benchmarks/parity/lockstep.py
+    lockstep: int = 1  # updates of the peer that we repeat; 0: its driver cannot write them; of models 1, their parts
     rows: int = ROWS
     more_seeds: Mapping[str, int] = field(default_factory=dict)  # of tasks on which `seeds` decided nothing
 
@@ -122,7 +122,7 @@ _ENSEMBLE = Comparison(
     3,
     2760,
     2760,
-    lockstep=False,
+    lockstep=0,
     purpose=(
         "ours standardises the targets as it does the inputs, so that the penalty means the same in every task; "
         "theirs learns differences of states in environment units. The next rows ask whether that is all.",
@@ -168,11 +168,22 @@ def _control(of: Comparison, name: str, what: str, theirs: dict[str, Any], purpo
     """The same with the peer's code made more like ours: does that explain the difference?"""
     more = {"": {**of.theirs.get("", {}), **theirs}}
     title = f"{of.title}, theirs {what}"
-    return replace(of, name=name, title=title, theirs=more, purpose=(purpose,), lockstep=False, **changed)
+    return replace(of, name=name, title=title, theirs=more, purpose=(purpose,), lockstep=0, **changed)
 
 
 COMPARISONS = (  # in the order in which they run
-    Comparison("td3bc", "TD3+BC", "CORL", "policy", "td3bc", 5, 20_000, 2000, more_seeds={"hopper-medium": 10}),
+    Comparison(
+        "td3bc",
+        "TD3+BC",
+        "CORL",
+        "policy",
+        "td3bc",
+        5,
+        20_000,
+        2000,
+        lockstep=2000,
+        more_seeds={"hopper-medium": 10},
+    ),
     Comparison(
         "iql",
         "IQL",
@@ -182,6 +193,7 @@ COMPARISONS = (  # in the order in which they run
         5,
         20_000,
         2000,
+        lockstep=2000,
         ours={"hopper-medium": {"preset": "hopper-medium"}},
     ),
     Comparison(
@@ -193,6 +205,7 @@ COMPARISONS = (  # in the order in which they run
         5,
         20_000,
         2000,
+        lockstep=2000,
         purpose=("CORL drops the rows behind the last whole episode; ours keeps them.",),
     ),
     _ENSEMBLE,
@@ -229,6 +242,7 @@ COMPARISONS = (  # in the order in which they run
         3,
         2000,
         500,
+        lockstep=1100,
         ours={task: {"preset": task} for task in TASKS},
     ),
     Comparison(
@@ -240,6 +254,7 @@ COMPARISONS = (  # in the order in which they run
         3,
         1000,
         250,
+        lockstep=300,
         ours={"hopper-medium": {"preset": "hopper-medium"}},
         more_seeds={"hopper-medium": 6},
         purpose=(

@@ -22,7 +22,6 @@ from core.files import canonical_json, write_text
 __all__ = ["Plan", "Scores", "planned", "suite"]
 
 Scores = dict[tuple[int, int], float]  # by (seed, update)
-LOCKSTEP = 20  # updates from equal weights on equal batches
 STARTS, LENGTH = 256, 32  # held-out windows on which models are judged
 
 
@@ -39,6 +38,7 @@ class Plan:
     ours: dict[str, list[Job]] = field(default_factory=dict)
     lockstep: dict[str, Job] = field(default_factory=dict)  # the peer's first updates, to be repeated
     kept: dict[str, str] = field(default_factory=dict)  # tasks of which all numbers are known: what was asked
+    repeated: dict[str, str] = field(default_factory=dict)  # tasks whose first updates are known: what was asked
 
     @property
     def training(self) -> list[Job]:
@@ -50,27 +50,34 @@ class Plan:
         comparison = self.comparison
         jobs = [dict(job.asked) for job in self.theirs[task] + self.ours[task]]
         judged = {"episodes": comparison.episodes, "steps": comparison.steps, **self._method(task)}
-        return hashlib.sha256(canonical_json([jobs, judged]).encode()).hexdigest()[:16]
+        return _digest([jobs, judged])
+
+    def asked_in_lockstep(self, task: str) -> str:
+        """A digest of what the first updates depend on."""
+        return _digest([dict(self.lockstep[task].asked), self._method(task)])
 
     def keep(self, known: Mapping[str, Any]) -> None:
-        """Tasks whose numbers are all in the comparison's json file have no jobs any more."""
+        """Tasks whose numbers are all in the comparison's json file have no jobs any more; first updates likewise."""
         for task in [task for task in self.theirs if known.get("asked", {}).get(task) == self.asked(task)]:
             self.kept[task] = self.asked(task)
-            for jobs in (self.theirs, self.ours, self.lockstep):
-                jobs.pop(task, None)
+            del self.theirs[task], self.ours[task]
+        asked = known.get("asked_in_lockstep", {})
+        for task in [task for task in self.lockstep if asked.get(task) == self.asked_in_lockstep(task)]:
+            self.repeated[task] = self.asked_in_lockstep(task)
+            del self.lockstep[task]
 
     def judging(self, ended: Container[str]) -> Iterator[Job]:
         """What can be judged of the jobs that have ended and has not been."""
+        found = [self.compared(task) for task in self.lockstep]
         for task in self.theirs:
-            found = [self.compared(task)] if task in self.lockstep else []
             if all(job.name in ended for job in self.ours[task] + self.theirs[task]):
                 found.append(self.judged(task))
-            yield from (job for job in found if job is not None and job.name not in ended)
+        yield from (job for job in found if job is not None and job.name not in ended)
 
     def compared(self, task: str) -> Job | None:
         """Repeats the peer's first updates, once they have been recorded."""
-        recorded = self.lockstep.get(task)
-        if recorded is None or not recorded.finished:
+        recorded = self.lockstep[task]
+        if not recorded.finished:
             return None
         asked = {"kind": "lockstep", **self._method(task), "recorded": dict(recorded.asked)}
         return self._judge("compared", task, asked, {"file": str((recorded.folder / "lockstep.npz").absolute())})
@@ -121,9 +128,13 @@ def planned(comparison: Comparison, peers: Path | None, work: Path, python: str,
             plan.ours[task] = [_model(plan, task, seed) for seed in range(comparison.runs(task))]
         if comparison.lockstep:
             alone = plan.theirs[task][0]
-            asked = {**alone.asked, "lockstep": min(LOCKSTEP, comparison.updates)}
+            asked = {**alone.asked, "lockstep": min(comparison.lockstep, comparison.updates)}
             plan.lockstep[task] = replace(alone, name=f"lockstep-{comparison.name}-{task}", asked=asked)
     return plan
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
 def suite(comparison: Comparison, task: str) -> dict[str, Any]:

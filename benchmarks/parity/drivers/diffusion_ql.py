@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.parity.drivers import shims
-from benchmarks.parity.drivers.lockstep import Lockstep, constant_draws, linear
+from benchmarks.parity.drivers.lockstep import Lockstep, constant_draws, double_precision, linear
 
 _PROBES = 64
 
@@ -77,14 +77,15 @@ def locked(original: Callable[..., Any], updates: int, record: shims.Recorder) -
     """The agent's `train`, whose first updates are recorded; then the training ends."""
 
     def train(agent: Any, sampler: Any, iterations: int, batch_size: int, **given: Any) -> None:
+        double_precision(vars(agent).values())
         lockstep = Lockstep(record, updates, lambda: _networks(agent))
 
         def sample(size: int) -> tuple[torch.Tensor, ...]:
             index = generator.integers(sampler.size, size=size)
-            batch = [getattr(sampler, name)[index] for name in ("state", "action", "next_state", "reward", "not_done")]
-            state, action, next_state, reward, not_done = batch
-            lockstep.batch(state, action, reward, next_state, 1 - not_done)
-            return tuple(batch)
+            names = ("state", "action", "reward", "next_state", "not_done")
+            state, action, reward, next_state, not_done = (getattr(sampler, name)[index] for name in names)
+            obs, action, reward, next_obs, ended = lockstep.batch(state, action, reward, next_state, 1 - not_done)
+            return obs, action, next_obs, reward, 1 - ended
 
         generator = np.random.default_rng(0)
         constant_draws()

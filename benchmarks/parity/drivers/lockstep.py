@@ -1,10 +1,11 @@
 """A peer's first updates, written so that another program can repeat them: weights before and after, and the batches.
 
 Every random number is the same one, because two programs draw in another order: normal draws are `NORMAL`, uniform ones
-`UNIFORM`, integers `INTEGER`.
+`UNIFORM`, integers `INTEGER`. All is computed in double precision: in single precision roundings alone take two
+programs apart within some hundred updates.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 
 from benchmarks.parity.drivers import shims
 
-__all__ = ["INTEGER", "NORMAL", "UNIFORM", "Lockstep", "constant_draws", "linear", "toy_denoiser"]
+__all__ = ["INTEGER", "NORMAL", "UNIFORM", "Lockstep", "constant_draws", "double_precision", "linear", "toy_denoiser"]
 
 NORMAL = 0.3  # every draw of N(0, 1)
 UNIFORM = 0.6  # ... of U(0, 1)
@@ -31,9 +32,10 @@ class Lockstep:
         self.batches: list[list[np.ndarray]] = []
         self.start = self._weights("start")
 
-    def batch(self, *columns: torch.Tensor) -> None:
-        """Of one update, in the order of a transition."""
+    def batch(self, *columns: torch.Tensor) -> list[torch.Tensor]:
+        """Of one update, in the order of a transition and in single precision; returns it in double precision."""
         self.batches.append([column.numpy().copy() for column in columns])
+        return [column.double() for column in columns]
 
     def finish(self, **more: np.ndarray) -> None:
         """Write everything, and what else is given. Raises Finished."""
@@ -72,6 +74,16 @@ def constant_draws() -> None:
     tensor.uniform_ = lambda self, low=0.0, high=1.0: self.fill_(low + UNIFORM * (high - low))
     coin: Any = np.random
     coin.uniform = lambda *given: UNIFORM
+
+
+def double_precision(parts: Iterable[Any]) -> None:
+    """From here on numbers are of double precision, and so are the weights of those parts that are networks."""
+    torch.set_default_dtype(torch.float64)
+    tensor: Any = torch.Tensor
+    tensor.float = torch.Tensor.double  # peers write masks so
+    for part in parts:
+        if isinstance(part, nn.Module):
+            part.double()
 
 
 def toy_denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:

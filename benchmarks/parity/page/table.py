@@ -131,13 +131,13 @@ def page(found: Mapping[str, Any], every: Sequence[Line], drawn: Sequence[tuple[
 _LOCKSTEP = """## The first updates, in lockstep
 
 Both begin with the same weights, get the same batches and draw the same random numbers (every normal one 0.3, every
-uniform one 0.6): so the terms of the losses, the optimisers and the targets are compared. Of the network that is
-farthest apart: how far its weights have moved and how far both sides are apart afterwards, as root mean square and as
-median. A term that differs leaves them about as far apart as they have moved, from the first update on. Law: are the
-weights that each side draws for its own start of one law? The smallest p of Kolmogorov-Smirnov tests, one for each
-weight matrix and bias of each network, after Bonferroni. All networks, and the mean and deviation by which states are
-normalised: [lockstep.csv](lockstep.csv). Not seen by this: what begins later (Diffusion-QL's average of the policy, at
-update 1000; a falling learning rate), whether draws are as independent as they should be, and how batches are drawn.
+uniform one 0.6), all in double precision: so the terms of the losses, the optimisers, the targets and what changes as
+training goes on are compared. Of the network that is farthest apart: how far its weights have moved and how far both
+sides are apart afterwards, as root mean square and as median. A term that differs leaves them about as far apart as
+they have moved; roundings about 1e-16. Law: are the weights that each side draws for its own start of one law? The
+smallest p of Kolmogorov-Smirnov tests, one for each weight matrix and bias of each network, after Bonferroni. All
+networks, and the mean and deviation by which states are normalised: [lockstep.csv](lockstep.csv). Not seen by this:
+what begins later, whether draws are as independent as they should be, and how batches are drawn.
 """
 
 
@@ -201,9 +201,13 @@ def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
     counted: dict[str, float] = {}
     for content in found.values():
         budget = content["budget"]
-        theirs, ours, judge = (
-            {name: took for task in content["about"][side].values() for name, took in task.get("seconds", {}).items()}
-            for side in ("theirs", "ours", "judge")
+        theirs, ours, judge, lockstep = (
+            {
+                name: took
+                for task in content["about"].get(side, {}).values()
+                for name, took in task.get("seconds", {}).items()
+            }
+            for side in ("theirs", "ours", "judge", "lockstep")
         )
         if not theirs or not ours:
             continue
@@ -213,7 +217,7 @@ def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
             f"every {budget['every']:,}; one thread each, theirs {sum(theirs.values()) / 60:.0f} min, ours "
             f"{'those above' if ours.keys() <= counted.keys() else minutes}"
         )
-        counted |= theirs | ours | judge
+        counted |= theirs | ours | judge | lockstep
     hours = sum(counted.values()) / 3600
     if counted:
         yield f"- all, with judging: {hours:.1f} core hours, so {hours / 2:.1f} hours on two cores"
@@ -224,8 +228,8 @@ def _versions(found: Mapping[str, Any]) -> Iterator[str]:
     for name, commit in peers.items():
         url = PEERS[name].url if name in PEERS else name
         yield f"- {name}: [{url}](https://github.com/{url}) at `{commit[:12]}`"
-    for side in ("ours", "judge", "theirs"):
-        tasks = [task for content in found.values() for task in content["about"][side].values()]
+    for side in ("ours", "judge", "lockstep", "theirs"):
+        tasks = [task for content in found.values() for task in content["about"].get(side, {}).values()]
         runs = [task.get("provenance") or task["facts"] for task in tasks if "provenance" in task or "facts" in task]
         for commit, dirty in sorted({(run["commit"], bool(run["dirty"])) for run in runs if "commit" in run}):
             yield f"- {side}: `{str(commit)[:12]}`{' with changes' if dirty else ''}"
