@@ -32,9 +32,9 @@ in this folder; run by `make parity PEERS=DIR`. None of the peers' code is in th
 normalised score, a factor of 1.1 of an error, 0.05 of a correlation. "differs": the 95 % interval leaves out zero (a
 factor of one), as one row in twenty does by chance where nothing differs. "cannot be told apart": neither. Seeds to
 tell: so many on each side would show, with a power of 80 %, that two sides which are the same and scatter as these do
-are equivalent. A score is the mean of the later half of a seed's checkpoints; that of the whole curve, which varies
-less between seeds, was added after the first rows had been seen. Every checkpoint by itself:
-[checkpoints.csv](checkpoints.csv).
+are equivalent; what few seeds cannot tell, the lockstep below asks in another way. A score is the mean of the later
+half of a seed's checkpoints; that of the whole curve, which varies less between seeds, was added after the first rows
+had been seen. Every checkpoint by itself: [checkpoints.csv](checkpoints.csv).
 """
 
 
@@ -141,6 +141,11 @@ what begins later, whether draws are as independent as they should be, and how b
 """
 
 
+_SAME = 1e-9  # of the way that weights have moved
+_READ = """In {same} of {count} both sides are apart by less than {share:g} of the way that they have moved: up to there
+both programs compute the same, and what scores of few seeds cannot tell is left to what comes later, or to the seeds.
+"""
+
 _PARTS = """Of the diffusion models the parts are compared: the same network on the same rows, the loss of the same
 noise, and the sampler from the same latents with the same noise. DyDiff's network is another one on purpose: its loss
 and sampler are given a denoiser that is no network. Root mean squares of what theirs says and of the difference:
@@ -149,6 +154,7 @@ and sampler are given a denoiser that is no network. Root mean squares of what t
 
 def _lockstep(found: Mapping[str, Any]) -> Iterator[str]:
     updates = list[tuple[str, ...]]()
+    distances = list[tuple[float, float]]()  # how far moved, how far apart
     parts = list[tuple[str, ...]]()
     for content in found.values():
         who = content["title"], content["peer"]
@@ -160,6 +166,7 @@ def _lockstep(found: Mapping[str, Any]) -> Iterator[str]:
             networks = [network for network in networks if network[4] is not None]
             name, *far, _ = max(networks, key=lambda network: network[2])
             law = min(1.0, len(networks) * min(p for *_, p in networks))
+            distances.append((far[0], far[1]))
             numbers = [*(f"{x:.1e}" for x in far), f"{law:.2f}"]
             updates.append((*who, task, str(content["lockstep_updates"]), name, *numbers))
     if updates or parts:
@@ -167,6 +174,8 @@ def _lockstep(found: Mapping[str, Any]) -> Iterator[str]:
     if updates:
         updated = ("method", "beside", "task", "updates", "farthest network", "moved", "apart", "median", "law, p")
         yield from (tabulate(updates, updated, tablefmt="github", disable_numparse=True), "")
+        same = sum(apart < _SAME * moved for moved, apart in distances)
+        yield _READ.format(same=same, count=len(distances), share=_SAME)
     if parts:
         heads = ("method", "beside", "task", "part", "size", "apart")
         yield from (_PARTS, tabulate(parts, heads, tablefmt="github", disable_numparse=True), "")
