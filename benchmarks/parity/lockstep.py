@@ -71,6 +71,8 @@ def compare(method: str, settings: Mapping[str, Any], data: Dataset, file: Path)
         normaliser.scale.fill_(1.0)
     laws = {name: _law(name, layers, theirs) for name, layers in _networks(method, state)}
     with _double_precision(state):
+        if "betas" in theirs:
+            _set_schedule(state, theirs["betas"])
         networks = dict(_networks(method, state))
         for name, layers in networks.items():
             for key, ours in _tensors(name, layers):
@@ -83,6 +85,12 @@ def compare(method: str, settings: Mapping[str, Any], data: Dataset, file: Path)
             obs, action, reward, next_obs, ended = (column[None].double() for column in row)
             algorithm.update(state, Transitions(obs, action, reward / scale, next_obs, ended.bool()), rng)
     return begins + [_network(name, layers, theirs)._replace(law=laws[name]) for name, layers in networks.items()]
+
+
+def _set_schedule(state: Any, betas: Tensor) -> None:
+    """The constants of a diffusion policy in double precision; they had been rounded to single precision."""
+    for actor in (state.actor, state.target_actor):
+        actor.betas.data, actor.kept.data = betas, (1 - betas).cumprod(0)
 
 
 @contextmanager

@@ -65,6 +65,8 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     np.random.seed(job["seed"])  # noqa: NPY002
     sizes = env.observation_space.shape[0], env.action_space.shape[0], float(env.action_space.high[0])
     if job.get("lockstep"):
+        double_precision(())
+        importlib.import_module("agents.helpers").vp_beta_schedule.__defaults__ = (torch.float64,)
         agents = importlib.import_module("agents.ql_diffusion")
         agents.Diffusion_QL.train = locked(agents.Diffusion_QL.train, job["lockstep"], record)
     record.resume()
@@ -77,7 +79,6 @@ def locked(original: Callable[..., Any], updates: int, record: shims.Recorder) -
     """The agent's `train`, whose first updates are recorded; then the training ends."""
 
     def train(agent: Any, sampler: Any, iterations: int, batch_size: int, **given: Any) -> None:
-        double_precision(vars(agent).values())
         lockstep = Lockstep(record, updates, lambda: _networks(agent))
 
         def sample(size: int) -> tuple[torch.Tensor, ...]:
@@ -90,7 +91,7 @@ def locked(original: Callable[..., Any], updates: int, record: shims.Recorder) -
         generator = np.random.default_rng(0)
         constant_draws()
         original(agent, SimpleNamespace(sample=sample), updates, batch_size)
-        lockstep.finish()
+        lockstep.finish(betas=agent.actor.betas.numpy())
 
     return train
 

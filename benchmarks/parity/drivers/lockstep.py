@@ -33,7 +33,7 @@ class Lockstep:
         self.start = self._weights("start")
 
     def batch(self, *columns: torch.Tensor) -> list[torch.Tensor]:
-        """Of one update, in the order of a transition and in single precision; returns it in double precision."""
+        """Of one update, in the order of a transition; returns it in double precision."""
         self.batches.append([column.numpy().copy() for column in columns])
         return [column.double() for column in columns]
 
