@@ -246,8 +246,8 @@ COMPARISONS = (  # in the order in which they run
         ours={task: {"preset": task} for task in TASKS},
         purpose=(
             "in lockstep on hopper 150 updates leave all networks at most 7e-15 apart, and the critics stay within "
-            "1e-16 for all 1100. The policy's roundings grow fast: after 400 updates it is 2e-5 apart, and so far apart "
-            "(2e-5 to 4e-5) is our program from itself when it starts a relative 1e-15 away.",
+            "1e-16 for all 1100. The policy's roundings grow fast: after 400 updates it is 2e-5 apart, and so far "
+            "apart (2e-5 to 4e-5) is our program from itself when it starts a relative 1e-15 away.",
         ),
     ),
     Comparison(
