@@ -42,8 +42,9 @@ def reproduce(folder: Path, device: torch.device, data_dir: Path | None) -> tupl
     then_and_now = [(name, last.get(name), origin.get(name)) for name in _ORIGIN]
     lines += [f"{name}: was {then}, is {now}" for name, then, now in then_and_now if then != now]
     if rows:
-        cpus = [run.get("cpu") for run in (last, origin)]  # cells of 0.3.0 do not tell
-        lines += [_CPUS.format(*cpus)] if all(cpus) and len(set(cpus)) > 1 else []
+        known = [name for name in ("cpu", "vectors") if last.get(name) and origin.get(name)]  # older cells do not tell
+        cpus = [", ".join(run[name] for name in known) for run in (last, origin)]
+        lines += [_CPUS.format(*cpus)] if len(set(cpus)) > 1 else []
         both = [(was, now) for *_, was, now in rows if was is not None and now is not None]
         apart = [abs(was - now) / max(abs(was), abs(now)) for was, now in both]
         lines += [f"at most {max(apart):.1e} of the larger number apart"] if apart else []

@@ -38,6 +38,7 @@ def provenance(device: torch.device, imports: Iterable[str] = ()) -> dict[str, A
         "versions": {"python": platform.python_version(), **_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}",
         "cpu": _cpu_model(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),  # instructions of torch's kernels: they move last digits
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         **({"imports": own} if own else {}),

@@ -118,6 +118,7 @@ def _run(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("physics", _known(run, "physics")),
         ("device", _known(run, "device")),
         ("CPU model", _known(run, "cpu")),
+        ("CPU vectors", _known(run, "vectors")),
         ("CPU cores", _known(run, "cores")),
         ("threads", _known(run, "threads")),
         (

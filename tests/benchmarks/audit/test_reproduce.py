@@ -31,6 +31,8 @@ def again(store: ResultStore, spec: RunSpec, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_differences_on_another_cpu_are_put_down_to_it(again: Callable[..., str]) -> None:
+    then, now = ({"cpu": "Abacus 1", "vectors": vectors} for vectors in ("AVX512", "AVX2"))
+    assert "Abacus 1, AVX512" in again(then, now, 1.5)
     assert THERE in again({"cpu": "Abacus 1"}, {"cpu": "Abacus 2"}, 1.5)
 
 

@@ -22,6 +22,7 @@ def test_a_run_names_its_processor_and_no_host() -> None:
     if listed.is_file() and "model name" in (text := listed.read_text()):
         assert f": {found['cpu']}\n" in text
     assert found["cpu"]
+    assert found["vectors"]
     assert found["cores"] >= 1
     assert platform.node() not in map(str, found.values())
 
