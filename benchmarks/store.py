@@ -222,19 +222,19 @@ class ResultStore:
         return dropped
 
     def take(self, other: "ResultStore", specs: Iterable[RunSpec]) -> int:
-        """Copy the finished cells of `other` of which this folder has no seed, named as in `specs`; returns how many.
+        """Copy the finished cells of `other` that this folder lacks, named as in `specs`; returns how many.
 
         Raises:
             DataError: a file of such a cell is torn or was edited, or was written by a version with another format.
         """
-        there = set(other.names())
+        absent = set(other.names()).difference(self.names())
         new = list[packing.PackedCell]()
         for spec in specs:
-            if spec.cell_id in there and not self._done(spec.cell_id) and (cell := other.cell(spec.cell_id)).done:
+            if spec.cell_id in absent and (cell := other.cell(spec.cell_id)).done:
                 described = {**other._described(spec.cell_id), "variant": spec.variant}
                 new.append(packing.PackedCell.of(spec.cell_id, described, cell.records, cell.left_out))
         if new:
-            own = [read() for cell_id, read in self._packed.items() if cell_id not in {cell.cell_id for cell in new}]
+            own = [read() for read in self._packed.values()]
             packing.save(self.root, [*own, *new], packing.read_plan(self.root) or {})
             del self._packed
         return len(new)

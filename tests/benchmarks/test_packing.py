@@ -265,6 +265,13 @@ def test_seeds_of_here_are_not_replaced_by_taken_ones(packed: ResultStore, spec:
     assert here.cell(spec.cell_id).records == records(0, value=7.0)
 
 
+def test_a_cell_that_failed_here_is_not_taken_but_run_again(packed: ResultStore, spec: RunSpec, tmp_path: Path) -> None:
+    here = ResultStore(tmp_path / "here")
+    here.fail(spec, {"seeds": [0, 1]}, "ValueError: no")
+    assert here.take(packed, [spec]) == 0
+    assert here.missing(spec) == (0, 1)
+
+
 def test_a_torn_cell_is_not_taken(packed: ResultStore, spec: RunSpec, tmp_path: Path) -> None:
     path = file_of(packed)
     path.write_bytes(lzma.compress(lzma.decompress(path.read_bytes()).replace(b"1.5", b"2.5", 1)))

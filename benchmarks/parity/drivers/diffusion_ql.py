@@ -65,7 +65,7 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     np.random.seed(job["seed"])  # noqa: NPY002
     sizes = env.observation_space.shape[0], env.action_space.shape[0], float(env.action_space.high[0])
     if job.get("lockstep"):
-        double_precision(())
+        double_precision()
         importlib.import_module("agents.helpers").vp_beta_schedule.__defaults__ = (torch.float64,)
         agents = importlib.import_module("agents.ql_diffusion")
         agents.Diffusion_QL.train = locked(agents.Diffusion_QL.train, job["lockstep"], record)

@@ -76,7 +76,7 @@ def constant_draws() -> None:
     coin.uniform = lambda *given: UNIFORM
 
 
-def double_precision(parts: Iterable[Any]) -> None:
+def double_precision(parts: Iterable[Any] = ()) -> None:
     """From here on numbers are of double precision, and so are the weights of those parts that are networks."""
     torch.set_default_dtype(torch.float64)
     tensor: Any = torch.Tensor
