@@ -3,14 +3,16 @@
 A peer's driver has written its weights before and after some updates, and the batches; here our algorithm begins with
 these weights and is given these batches. What scores of few seeds cannot show, this does: each term of each loss, the
 optimisers, the targets. States of the batches are normalised already, and rewards scaled, as the peer does it. Of
-models of trajectories it compares what network, loss and sampler make of the same rows. What both sides begin with by
-themselves is compared first: the law of the initial weights, and the normalisation of states. Updates are computed
-in double precision.
+diffusion models it compares what network, loss and sampler make of the same rows, and, where the networks are the
+same, a training. What both sides begin with by themselves is compared first: the law of the initial weights, and the
+normalisation of states. Updates are computed in double precision.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +20,12 @@ import torch
 from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
-from benchmarks.parity.drivers.lockstep import INTEGER, NORMAL, UNIFORM, toy_denoiser
+from benchmarks.parity.drivers.lockstep import INTEGER, NORMAL, UNIFORM, by_row, spread, toy_denoiser
+from core.checkpoint import Checkpoint
 from core.data import Dataset, Transitions
 from core.random import Streams
 from core.registry import build_method
+from models.cache import FitContext
 from models.diffusion.edm import denoising_loss, training_sigma
 
 __all__ = ["Constant", "Network", "compare"]
@@ -56,8 +60,26 @@ class Constant(Streams):
         return torch.full((len(self.seeds), *shape), INTEGER % high)
 
 
+class ByRow(Streams):
+    """Normal numbers differ from row to row; uniform ones follow each other evenly."""
+
+    def __init__(self, seeds: Iterable[int]) -> None:
+        super().__init__(seeds)
+        self.drawn = 0
+
+    def fork(self, label: str) -> "ByRow":
+        return ByRow(self.seeds)
+
+    def normal(self, *shape: int) -> Tensor:
+        return by_row(*shape).expand(len(self.seeds), *shape)
+
+    def uniform64(self, *shape: int) -> Tensor:
+        first, self.drawn = self.drawn, self.drawn + shape[0]
+        return spread(first, shape[0]).expand(len(self.seeds), *shape)
+
+
 def compare(method: str, settings: Mapping[str, Any], data: Dataset, file: Path) -> list[Network]:
-    """Repeat the updates of the file with our algorithm; or, of a model, what it says of network, loss and sampler."""
+    """Repeat the updates of the file with our algorithm; of models compare what network, loss and sampler say, too."""
     with np.load(file, allow_pickle=False) as content:
         theirs = {name: torch.from_numpy(np.asarray(content[name])) for name in content.files}
     if method in _MODELS:
@@ -183,31 +205,52 @@ def _part(name: str, theirs: Tensor, ours: Tensor) -> Network:
 
 
 def _transitions(config: Any, data: Dataset, theirs: Mapping[str, Tensor]) -> Iterator[Network]:
-    """SynthER's network with the peer's weights. Rows of the peer have the reward before the next state."""
+    """SynthER's network with the peer's weights, and a training. Its rows have the reward before the next state."""
     obs, action = data.train.obs.shape[-1], data.train.action.shape[-1]
     order = [*range(obs + action), *range(obs + action + 1, 2 * obs + action + 1), obs + action, 2 * obs + action + 1]
-    model = config.model.init(obs, action, Streams((0,)))
+    fit = replace(config.model, updates=int(theirs["updates"]))
+    model = fit.init(obs, action, Streams((0,)))
     net = model.net
-    model.units.mean[0, 0] = theirs["mean"][order]
-    model.units.scale[0, 0] = theirs["std"][order]
-    net.noise.frequency[0] = theirs["frequency"].view(net.noise.frequency[0].shape)
     layers = {"mlp": [net.first, *net.blocks, net.last], "row": [net.embed_row], "time": net.embed_noise.linear}
-    for name, known in layers.items():
-        for i, layer in enumerate(known):
-            weight, bias = theirs[f"{name}_weight{i}"], theirs[f"{name}_bias{i}"]
-            weight, bias = (weight[order], bias[order]) if layer is net.last else (weight, bias)
-            layer.weight[0] = (weight[:, order] if layer is net.embed_row else weight).T
-            layer.bias[0] = bias.view(1, -1)
-    rng = Constant((0,))
-    rows = theirs["rows"][:, order][None]
-    yield _part("denoiser", theirs["denoised"][:, order], model.denoise(rows, theirs["sigma"][None])[0])
+    known = {name: _in_order(name, x, order, len(layers["mlp"]) - 1) for name, x in theirs.items()}
+    laws = {name: _law(name, _of(linear), known) for name, linear in layers.items()}
+    with _double_precision(SimpleNamespace(model=model)):
+        for name, linear in layers.items():
+            for key, ours in _tensors(name, _of(linear)):
+                ours.copy_(known[f"start_{key}"])
+        net.noise.frequency[0] = known["frequency"].view(net.noise.frequency[0].shape)
+        yield from _parts_of_transitions(config, model, known)
+        with torch.enable_grad():
+            fit.fit(model, data, FitContext(ByRow((0,)), Checkpoint()))
+        yield _part("mean", known["mean"], model.units.mean[0, 0])
+        yield _part("std", known["std"], model.units.scale[0, 0])
+        for name, linear in layers.items():
+            yield _network(name, _of(linear), known)._replace(law=laws[name])
+
+
+def _in_order(name: str, x: Tensor, order: list[int], last: int) -> Tensor:
+    """What the peer has by column, in the order of our columns."""
+    if name.endswith("row_weight0") or name in ("rows", "denoised", "samples"):
+        return x[:, order]
+    return x[order] if name in ("mean", "std") or name.endswith((f"mlp_weight{last}", f"mlp_bias{last}")) else x
+
+
+def _of(layers: Iterable[Any]) -> list[tuple[Tensor, Tensor]]:
+    return [(layer.weight.data[0], layer.bias.data[0].view(-1)) for layer in layers]
+
+
+def _parts_of_transitions(config: Any, model: Any, theirs: Mapping[str, Tensor]) -> Iterator[Network]:
+    model.units.set(theirs["mean"][None], theirs["std"][None])
+    rng = ByRow((0,))
+    rows = theirs["rows"][None]
+    yield _part("denoiser", theirs["denoised"], model.denoise(rows, theirs["sigma"][None])[0])
     clean = model.units(rows)
     sigma = training_sigma(rows.shape[1], rng, config.model.noise_mean, config.model.noise_std)
     noisy = clean + sigma[..., None] * rng.normal(*clean.shape[1:])
     loss = denoising_loss(model.denoise(noisy, sigma), clean, sigma, config.model.sigma_data)
     yield _part("loss", theirs["loss"], loss.mean())
     drawn = config.sampler.sample(model.denoise, rng.normal(*clean.shape[1:]), rng)
-    yield _part("sampler", (theirs["samples"] - theirs["mean"])[:, order] / theirs["std"][order], drawn[0])
+    yield _part("sampler", (theirs["samples"] - theirs["mean"]) / theirs["std"], drawn[0])
 
 
 def _sequences(config: Any, data: Dataset, theirs: Mapping[str, Tensor]) -> Iterator[Network]:

@@ -51,7 +51,7 @@ class TransitionDiffusionConfig(ModelConfig):
         mean = rows.double().mean(0)
         std = rows.double().std(0) + self.epsilon
         mean[-1], std[-1] = 0, 1  # the flag of termination keeps its unit
-        model.units.set(mean[None].float(), std[None].float())
+        model.units.set(mean[None], std[None])
 
         def loss(
             batches: Streams, levels: Streams, noise: Streams, rows: Float[Tensor, "N D"] = rows

@@ -3,8 +3,9 @@
 Its learning rate rises linearly up to the snapshot that its configurations load (3 of 10 million windows); here it
 reaches the same value at the job's last update. The average of the weights is taken, as in its experiments. Written
 are states that its sampler generates from held-out starts under logged actions. With `optimised_as_ours` the same loop
-is optimised as our models are, and with `network_as_ours` its network gets two things that ours has: controls that ask
-whether this is what makes a difference.
+is optimised as our models are, with `network_as_ours` its network gets two things that ours has, with `layers_as_ours`
+our normalisation and activation, and with `rows_as_ours` its rows hold what ours hold: controls that ask whether this
+is what makes a difference.
 """
 
 import importlib
@@ -55,8 +56,9 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     with np.load(job["windows"], allow_pickle=False) as held:
         obs, action = held["obs"], held["action"]
     rows = settings["max_length_of_trajectory"]
-    known = torch.from_numpy(net.normalize(np.concatenate([obs[:, :rows], action[:, :rows]], -1))).float()
     width = obs.shape[-1]
+    held_rows = net.normalize(np.concatenate([obs[:, :rows], action[:, :rows]], -1))
+    known = torch.from_numpy(later(held_rows, width) if job["settings"].get("rows_as_ours") else held_rows).float()
     made = []
     for part in torch.split(known, _CHUNK):
         with torch.inference_mode():
@@ -111,16 +113,24 @@ class Annealed(torch.optim.Adam):
         return loss
 
 
-def extended(**given: Any) -> Any:
+def extended(*, layers: bool, **given: Any) -> Any:
     """Its network with a skip at full length, without which every row passes through half the rows, and other features.
 
-    The features of the noise level: random frequencies as SynthER's, where its own are wavelengths up to 10^4.
+    The features of the noise level: random frequencies as SynthER's, where its own are wavelengths up to 10^4. With
+    `layers` it also normalises every row for itself, not eighths of the channels over all rows, and uses SiLU.
     """
     net: Any = importlib.import_module("training.networks").EDMPrecond(**given)
     unet, dim = net.model, given["dim"]
     unet.time_mlp[0] = _Fourier(dim)
     block = type(unet.final_conv[0])
     unet.final_conv[0] = block(2 * dim, dim, kernel_size=5, mish=True)
+    if layers:
+        for part in [each for each in unet.modules() if isinstance(each, block)]:
+            part.block[2] = _RowNorm(part.block[2].num_channels)
+        for part in list(unet.modules()):
+            for name, layer in part.named_children():
+                if isinstance(layer, nn.Mish):
+                    setattr(part, name, nn.SiLU())
     full: list[torch.Tensor] = []
     unet.downs[0][1].register_forward_hook(lambda module, rows, out: full.append(out))
     unet.final_conv.register_forward_pre_hook(lambda module, rows: (torch.cat([rows[0], full.pop()], 1),))
@@ -139,6 +149,33 @@ class _Fourier(nn.Module):
         return torch.cat([angle.sin(), angle.cos()], -1)
 
 
+class _RowNorm(nn.LayerNorm):
+    """LayerNorm over the channels of [batch, channels, 1, rows]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.transpose(1, 3)).transpose(1, 3)
+
+
+def shifted(**given: Any) -> Any:
+    """Its data set with rows as ours: a state and the action before it."""
+    made: Any = importlib.import_module("training.dataset").MujocoDataset(**given)
+    window = made._load_raw_image
+
+    def moved(index: int) -> Any:
+        rows, start = window(index)
+        return later(rows, made.observation_dim), start
+
+    made._load_raw_image = moved
+    return made
+
+
+def later(rows: np.ndarray, width: int) -> np.ndarray:
+    """Windows [..., H, O + A] whose actions stand a row later; that of the first is zero, the last is gone."""
+    action = np.zeros_like(rows[..., width:])
+    action[..., 1:, :] = rows[..., :-1, width:]
+    return np.concatenate([rows[..., :width], action], -1)
+
+
 class _Process:
     """psutil's: it has no memory."""
 
@@ -153,23 +190,24 @@ def options(job: dict[str, Any], observation_dim: int, folder: str) -> dict[str,
     """Arguments of the training loop: those of the README's command, with the job's size and budget."""
     size = job["settings"]
     thousands = job["updates"] * size["batch"] / 1000
-    data = {"class_name": "training.dataset.MujocoDataset", "name": job["task"], "use_labels": 0, "use_cond": True}
+    here = "benchmarks.parity.drivers.dydiff"
+    rows = f"{here}.shifted" if size.get("rows_as_ours") else "training.dataset.MujocoDataset"
+    data = {"class_name": rows, "name": job["task"], "use_labels": 0, "use_cond": True}
     adam: dict[str, Any] = {"class_name": "torch.optim.Adam", "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8}
     average: dict[str, Any] = {}
     if size.get("optimised_as_ours"):
         schedule = {"lr": 3e-4, "updates": job["updates"], "hold": 0.5, "max_norm": 1.0}
-        adam |= {"class_name": "benchmarks.parity.drivers.dydiff.Annealed", **schedule}
+        adam |= {"class_name": f"{here}.Annealed", **schedule}
         average = {"ema_rampup_ratio": 0.1}  # of the updates so far is the half-life: about what our average has
+    network: dict[str, Any] = {"class_name": "training.networks.EDMPrecond"}
+    if size.get("network_as_ours"):
+        network = {"class_name": f"{here}.extended", "layers": bool(size.get("layers_as_ours"))}
     return {
         "run_dir": folder,
         "dataset_kwargs": {**data, "observation_dim": observation_dim},
         "data_loader_kwargs": {"num_workers": 0},
         "network_kwargs": {
-            "class_name": (
-                "benchmarks.parity.drivers.dydiff.extended"
-                if size.get("network_as_ours")
-                else "training.networks.EDMPrecond"
-            ),
+            **network,
             "model_type": "UNet_RL",
             "embedding_type": "positional",
             "channel_mult_noise": 1,

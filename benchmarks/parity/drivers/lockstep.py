@@ -1,8 +1,9 @@
 """A peer's first updates, written so that another program can repeat them: weights before and after, and the batches.
 
 Every random number is the same one, because two programs draw in another order: normal draws are `NORMAL`, uniform ones
-`UNIFORM`, integers `INTEGER`. All is computed in double precision: in single precision roundings alone take two
-programs apart within some hundred updates.
+`UNIFORM`, integers `INTEGER`; or, where an update needs noise of many levels, they differ from row to row (`by_row`).
+All is computed in double precision: in single precision roundings alone take two programs apart within some hundred
+updates.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,19 @@ from torch import nn
 
 from benchmarks.parity.drivers import shims
 
-__all__ = ["INTEGER", "NORMAL", "UNIFORM", "Lockstep", "constant_draws", "double_precision", "linear", "toy_denoiser"]
+__all__ = [
+    "INTEGER",
+    "NORMAL",
+    "UNIFORM",
+    "Lockstep",
+    "by_row",
+    "constant_draws",
+    "double_precision",
+    "draws_by_row",
+    "linear",
+    "spread",
+    "toy_denoiser",
+]
 
 NORMAL = 0.3  # every draw of N(0, 1)
 UNIFORM = 0.6  # ... of U(0, 1)
@@ -74,6 +87,28 @@ def constant_draws() -> None:
     tensor.uniform_ = lambda self, low=0.0, high=1.0: self.fill_(low + UNIFORM * (high - low))
     coin: Any = np.random
     coin.uniform = lambda *given: UNIFORM
+
+
+def spread(first: int, count: int) -> torch.Tensor:
+    """Numbers `first` .. of a sequence that fills [0, 1) evenly, double precision."""
+    golden = (5**0.5 - 1) / 2
+    return (0.5 + golden * torch.arange(first, first + count, dtype=torch.float64)) % 1
+
+
+def by_row(*shape: int) -> torch.Tensor:
+    """Draws of N(0, 1) that differ along the first axis and no other, double precision."""
+    column = torch.special.ndtri(spread(0, shape[0]))
+    return column.view(-1, *[1] * (len(shape) - 1)).expand(shape).clone()
+
+
+def draws_by_row() -> None:
+    """From here on torch draws normal numbers `by_row`."""
+    changed: dict[str, Any] = {
+        "randn": lambda *shape, **given: by_row(*(shape if isinstance(shape[0], int) else shape[0])),
+        "randn_like": lambda x, **given: by_row(*x.shape),
+    }
+    for name, draw in changed.items():
+        setattr(torch, name, draw)
 
 
 def double_precision(parts: Iterable[Any] = ()) -> None:

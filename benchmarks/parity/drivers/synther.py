@@ -1,15 +1,16 @@
 """SynthER's diffusion over transitions: its `Trainer` and its sampler, with the settings of its gin file.
 
 Width and updates are the job's: the released ones take days on a CPU. The cosine of the learning rate is that of the
-job's updates, as on our side. With `averaged_as_ours` the weights are averaged as our models' are: a control that asks
-whether this is what makes a difference.
+job's updates, as on our side. With `averaged_as_ours` the weights are averaged as our models' are, with
+`clipped_as_ours` generated actions are clipped: a control that asks whether this is what makes a difference.
 """
 
 import ast
 import functools
 import inspect
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from importlib import import_module
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from benchmarks.parity.drivers import shims
 from benchmarks.parity.drivers.axes import EINOPS
-from benchmarks.parity.drivers.lockstep import constant_draws, linear
+from benchmarks.parity.drivers.lockstep import double_precision, draws_by_row, linear, spread
 
 _SAMPLES = 4000
 _ROWS = 64  # that are looked at in lockstep
@@ -31,6 +32,7 @@ _ROWS = 64  # that are looked at in lockstep
 
 def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     """Train and sample."""
+    lockstep = job.get("lockstep")
     gin = Gin()
     env = shims.install(
         Path(job["data"]),
@@ -39,52 +41,75 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
             "gin": {"configurable": gin.configurable},
             "accelerate": {"Accelerator": Accelerator},
             **EINOPS,
-            "ema_pytorch": {"EMA": OurEMA if job["settings"].get("averaged_as_ours") else EMA},
+            "ema_pytorch": {"EMA": OurEMA if lockstep or job["settings"].get("averaged_as_ours") else EMA},
         },
     )
     checkout = Path(job["checkout"])
     sys.path.insert(0, str(checkout))
-    names = ("elucidated_diffusion", "train_diffuser", "utils")
-    elucidated, released, utils = (import_module(f"synther.diffusion.{name}") for name in names)
+    parts = ("elucidated_diffusion", "train_diffuser", "utils")
+    elucidated, released, utils = (import_module(f"synther.diffusion.{name}") for name in parts)
     gin.read(checkout, "config/resmlp_denoiser.gin")
-    gin.bound["Trainer"] |= {"train_num_steps": job["updates"], "save_and_sample_every": 10**9}
+    gin.bound["Trainer"] |= {"train_num_steps": lockstep or job["updates"], "save_and_sample_every": 10**9}
     gin.bound["ResidualMLPDenoiser"] |= {"mlp_width": job["settings"]["width"]}
     gin.bound["SimpleDiffusionGenerator"] |= {"sample_batch_size": _SAMPLES}
     setattr(elucidated, "cpu_count", lambda: 0)  # noqa: B010  # worker processes of the loader
     np.random.seed(job["seed"])  # noqa: NPY002
     torch.manual_seed(job["seed"])
+    if lockstep:
+        double_precision()
     inputs = torch.from_numpy(utils.make_inputs(env)).float()
     diffusion = utils.construct_diffusion_model(inputs=inputs)
-    if job.get("lockstep"):
-        return _lockstep(diffusion, inputs, record)
     dataset = torch.utils.data.TensorDataset(inputs)
     trainer = elucidated.Trainer(diffusion, dataset, results_folder=str(record.folder), use_gpu=False)
+    if lockstep:
+        return _lockstep(trainer, inputs, record)
     record.resume()
     trainer.train()
     record.stop()
     sampler = released.SimpleDiffusionGenerator(env=env, ema_model=trainer.ema.ema_model)
-    drawn = zip(("obs", "action", "reward", "next_obs", "terminal"), sampler.sample(_SAMPLES), strict=True)
-    record.arrays("rollouts", **{f"sample_{name}": values for name, values in drawn})
+    names = ("obs", "action", "reward", "next_obs", "terminal")
+    drawn = dict(zip(names, sampler.sample(_SAMPLES), strict=True))
+    if job["settings"].get("clipped_as_ours"):
+        drawn["action"] = drawn["action"].clip(-1, 1)
+    record.arrays("rollouts", **{f"sample_{name}": values for name, values in drawn.items()})
     return {"settings": gin.bound, "parameters": sum(part.numel() for part in diffusion.parameters())}
 
 
-def _lockstep(diffusion: Any, inputs: Tensor, record: shims.Recorder) -> dict[str, Any]:
-    """The untrained network with what it, its loss and its sampler make of some rows, all draws being constant."""
+def _lockstep(trainer: Any, inputs: Tensor, record: shims.Recorder) -> dict[str, Any]:
+    """What network, loss and sampler make of some rows; then a training, of which the average of the weights is kept.
+
+    Of the average, which differs on purpose, ours is taken, after updates 10, 20, ... instead of 1, 11, ...
+    """
+    diffusion = trainer.model
     rows = inputs[:_ROWS]
     sigma = torch.linspace(0.01, 3.0, _ROWS)
-    net = diffusion.net
-    weights = {**linear("mlp_", net.residual_mlp), **linear("row_", net.proj), **linear("time_", net.time_mlp)}
+    start = _weights("start_", diffusion.net)
     units = {"mean": diffusion.normalizer.mean, "std": diffusion.normalizer.std}
-    constant_draws()
+    draws_by_row()
     with torch.no_grad():
         found = {
             "denoised": diffusion.preconditioned_network_forward(rows, sigma),
             "loss": diffusion(rows),
             "samples": diffusion.sample(batch_size=_ROWS, num_sample_steps=128, clamp=False, disable_tqdm=True),
         }
-    frequency = net.time_mlp[0].weights.detach()
-    record.arrays("lockstep", rows=rows, sigma=sigma, frequency=frequency, **weights, **units, **found)
+    frequency = diffusion.net.time_mlp[0].weights.detach()
+    trainer.dl = _batches(inputs, trainer.batch_size)
+    trainer.ema.calls = 1
+    trainer.train()
+    end = _weights("end_", trainer.ema.ema_model.net)
+    made = {"rows": rows, "sigma": sigma, "frequency": frequency, "updates": trainer.step}
+    record.arrays("lockstep", **made, **units, **found, **start, **end)
     return {}
+
+
+def _weights(prefix: str, net: Any) -> dict[str, np.ndarray]:
+    parts = {"mlp": net.residual_mlp, "row": net.proj, "time": net.time_mlp}
+    return {key: x for name, part in parts.items() for key, x in linear(f"{prefix}{name}_", part).items()}
+
+
+def _batches(rows: Tensor, size: int) -> Iterator[tuple[Tensor]]:
+    for update in itertools.count():
+        yield (rows[(spread(update * size, size) * len(rows)).long()],)
 
 
 class Gin:

@@ -131,13 +131,14 @@ def page(found: Mapping[str, Any], every: Sequence[Line], drawn: Sequence[tuple[
 _LOCKSTEP = """## The first updates, in lockstep
 
 Both begin with the same weights, get the same batches and draw the same random numbers (every normal one 0.3, every
-uniform one 0.6), all in double precision: so the terms of the losses, the optimisers, the targets and what changes as
-training goes on are compared. Of the network that is farthest apart: how far its weights have moved and how far both
-sides are apart afterwards, as root mean square and as median. A term that differs leaves them about as far apart as
-they have moved; roundings about 1e-16. Law: are the weights that each side draws for its own start of one law? The
-smallest p of Kolmogorov-Smirnov tests, one for each weight matrix and bias of each network, after Bonferroni. All
-networks, and the mean and deviation by which states are normalised: [lockstep.csv](lockstep.csv). Not seen by this:
-what begins later, whether draws are as independent as they should be, and how batches are drawn.
+uniform one 0.6; SynthER's noise differs from row to row), all in double precision: so the terms of the losses, the
+optimisers, the targets and what changes as training goes on are compared. Of the network that is farthest apart: how
+far its weights have moved and how far both sides are apart afterwards, as root mean square and as median. A term that
+differs leaves them about as far apart as they have moved; roundings about 1e-16. Law: are the weights that each side
+draws for its own start of one law? The smallest p of Kolmogorov-Smirnov tests, one for each weight matrix and bias of
+each network, after Bonferroni. All networks, and the mean and deviation by which states are normalised:
+[lockstep.csv](lockstep.csv). Not seen by this: what begins later, whether draws are as independent as they should be,
+and how batches are drawn.
 """
 
 
@@ -146,9 +147,10 @@ _READ = """In {same} of {count} both sides are apart by less than {share:g} of t
 both programs compute the same, and what scores of few seeds cannot tell is left to what comes later, or to the seeds.
 """
 
-_PARTS = """Of the diffusion models the parts are compared: the same network on the same rows, the loss of the same
-noise, and the sampler from the same latents with the same noise. DyDiff's network is another one on purpose: its loss
-and sampler are given a denoiser that is no network. Root mean squares of what theirs says and of the difference:
+_PARTS = """Of the diffusion models the parts are compared, too: the same network on the same rows, the loss of the same
+noise, the sampler from the same latents with the same noise, and the units of the rows. SynthER's training above keeps
+our average of the weights on both sides. DyDiff's network is another one on purpose: its loss and sampler are given a
+denoiser that is no network. Root mean squares of what theirs says and of the difference:
 """
 
 
@@ -161,9 +163,11 @@ def _lockstep(found: Mapping[str, Any]) -> Iterator[str]:
         for task in dict.fromkeys(task for task, *_ in content["lockstep"]):
             networks = [rest for of, *rest in content["lockstep"] if of == task]
             if content["kind"] == "model":
-                parts += [(*who, task, name, f"{size:.2g}", f"{apart:.1e}") for name, size, apart, *_ in networks]
-                continue
+                said = [network for network in networks if network[4] is None]
+                parts += [(*who, task, name, f"{size:.2g}", f"{apart:.1e}") for name, size, apart, *_ in said]
             networks = [network for network in networks if network[4] is not None]
+            if not networks:
+                continue
             name, *far, _ = max(networks, key=lambda network: network[2])
             law = min(1.0, len(networks) * min(p for *_, p in networks))
             distances.append((far[0], far[1]))

@@ -1,10 +1,8 @@
-"""Parts of the drivers that need no peer, and the repetition of first updates."""
+"""Parts of the drivers that need no peer."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,12 +10,8 @@ from torch import nn
 from benchmarks.parity.drivers import corl
 from benchmarks.parity.drivers.axes import Rearrange, rearrange, reduce
 from benchmarks.parity.drivers.dydiff import Annealed
-from benchmarks.parity.drivers.lockstep import linear
 from benchmarks.parity.drivers.synther import EMA, Gin, OurEMA
-from benchmarks.parity.lockstep import compare
-from core.data import Dataset
 from models.training import average_rate, cosine_decay
-from tasks.base import DataOptions, load_task
 
 
 def test_axes_are_reordered_as_the_pattern_says() -> None:
@@ -102,62 +96,3 @@ def test_values_of_a_configuration_take_their_fields_types() -> None:
     found, ignored = corl.configured(text, Config)
     assert found == {"rate": 3e-4, "steps": 1000, "on": True, "path": None, "name": "a-b"}
     assert ignored == ["other"]
-
-
-@pytest.fixture(scope="module")
-def toy() -> Dataset:
-    return load_task("toy/linear", DataOptions(dataset_rows=500)).dataset()[0]
-
-
-def recorded(file: Path, data: Dataset, rate: float, spread: float = 1.0, **more: Any) -> None:
-    """Three updates of behaviour cloning in double precision, in plain torch, as a driver would write them.
-
-    They begin with torch's weights times `spread`.
-    """
-    torch.manual_seed(0)
-    obs, action = data.train.obs[:96].view(3, 32, -1), data.train.action[:96].view(3, 32, -1)
-    sizes = [obs.shape[-1], 256, 256, action.shape[-1]]
-    layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
-    net = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2], nn.Tanh()).double()
-    layers[1].weight.data *= spread
-    start = linear("start_actor_", net)
-    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
-    for state, wanted in zip(obs.double(), action.double(), strict=True):
-        optimizer.zero_grad()
-        (net(state) - wanted).square().mean().backward()
-        optimizer.step()
-    rest = {"reward": np.zeros((3, 32)), "next_obs": obs.numpy(), "terminated": np.zeros((3, 32))}
-    content: dict[str, Any] = {"obs": obs.numpy(), "action": action.numpy(), **rest}
-    np.savez(file, **start, **linear("end_actor_", net), **content, **more)
-
-
-def test_equal_updates_leave_equal_weights(toy: Dataset, tmp_path: Path) -> None:
-    recorded(tmp_path / "same.npz", toy, 3e-4)
-    (actor,) = compare("bc", {}, toy, tmp_path / "same.npz")
-    assert actor.name == "actor"
-    assert actor.moved > 1e-4
-    assert actor.apart < 1e-14
-    assert torch.get_default_dtype() == torch.float32
-
-
-def test_another_learning_rate_is_seen(toy: Dataset, tmp_path: Path) -> None:
-    recorded(tmp_path / "other.npz", toy, 4e-4)
-    (actor,) = compare("bc", {}, toy, tmp_path / "other.npz")
-    assert actor.apart > 0.1 * actor.moved
-
-
-def test_initial_weights_of_another_law_are_seen(toy: Dataset, tmp_path: Path) -> None:
-    for name, spread in (("same", 1.0), ("wider", 1.1)):
-        recorded(tmp_path / f"{name}.npz", toy, 3e-4, spread)
-    (same,), (wider,) = (compare("bc", {}, toy, tmp_path / f"{name}.npz") for name in ("same", "wider"))
-    assert same.law is not None and same.law > 0.05  # noqa: PT018
-    assert wider.law is not None and wider.law < 1e-6  # noqa: PT018
-    assert wider.apart < 1e-14  # the updates themselves agree
-
-
-def test_another_normalisation_of_states_is_seen(toy: Dataset, tmp_path: Path) -> None:
-    obs = toy.train.obs.numpy()
-    recorded(tmp_path / "a.npz", toy, 3e-4, mean=obs.mean(0), std=obs.std(0, ddof=0) + 0.1)
-    found = {part.name: part for part in compare("bc", {}, toy, tmp_path / "a.npz")}
-    assert found["states_mean"].apart < 1e-6
-    assert found["states_std"].apart > 0.05
