@@ -230,10 +230,10 @@ COMPARISONS = (  # in the order in which they run
         "synther-averaged",
         "averaged and clipped as ours",
         {"averaged_as_ours": True, "clipped_as_ours": True},
-        "a control, added after the rows above had been seen: the same code of theirs with our average of weights, and, "
-        "once that had brought the one-step errors together but not the sliced Wasserstein distances, with actions "
-        "clipped as ours are and five seeds instead of three. Two of their five on hopper are lower than all others "
-        "of both sides. In lockstep the whole training, with our average, is the same (below), so this is their seeds.",
+        "a control, added after the rows above had been seen: the same code of theirs with our average of weights, "
+        "and, once that had brought the one-step errors together but not the sliced Wasserstein distances, with "
+        "actions clipped as ours are and five seeds instead of three. Two of their five on hopper are lower than all "
+        "others of both sides. In lockstep a training, with our average, is the same (below): so it is their seeds.",
         seeds=5,
     ),
     Comparison(
