@@ -17,11 +17,12 @@ from benchmarks.report.study.quantities import LEVELS, codes, data_name, level
 from benchmarks.report.tables.table import Entry, Table, as_interval, as_number
 from benchmarks.report.verdict import verdicts
 
-__all__ = ["SECTION", "level_table", "levels"]
+__all__ = ["SECTION", "distances", "level_table", "levels"]
 
 _ENOUGH = 3  # levels of one environment
 _DISTANCES = {"nearest": "nearest", "surprise": "surprise", "knn_kl": "kNN KL"}  # column: name
 _SHOWN = "nearest"  # in the figure
+_FAR = 4  # from this ratio of distances on their axis is logarithmic
 
 
 @once
@@ -59,14 +60,18 @@ def levels(results: Results) -> pd.DataFrame:
 
 
 _NEEDED = ["nearest/generated", "nearest/heldout", "excess/generated", "knn_kl/generated", "knn_kl/heldout"]
+_CORRELATION = ["correlation", "low", "high", "cells", "clusters"]
 _CHANGE = {"change": "mean", "low": "low", "high": "high"}
 
 
-def level_table(results: Results) -> Table:
-    """One row per distance: its rank correlation with the change, over all cells and over the levels of one method."""
+def distances(results: Results) -> pd.DataFrame:
+    """distances.csv: one row per distance, regimes and kind: rank correlation with the change, low, high, and of what.
+
+    kind all: over all cells; levels: for each method along the levels of an environment, mean over environments.
+    """
     table = levels(results)
     rows = []
-    for column, name in _DISTANCES.items():
+    for column in _DISTANCES:
         for which, own in (("all", table), ("that hold", table[table["regime"] == "holds"])):
             known = own.dropna(subset=[column, "change"])
             if len(known) > 1:
@@ -74,9 +79,18 @@ def level_table(results: Results) -> Table:
                 method = codes(known["environment"] + known["generator"] + known["algorithm"] + known["variant"])
                 over = correlation(x, y, codes(known["data"]), torch.Generator().manual_seed(0))
                 along = correlation_within(x, y, method, codes(known["environment"]))
-                numbers = [as_interval(each.low, each.high, each.value, True) for each in (over, along)]
-                sizes = [as_number(float(each), "{:.0f}") for each in (len(known), known["data"].nunique())]
-                rows.append([Entry(name), Entry(which), *numbers, *sizes])
+                rows += [[column, which, kind, *found] for kind, found in (("all", over), ("levels", along))]
+    return pd.DataFrame(rows, columns=["distance", "regimes", "kind", *_CORRELATION])
+
+
+def level_table(results: Results) -> Table:
+    """One row per distance: its rank correlation with the change, over all cells and over the levels of one method."""
+    rows = []
+    for (column, which), own in distances(results).groupby(["distance", "regimes"], sort=False):
+        over, along = (own[own["kind"] == kind].to_dict("records")[0] for kind in ("all", "levels"))
+        numbers = [as_interval(each["low"], each["high"], each["correlation"], True) for each in (over, along)]
+        sizes = [as_number(float(over[each]), "{:.0f}") for each in ("cells", "clusters")]
+        rows.append([Entry(_DISTANCES[str(column)]), Entry(str(which)), *numbers, *sizes])
     caption = (
         "Do gains go with the distance of generated rows to the data? Spearman's rank correlation of a distance with "
         "the change in score. Over all cells: every task and method, 95 % bootstrap over data sets. Over levels: for "
@@ -112,9 +126,11 @@ def _figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
                     face = "none" if open_ else style.colour
                     ax.plot(x, value, style.marker, color=style.colour, markerfacecolor=face, markersize=4)
         top, bottom = grid[:, place]
-        top.set(yscale="log", title=plain(f"{environment.rpartition('/')[2]} · {algorithm}", 40))
+        top.set(title=plain(f"{environment.rpartition('/')[2]} · {algorithm}", 40))
         known = own[_SHOWN].dropna()
-        log_ticks(top.yaxis, known.min(), known.max())
+        if known.max() > _FAR * known.min():
+            top.set(yscale="log")
+            log_ticks(top.yaxis, known.min(), known.max())
         bottom.axhline(0, color=BASELINE, linestyle="--", linewidth=1)
         bottom.set_xticks(range(len(there)), there, rotation=35, ha="right")
     grid[0, 0].set_ylabel("distance to the data")
@@ -146,7 +162,7 @@ SECTION = Section(
     "levels",
     "Distance to the data and gains",
     "why",
-    frames={"levels": levels},
+    frames={"levels": levels, "distances": distances},
     tables=[level_table],
     figures=[Plot("levels", _caption, _alt, "levels", rows=_environments, figure=_figure, per_page=3)],
 )

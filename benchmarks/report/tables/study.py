@@ -86,6 +86,16 @@ COLUMNS: Mapping[str, dict[str, tuple[str, str]]] = {
         "knn_kl": ("nats", "KL to the data by nearest neighbours, less that of unseen rows"),
         "regime": _REGIME,
     },
+    "distances": {
+        "distance": ("", "a column of levels.csv"),
+        "regimes": ("", "all, or only those that hold"),
+        "kind": ("", "all: over all cells; levels: of each method along its levels, mean over environments"),
+        "correlation": ("", "Spearman's rank correlation of the distance with the change in score"),
+        "low": ("", "lower end of its 95 % interval over data sets or environments; empty below five of them"),
+        "high": ("", "upper end of it"),
+        "cells": ("cells", "with the distance"),
+        "clusters": ("", "data sets, or environments, that they are of"),
+    },
     "bought": {
         **_CHANGE,
         "coupling": ("", "the settings of the coupling in which cells of the folder differ"),
