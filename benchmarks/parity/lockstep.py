@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,7 +91,7 @@ def compare(method: str, settings: Mapping[str, Any], data: Dataset, file: Path)
         normaliser.mean.zero_()
         normaliser.scale.fill_(1.0)
     laws = {name: _law(name, layers, theirs) for name, layers in _networks(method, state)}
-    with _double_precision(state):
+    with _double_precision(*vars(state).values()):
         if "betas" in theirs:
             _set_schedule(state, theirs["betas"])
         networks = dict(_networks(method, state))
@@ -116,9 +115,9 @@ def _set_schedule(state: Any, betas: Tensor) -> None:
 
 
 @contextmanager
-def _double_precision(state: Any) -> Iterator[None]:
-    """Numbers made meanwhile are of double precision, and from now on the state's are."""
-    for part in vars(state).values():
+def _double_precision(*parts: Any) -> Iterator[None]:
+    """Numbers made meanwhile are of double precision, and from now on those of the parts are."""
+    for part in parts:
         if isinstance(part, nn.Module):
             part.double()
         elif isinstance(part, Tensor) and part.is_floating_point():
@@ -184,20 +183,20 @@ def _networks(method: str, state: Any) -> Iterator[tuple[str, list[tuple[Tensor,
     if hasattr(state, "target_actor"):
         yield "target_actor", _layers(state.target_actor, "net")
     if hasattr(state, "value") and isinstance(state.value, nn.Module):
-        yield "value", _views(state.value, 0)
+        yield "value", _layers(state, "value")
     for prefix in ("", "target_"):
         critic = getattr(state, f"{prefix}critic", None)
         if critic is not None:
-            yield f"{prefix}critic1", _views(critic, (0, 0))
-            yield f"{prefix}critic2", _views(critic, (0, 1))
+            yield f"{prefix}critic1", _views(critic.linear, (0, 0))
+            yield f"{prefix}critic2", _views(critic.linear, (0, 1))
 
 
-def _layers(actor: Any, name: str) -> list[tuple[Tensor, Tensor]]:
-    return _views(getattr(actor, name), 0)
+def _layers(owner: Any, name: str) -> list[tuple[Tensor, Tensor]]:
+    return _views(getattr(owner, name).linear, 0)
 
 
-def _views(net: Any, copy: Any) -> list[tuple[Tensor, Tensor]]:
-    return [(layer.weight.data[copy], layer.bias.data[copy].view(-1)) for layer in net.linear]
+def _views(layers: Iterable[Any], copy: Any) -> list[tuple[Tensor, Tensor]]:
+    return [(layer.weight.data[copy], layer.bias.data[copy].view(-1)) for layer in layers]
 
 
 def _part(name: str, theirs: Tensor, ours: Tensor) -> Network:
@@ -213,10 +212,10 @@ def _transitions(config: Any, data: Dataset, theirs: Mapping[str, Tensor]) -> It
     net = model.net
     layers = {"mlp": [net.first, *net.blocks, net.last], "row": [net.embed_row], "time": net.embed_noise.linear}
     known = {name: _in_order(name, x, order, len(layers["mlp"]) - 1) for name, x in theirs.items()}
-    laws = {name: _law(name, _of(linear), known) for name, linear in layers.items()}
-    with _double_precision(SimpleNamespace(model=model)):
+    laws = {name: _law(name, _views(linear, 0), known) for name, linear in layers.items()}
+    with _double_precision(model):
         for name, linear in layers.items():
-            for key, ours in _tensors(name, _of(linear)):
+            for key, ours in _tensors(name, _views(linear, 0)):
                 ours.copy_(known[f"start_{key}"])
         net.noise.frequency[0] = known["frequency"].view(net.noise.frequency[0].shape)
         yield from _parts_of_transitions(config, model, known)
@@ -225,7 +224,7 @@ def _transitions(config: Any, data: Dataset, theirs: Mapping[str, Tensor]) -> It
         yield _part("mean", known["mean"], model.units.mean[0, 0])
         yield _part("std", known["std"], model.units.scale[0, 0])
         for name, linear in layers.items():
-            yield _network(name, _of(linear), known)._replace(law=laws[name])
+            yield _network(name, _views(linear, 0), known)._replace(law=laws[name])
 
 
 def _in_order(name: str, x: Tensor, order: list[int], last: int) -> Tensor:
@@ -233,10 +232,6 @@ def _in_order(name: str, x: Tensor, order: list[int], last: int) -> Tensor:
     if name.endswith("row_weight0") or name in ("rows", "denoised", "samples"):
         return x[:, order]
     return x[order] if name in ("mean", "std") or name.endswith((f"mlp_weight{last}", f"mlp_bias{last}")) else x
-
-
-def _of(layers: Iterable[Any]) -> list[tuple[Tensor, Tensor]]:
-    return [(layer.weight.data[0], layer.bias.data[0].view(-1)) for layer in layers]
 
 
 def _parts_of_transitions(config: Any, model: Any, theirs: Mapping[str, Tensor]) -> Iterator[Network]:

@@ -266,11 +266,16 @@ def short_task(task: str) -> str:
 
 
 def log_ticks(axis: Axis, low: float, high: float, form: str = "{x:g}") -> None:
-    """Ticks of a logarithmic axis from low to high: powers of ten, or 1, 2 and 5 by `form` where there are few."""
+    """Ticks of a logarithmic axis from low to high: powers of ten, or by `form` 1, 2 and 5, or any round numbers.
+
+    The next where there would be few.
+    """
     if high > 60 * low:
         axis.set_minor_locator(NullLocator())
     else:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        locator = LogLocator(subs=(1, 2, 5))
+        several = sum(low <= tick <= high for tick in locator.tick_values(low, high)) > 1
+        axis.set_major_locator(locator if several else MaxNLocator(5))
         axis.set_major_formatter(form)
         axis.set_minor_formatter(NullFormatter())
 

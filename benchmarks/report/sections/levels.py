@@ -22,7 +22,6 @@ __all__ = ["SECTION", "distances", "level_table", "levels"]
 _ENOUGH = 3  # levels of one environment
 _DISTANCES = {"nearest": "nearest", "surprise": "surprise", "knn_kl": "kNN KL"}  # column: name
 _SHOWN = "nearest"  # in the figure
-_FAR = 4  # from this ratio of distances on their axis is logarithmic
 
 
 @once
@@ -60,10 +59,10 @@ def levels(results: Results) -> pd.DataFrame:
 
 
 _NEEDED = ["nearest/generated", "nearest/heldout", "excess/generated", "knn_kl/generated", "knn_kl/heldout"]
-_CORRELATION = ["correlation", "low", "high", "cells", "clusters"]
 _CHANGE = {"change": "mean", "low": "low", "high": "high"}
 
 
+@once
 def distances(results: Results) -> pd.DataFrame:
     """distances.csv: one row per distance, regimes and kind: rank correlation with the change, low, high, and of what.
 
@@ -80,7 +79,8 @@ def distances(results: Results) -> pd.DataFrame:
                 over = correlation(x, y, codes(known["data"]), torch.Generator().manual_seed(0))
                 along = correlation_within(x, y, method, codes(known["environment"]))
                 rows += [[column, which, kind, *found] for kind, found in (("all", over), ("levels", along))]
-    return pd.DataFrame(rows, columns=["distance", "regimes", "kind", *_CORRELATION])
+    columns = ["distance", "regimes", "kind", "correlation", "low", "high", "cells", "clusters"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def level_table(results: Results) -> Table:
@@ -126,11 +126,9 @@ def _figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
                     face = "none" if open_ else style.colour
                     ax.plot(x, value, style.marker, color=style.colour, markerfacecolor=face, markersize=4)
         top, bottom = grid[:, place]
-        top.set(title=plain(f"{environment.rpartition('/')[2]} · {algorithm}", 40))
+        top.set(yscale="log", title=plain(f"{environment.rpartition('/')[2]} · {algorithm}", 40))
         known = own[_SHOWN].dropna()
-        if known.max() > _FAR * known.min():
-            top.set(yscale="log")
-            log_ticks(top.yaxis, known.min(), known.max())
+        log_ticks(top.yaxis, known.min(), known.max())
         bottom.axhline(0, color=BASELINE, linestyle="--", linewidth=1)
         bottom.set_xticks(range(len(there)), there, rotation=35, ha="right")
     grid[0, 0].set_ylabel("distance to the data")
