@@ -20,6 +20,7 @@ from benchmarks.report.figures.style import (
     draw,
     legend,
     line_styles,
+    log_ticks,
     panel_list,
     panels,
     save,
@@ -103,6 +104,14 @@ def test_files_are_as_wide_as_a_page(tmp_path: Path) -> None:
     save(draw(lambda: panels(1, 2, height=1.0)[0]), tmp_path, "x")
     assert {path.name for path in tmp_path.iterdir()} == {"x.svg", "x.png", "x.pdf"}
     assert f'width="{72 * WIDTH:g}pt"' in (tmp_path / "x.svg").read_text()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.81, 1.75), (0.3, 8.0), (1e-3, 10.0)])
+def test_logarithmic_axes_have_more_than_one_tick(low: float, high: float) -> None:
+    _, grid = panels(1, 1, 2.0)
+    grid[0][0].set(yscale="log", ylim=(0.95 * low, 1.05 * high))
+    log_ticks(grid[0][0].yaxis, low, high)
+    assert sum(low <= tick <= high for tick in grid[0][0].get_yticks()) > 1
 
 
 def test_a_png_keeps_its_look_with_fewer_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
