@@ -3,9 +3,8 @@
 Its learning rate rises linearly up to the snapshot that its configurations load (3 of 10 million windows); here it
 reaches the same value at the job's last update. The average of the weights is taken, as in its experiments. Written
 are states that its sampler generates from held-out starts under logged actions. With `optimised_as_ours` the same loop
-is optimised as our models are, with `network_as_ours` its network gets two things that ours has, with `layers_as_ours`
-our normalisation and activation, and with `rows_as_ours` its rows hold what ours hold: controls that ask whether this
-is what makes a difference.
+is optimised as our models are, with `network_as_ours` its network gets what ours has, and with `rows_as_ours` its rows
+hold what ours hold: controls that ask whether this is what makes a difference.
 """
 
 import importlib
@@ -47,7 +46,7 @@ def train(job: dict[str, Any], record: shims.Recorder) -> dict[str, Any]:
     setattr(torch.utils.data.Sampler, "__init__", lambda self, *given: None)  # noqa: B010  # it once took the data
     for name in ("max_memory_allocated", "max_memory_reserved", "reset_peak_memory_stats"):
         setattr(torch.cuda, name, lambda *given: 0)
-    settings = options(job, env.observation_space.shape[0], str(record.folder))
+    settings = options(job, env.observation_space.shape[0], env.action_space.shape[0], str(record.folder))
     record.resume()
     net = loop.training_loop(**settings)
     record.stop()
@@ -113,24 +112,24 @@ class Annealed(torch.optim.Adam):
         return loss
 
 
-def extended(*, layers: bool, **given: Any) -> Any:
-    """Its network with a skip at full length, without which every row passes through half the rows, and other features.
+def extended(**given: Any) -> Any:
+    """Its network with a skip at full length, without which every row passes through half the rows, and other layers.
 
-    The features of the noise level: random frequencies as SynthER's, where its own are wavelengths up to 10^4. With
-    `layers` it also normalises every row for itself, not eighths of the channels over all rows, and uses SiLU.
+    The features of the noise level: random frequencies as SynthER's, where its own are wavelengths up to 10^4. Every
+    row is normalised for itself, not eighths of the channels over all rows, and SiLU is the activation.
     """
     net: Any = importlib.import_module("training.networks").EDMPrecond(**given)
     unet, dim = net.model, given["dim"]
     unet.time_mlp[0] = _Fourier(dim)
+    unet.time_mlp[1] = nn.Linear(dim + 1, 4 * dim)
     block = type(unet.final_conv[0])
     unet.final_conv[0] = block(2 * dim, dim, kernel_size=5, mish=True)
-    if layers:
-        for part in [each for each in unet.modules() if isinstance(each, block)]:
-            part.block[2] = _RowNorm(part.block[2].num_channels)
-        for part in list(unet.modules()):
-            for name, layer in part.named_children():
-                if isinstance(layer, nn.Mish):
-                    setattr(part, name, nn.SiLU())
+    for part in [each for each in unet.modules() if isinstance(each, block)]:
+        part.block[2] = _RowNorm(part.block[2].num_channels)
+    for part in list(unet.modules()):
+        for name, layer in part.named_children():
+            if isinstance(layer, nn.Mish):
+                setattr(part, name, nn.SiLU())
     full: list[torch.Tensor] = []
     unet.downs[0][1].register_forward_hook(lambda module, rows, out: full.append(out))
     unet.final_conv.register_forward_pre_hook(lambda module, rows: (torch.cat([rows[0], full.pop()], 1),))
@@ -146,7 +145,7 @@ class _Fourier(nn.Module):
 
     def forward(self, level: torch.Tensor) -> torch.Tensor:
         angle = 2 * math.pi * level[:, None] * self.frequency
-        return torch.cat([angle.sin(), angle.cos()], -1)
+        return torch.cat([level[:, None], angle.sin(), angle.cos()], -1)
 
 
 class _RowNorm(nn.LayerNorm):
@@ -186,7 +185,7 @@ class _Process:
         return SimpleNamespace(rss=0)
 
 
-def options(job: dict[str, Any], observation_dim: int, folder: str) -> dict[str, Any]:
+def options(job: dict[str, Any], observation_dim: int, action_dim: int, folder: str) -> dict[str, Any]:
     """Arguments of the training loop: those of the README's command, with the job's size and budget."""
     size = job["settings"]
     thousands = job["updates"] * size["batch"] / 1000
@@ -194,14 +193,18 @@ def options(job: dict[str, Any], observation_dim: int, folder: str) -> dict[str,
     rows = f"{here}.shifted" if size.get("rows_as_ours") else "training.dataset.MujocoDataset"
     data = {"class_name": rows, "name": job["task"], "use_labels": 0, "use_cond": True}
     adam: dict[str, Any] = {"class_name": "torch.optim.Adam", "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8}
-    average: dict[str, Any] = {}
+    optimised: dict[str, Any] = {}
     if size.get("optimised_as_ours"):
         schedule = {"lr": 3e-4, "updates": job["updates"], "hold": 0.5, "max_norm": 1.0}
         adam |= {"class_name": f"{here}.Annealed", **schedule}
-        average = {"ema_rampup_ratio": 0.1}  # of the updates so far is the half-life: about what our average has
+        entries = size["rows"] * (observation_dim + action_dim)
+        optimised = {
+            "ema_rampup_ratio": 0.1,  # of the updates so far is the half-life: about what our average has
+            "loss_scaling": 1 / entries,  # theirs is a sum over a window's entries, whose gradient is always clipped
+        }
     network: dict[str, Any] = {"class_name": "training.networks.EDMPrecond"}
     if size.get("network_as_ours"):
-        network = {"class_name": f"{here}.extended", "layers": bool(size.get("layers_as_ours"))}
+        network = {"class_name": f"{here}.extended"}
     return {
         "run_dir": folder,
         "dataset_kwargs": {**data, "observation_dim": observation_dim},
@@ -227,7 +230,7 @@ def options(job: dict[str, Any], observation_dim: int, folder: str) -> dict[str,
         "batch_size": size["batch"],
         "total_kimg": thousands,
         "ema_halflife_kimg": 500,
-        **average,
+        **optimised,
         "lr_rampup_kimg": thousands / 0.3,
         "kimg_per_tick": 1,
         "snapshot_ticks": None,
