@@ -44,9 +44,10 @@ bench-ci: $(VENV)/installed-dev        # hot paths as ratios; then run_bench.py 
 
 # PEERS=folder with checkouts (benchmarks/parity/plan.py); ONLY=td3bc,iql; MINUTES=90: it stops then, the next resumes;
 # LOCKSTEP=1: only the first updates with equal weights, batches and draws, in minutes; SMOKE=1: does it run?
+# CONTROLS=1: those that ask where a difference comes from, too.
 parity: $(VENV)/installed-dev          # our methods beside the authors' own code, on the same file: about three hours, by estimate
 	$(BIN)/python -m benchmarks.parity $(if $(PEERS),--peers "$(PEERS)") $(if $(ONLY),--only "$(ONLY)") \
-	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SMOKE),--smoke) $(if $(LOCKSTEP),--lockstep)
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SMOKE),--smoke) $(if $(LOCKSTEP),--lockstep) $(if $(CONTROLS),--controls)
 
 clean:                                 # keeps results/ and the user's cache
 	rm -rf $(VENV) $(ORACLE) *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -31,7 +31,8 @@ class Options:
     """Parity with the authors' own code, on the same file."""
 
     peers: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None  # checkouts; default: $ROLLOUTBENCH_PEERS
-    only: str | None = None  # names of comparisons, separated by commas; default: all
+    only: str | None = None  # names of comparisons, separated by commas; default: all but controls
+    controls: bool = False  # those that ask for the cause of a difference, too
     python: Annotated[Path, tyro.conf.arg(metavar="PYTHON")] = Path(sys.executable)  # interpreter of the peers
     work: Path = Path("results/parity-work")  # files of the jobs
     out: Path = Path("results/parity")  # the page, and what it is drawn from
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when all jobs have finished, 1 when one has failed or waits or a peer is not there."""
     options = tyro.cli(Options, prog="python -m benchmarks.parity", args=arguments)
     try:
-        wanted = chosen(options.only or ("td3bc" if options.smoke else None))
+        wanted = chosen(options.only or ("td3bc" if options.smoke else None), options.controls)
     except SpecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -48,6 +48,7 @@ def collected(plan: Plan, known: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         "title": comparison.title,
         "kind": comparison.kind,
+        "control": comparison.control,
         "peer": comparison.peer,
         "peer_commit": plan.commit,
         "not_there": plan.not_there,

@@ -94,6 +94,7 @@ class Comparison:
     lockstep: int = 1  # updates of the peer that we repeat; 0: its driver cannot write them; of DyDiff's model 1: parts
     rows: int = ROWS
     more_seeds: Mapping[str, int] = field(default_factory=dict)  # of tasks on which `seeds` decided nothing
+    control: bool = False  # asks for the cause of a difference that another one has found
 
     def runs(self, task: str) -> int:
         """Seeds of a task."""
@@ -169,7 +170,7 @@ def _control(of: Comparison, name: str, what: str, theirs: dict[str, Any], purpo
     """The same with the peer's code made more like ours: does that explain the difference?"""
     more = {"": {**of.theirs.get("", {}), **theirs}}
     title = f"{of.title}, theirs {what}"
-    return replace(of, name=name, title=title, theirs=more, purpose=(purpose,), lockstep=0, **changed)
+    return replace(of, name=name, title=title, theirs=more, purpose=(purpose,), lockstep=0, control=True, **changed)
 
 
 COMPARISONS = (  # in the order in which they run
@@ -183,6 +184,7 @@ COMPARISONS = (  # in the order in which they run
         20_000,
         2000,
         lockstep=2000,
+        more_seeds={"hopper-medium": 10},
     ),
     Comparison(
         "iql",
@@ -244,8 +246,8 @@ COMPARISONS = (  # in the order in which they run
         "policy",
         "dql",
         3,
-        2000,
-        500,
+        1000,
+        250,
         lockstep=400,
         ours={task: {"preset": task} for task in TASKS},
         purpose=(
@@ -306,13 +308,14 @@ NOT_COMPARED = (
 )
 
 
-def chosen(only: str | None) -> list[Comparison]:
-    """All, or those of the names in a comma-separated list.
+def chosen(only: str | None, controls: bool = False) -> list[Comparison]:
+    """All, with or without the controls, or those of the names in a comma-separated list.
 
     Raises:
         SpecError: one is not known.
     """
-    names = [part.strip() for part in only.split(",")] if only else [each.name for each in COMPARISONS]
+    every = [each.name for each in COMPARISONS if controls or not each.control]
+    names = [part.strip() for part in only.split(",")] if only else every
     known = {each.name: each for each in COMPARISONS}
     if unknown := [name for name in names if name not in known]:
         raise SpecError(f"--only must be of {', '.join(known)}, got {', '.join(unknown)}")

@@ -26,7 +26,8 @@ _PAGE = """# Parity with the authors' own code
 Does each method do what its authors' code does? Both sides learn from the same file, for the same number of updates,
 with the published settings, and one judge looks at both: policies are evaluated in one simulator from the same start
 states, rollouts of models by the same functions. Drawn by `python -m benchmarks.parity --minutes 0` from the json files
-in this folder; run by `make parity PEERS=DIR`. None of the peers' code is in this repository.
+in this folder; run by `make parity PEERS=DIR`, the controls by `make parity PEERS=DIR CONTROLS=1`. None of the peers'
+code is in this repository.
 
 "equivalent": two one-sided Welch tests reject, at 5 %, that the means differ by more than the margin: 5 points of the
 normalised score, a factor of 1.1 of an error, 0.05 of a correlation. "differs": the 95 % interval leaves out zero (a
@@ -91,6 +92,10 @@ def draw(out: Path) -> str:
     return tabulate(list(_table(found, every)), _HEADS, disable_numparse=True)
 
 
+def _tabulated(rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(rows, _HEADS, tablefmt="github", disable_numparse=True)
+
+
 def _write(file: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -99,6 +104,10 @@ def _write(file: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> N
     write_text(file, text.getvalue())
 
 
+_CONTROLS = """## Controls: where does a difference come from?
+
+The same code of theirs, made more like ours step by step.
+"""
 _NOTHING = "**No training has been judged on both sides yet.** What can be said before: the first updates, below."
 _HEADS = (
     "method",
@@ -116,11 +125,15 @@ _HEADS = (
 
 def page(found: Mapping[str, Any], every: Sequence[Line], drawn: Sequence[tuple[str, str]]) -> str:
     """The page, in Markdown."""
-    rows = list(_table(found, every))
-    table = tabulate(rows, _HEADS, tablefmt="github", disable_numparse=True) if rows else _NOTHING
+    first, controls = (
+        list(_table(found, [line for line in every if found[line.comparison]["control"] is control]))
+        for control in (False, True)
+    )
+    tables = [_tabulated(first) if first else _NOTHING, ""]
+    tables += [_CONTROLS, _tabulated(controls), ""] if controls else []
     shown = [part for name, alt in drawn for part in (f"![{alt}]({name}.svg)", "")]
     notes = [f"- **{content['title']}**: {text}" for content in found.values() for text in content["purpose"]]
-    parts = [_PAGE, table, "", *shown, *_lockstep(found)]
+    parts = [_PAGE, *tables, *shown, *_lockstep(found)]
     parts += ["## Budgets", "", *budgets, ""] if (budgets := list(_budgets(found))) else []
     parts += ["## What differs on purpose, or was found to differ", "", *notes, ""] if notes else []
     parts += ["## Versions", "", *_versions(found), ""]
@@ -212,7 +225,8 @@ def _number(value: float, digits: int) -> str:
 def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
     """What each comparison cost, and all of them: a job that several share is counted once."""
     counted: dict[str, float] = {}
-    for content in found.values():
+    without = 0.0  # the controls
+    for content in sorted(found.values(), key=lambda each: bool(each["control"])):
         budget = content["budget"]
         theirs, ours, judge, lockstep = (
             {
@@ -231,9 +245,11 @@ def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
             f"{'those above' if ours.keys() <= counted.keys() else minutes}"
         )
         counted |= theirs | ours | judge | lockstep
-    hours = sum(counted.values()) / 3600
-    if counted:
-        yield f"- all, with judging: {hours:.1f} core hours, so {hours / 2:.1f} hours on two cores"
+        without = without if content["control"] else sum(counted.values())
+    for what, seconds in (("all but the controls", without), ("all", sum(counted.values()))):
+        if seconds:
+            hours = seconds / 3600
+            yield f"- {what}, with judging: {hours:.1f} core hours, so {hours / 2:.1f} hours on two cores"
 
 
 def _versions(found: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.parity.drivers import corl
 from benchmarks.parity.drivers.axes import Rearrange, rearrange, reduce
-from benchmarks.parity.drivers.dydiff import Annealed
+from benchmarks.parity.drivers.dydiff import Annealed, options
 from benchmarks.parity.drivers.synther import EMA, Gin, OurEMA
 from models.training import average_rate, cosine_decay
 
@@ -82,6 +82,15 @@ def test_the_control_of_dydiff_anneals_as_our_models_do() -> None:
     assert rates == pytest.approx([3e-4 * cosine_decay(step, 10, 0.5) for step in range(10)])
     assert weight.grad is not None
     assert weight.grad.tolist() == pytest.approx([0.6, 0.8])
+
+
+def test_the_control_of_dydiff_learns_from_a_mean_as_our_models() -> None:
+    settings = {"rows": 32, "dim": 32, "batch": 4, "optimised_as_ours": True}
+    job = {"settings": settings, "updates": 10, "seed": 0, "task": "hopper-medium"}
+    losses = torch.rand(4, 32, 14)
+    scaled = losses.sum() * options(job, 11, 3, "")["loss_scaling"] / 4  # as the training loop does
+    assert scaled.item() == pytest.approx(losses.mean().item())
+    assert "loss_scaling" not in options(job | {"settings": settings | {"optimised_as_ours": False}}, 11, 3, "")
 
 
 def test_values_of_a_configuration_take_their_fields_types() -> None:

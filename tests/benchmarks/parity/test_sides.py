@@ -13,6 +13,7 @@ from benchmarks.parity.__main__ import Options, main, run
 from benchmarks.parity.drivers import corl
 from benchmarks.parity.export import export, load_windows
 from benchmarks.parity.judge import MisreadError, read_policy
+from benchmarks.parity.page.table import draw
 from benchmarks.parity.plan import COMPARISONS, PEERS, Comparison, chosen, smoke
 from benchmarks.parity.sides import planned, suite
 from benchmarks.suite import cells, load_suite
@@ -136,6 +137,32 @@ def test_unknown_names_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing" in capsys.readouterr().err
     with pytest.raises(SpecError, match="--only must be of td3bc"):
         chosen("nothing")
+
+
+def test_controls_run_where_they_are_asked_for() -> None:
+    usual = [each.name for each in chosen(None)]
+    assert not any(each.control for each in chosen(None))
+    assert [each.name for each in chosen(None, controls=True) if not each.control] == usual
+    assert [each.name for each in chosen("dydiff-network")] == ["dydiff-network"]
+
+
+def test_controls_have_a_table_and_a_sum_of_their_own(tmp_path: Path) -> None:
+    for name, control, seconds in (("dydiff", False, 7200), ("dydiff-network", True, 3600)):
+        values = [
+            (side, "t", seed, "e(1)", "ratio", None, 1.0 + seed) for side in ("ours", "theirs") for seed in (0, 1)
+        ]
+        about = {"ours": {"t": {"seconds": {"ours": 3600}}}, "theirs": {"t": {"seconds": {name: seconds}}}}
+        content = {"title": name, "kind": "model", "control": control, "peer": "DyDiff", "peer_commit": None}
+        content |= {"not_there": None, "purpose": [], "failed": {}, "waiting": [], "lockstep": [], "values": values}
+        budget = {"seeds": 2, "updates": 1, "every": 1}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content | {"about": about, "budget": budget}))
+    draw(tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    before, _, after = page.partition("## Controls")
+    assert "| dydiff " in before and "dydiff-network" not in before  # noqa: PT018
+    assert "| dydiff-network " in after
+    assert "all but the controls, with judging: 3.0 core hours" in page
+    assert "- all, with judging: 4.0 core hours" in page  # our jobs are shared
 
 
 def test_weights_that_are_misread_are_refused(tmp_path: Path) -> None:
