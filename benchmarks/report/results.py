@@ -306,11 +306,17 @@ def unfitted(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_common(labels: Mapping[str, str]) -> dict[str, str]:
-    """Labels by cell without the fields `name=value` that all cells have: what nothing differs in needs no saying."""
-    fields = {key: re.split(r", (?=[\w.]+=)", label) for key, label in labels.items()}
-    common = set.intersection(*(set(own) for own in fields.values())) if len(fields) > 1 else set()
-    common = {field for field in common if "=" in field}
-    return {key: ", ".join(x for x in own if x not in common) or "default" for key, own in fields.items()}
+    """Labels by cell without the fields `name=value` that all cells have: what nothing differs in needs no saying.
+
+    A cell of the track `equal_compute` is called after another cell, and so after what is left of its label.
+    """
+    ways = {key: way for key, label in labels.items() if (way := Equalled.parse(label))}
+    bases = labels | {key: way.base for key, way in ways.items()}
+    fields = {key: re.split(r", (?=[\w.]+=)", label) for key, label in bases.items()}
+    compared = [set(own) for key, own in fields.items() if key not in ways]
+    common = {field for field in set.intersection(*compared) if "=" in field} if len(compared) > 1 else set[str]()
+    short = {key: ", ".join(x for x in own if x not in common) or "default" for key, own in fields.items()}
+    return short | {key: replace(way, base=short[key]).variant for key, way in ways.items()}
 
 
 def _variants(labels: Mapping[str, str], specs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from benchmarks.execution.updates import Stepper
 from benchmarks.probe import stand_in
 from benchmarks.records import Record
 from benchmarks.report.results import Equalled, collect
+from benchmarks.report.sections.equal_compute import tracks
 from benchmarks.spec import RunSpec
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
@@ -125,6 +126,18 @@ def test_folders_without_none_or_unfinished_are_refused(tmp_path: Path, tiny: tu
         equal_cells(half)
     with pytest.raises(SpecError, match="DIR must have finished; it lacks any cell"):
         equal_cells(ResultStore(tmp_path))
+
+
+def test_the_track_finds_its_base_where_all_cells_share_a_field(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    """A report leaves out of labels what all cells have; those of the track do not stop it, and keep their base."""
+    wanted = specs(tiny, "vary.real_fraction=[0.25]")
+    store = finished(tmp_path, wanted, {"none": 1e12, "ensemble": 4e12})
+    for spec in equal_cells(store):
+        assert spec.variant.endswith(" of real_fraction=0.25")
+        store.finish(spec, ORIGIN, [Record(seed, spec.settings.updates, "return", 2.0) for seed in (0, 1)])
+    (track,) = tracks(collect(store))
+    assert track.none.variant == "default"
+    assert len(track.ways) == 2
 
 
 @pytest.mark.slow
