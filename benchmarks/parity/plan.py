@@ -126,7 +126,7 @@ _ENSEMBLE = Comparison(
     lockstep=0,
     purpose=(
         "ours standardises the targets as it does the inputs, so that the penalty means the same in every task; "
-        "theirs learns differences of states in environment units. The next rows ask whether that is all.",
+        "theirs learns differences of states in environment units. A control asks whether that is all.",
     ),
 )
 _SYNTHER = Comparison(
@@ -144,7 +144,7 @@ _SYNTHER = Comparison(
     purpose=(
         "ours clips generated actions to [-1, 1]; theirs leaves them to the learner. In short trainings ours "
         "averages weights over fewer updates: here about 540, theirs 2000; at the released 100 000 both over 2000. "
-        "The next rows ask whether that is all.",
+        "A control asks whether that is all.",
     ),
 )
 _DYDIFF = Comparison(
@@ -156,12 +156,13 @@ _DYDIFF = Comparison(
     3,
     1000,
     1000,
+    tasks=TASKS[:1],
     ours=_OUR_DYDIFF,
     theirs={"": {"rows": 32, "dim": 32, "batch": 32}},
     purpose=(
         "a row of ours holds a state and the action before it, of theirs the action after it; ours clips gradients "
-        "and keeps its learning rate, then lets it fall, theirs raises it linearly to the same value. The next "
-        "rows ask whether the optimisation is all.",
+        "and keeps its learning rate, then lets it fall, theirs raises it linearly to the same value. The "
+        "controls ask what of this it is.",
     ),
 )
 
@@ -216,7 +217,7 @@ COMPARISONS = (  # in the order in which they run
         "ensemble-units",
         "in deviations",
         {"units": "deviations"},
-        "a control, added after a first look (2 seeds, 200 updates) had shown that the rows above differ: the same "
+        "a control, added after a first look (2 seeds, 200 updates) had shown a difference: the same "
         "code of theirs is given states in units of the deviation of their changes. It found two faults of ours, "
         "since mended: each member had bounds of its log-variance of its own, which fell too far (hopper's "
         "hardest dimension, one seed: deviations of at most 1.1 where theirs allow 2.4), and initial weights "
@@ -232,7 +233,7 @@ COMPARISONS = (  # in the order in which they run
         "synther-averaged",
         "averaged and clipped as ours",
         {"averaged_as_ours": True, "clipped_as_ours": True},
-        "a control, added after the rows above had been seen: the same code of theirs with our average of weights, "
+        "a control, added after the comparison had been seen: the same code of theirs with our average of weights, "
         "and, once that had brought the one-step errors together but not the sliced Wasserstein distances, with "
         "actions clipped as ours are and five seeds instead of three. Two of their five on hopper are lower than all "
         "others of both sides. In lockstep a training, with our average, is the same (below), so what is left are "
@@ -280,21 +281,20 @@ COMPARISONS = (  # in the order in which they run
         "dydiff-optimised",
         "optimised as ours",
         {"optimised_as_ours": True},
-        "a control, added after a first look (2 seeds, 200 updates) had shown that the rows above differ: the same "
+        "a control, added after a first look (2 seeds, 200 updates) had shown a difference: the same "
         "code of theirs with our learning rate, our loss (the mean over a window's entries, where theirs is their sum, "
         "whose gradient would always be clipped), our clipping and about our average of the weights.",
-        tasks=TASKS[:1],
     ),
     _control(
         _DYDIFF,
         "dydiff-network",
         "with our optimiser, network and rows",
         {"optimised_as_ours": True, "network_as_ours": True, "rows_as_ours": True},
-        "a control, added after the rows above had been seen: besides with our network and rows. Theirs has no skip at "
+        "a control, added after the comparison had been seen: besides with our network and rows. Theirs has no skip at "
         "full length, so all passes through half the rows, and describes the noise level, which lies between -1.6 and "
         "1.1, by sinusoids of wavelengths up to 10^4; here it has both from ours, and LayerNorm over every row, SiLU "
-        "and rows that hold the action before their state.",
-        tasks=TASKS[:1],
+        "and rows that hold the action before their state. Of weights ours then has 480 more, biases of its transposed "
+        "convolutions, of which every output adds two.",
     ),
 )
 
