@@ -36,7 +36,7 @@ def collected(plan: Plan, known: Mapping[str, Any]) -> dict[str, Any] | None:
     for task in plan.lockstep:
         lockstep += [(task, *network) for network in _values(plan.compared(task))]
     judges = {task: [each for each in [plan.judged(task)] if each] for task in plan.theirs}
-    repeats = {task: [each for each in [plan.compared(task)] if each] for task in plan.lockstep}
+    repeats = {task: [each for each in [plan.compared(task), job] if each] for task, job in plan.lockstep.items()}
     for side, jobs in (("theirs", plan.theirs), ("ours", plan.ours), ("judge", judges), ("lockstep", repeats)):
         for task, each in jobs.items():
             about[side].setdefault(task, {})["seconds"] = {job.name: job.seconds for job in each if job.finished}

@@ -83,6 +83,9 @@ def test_from_a_peer_to_the_page(peers: Path, tmp_path: Path, capsys: pytest.Cap
     states = [apart for _, name, _, apart, *_ in found["lockstep"] if name.startswith("states_")]
     assert len(states) == 2 and max(states) < 1e-5  # noqa: PT018
     assert "in lockstep" in page
+    lockstep = found["about"]["lockstep"]["hopper-medium"]
+    assert {name.partition("-")[0] for name in lockstep["seconds"]} == {"lockstep", "compared"}
+    assert "commit" in lockstep["facts"]
     facts = found["about"]["theirs"]["hopper-medium"]["facts"]
     assert facts["ignored"] == ["max_traj_len"]
     assert facts["settings"]["normalize"] is True
