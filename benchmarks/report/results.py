@@ -311,7 +311,7 @@ def _without_common(labels: Mapping[str, str]) -> dict[str, str]:
     A cell of the track `equal_compute` is called after another cell, and so after what is left of its label.
     """
     ways = {key: way for key, label in labels.items() if (way := Equalled.parse(label))}
-    bases = labels | {key: way.base for key, way in ways.items()}
+    bases = {**labels, **{key: way.base for key, way in ways.items()}}
     fields = {key: re.split(r", (?=[\w.]+=)", label) for key, label in bases.items()}
     compared = [set(own) for key, own in fields.items() if key not in ways]
     common = {field for field in set.intersection(*compared) if "=" in field} if len(compared) > 1 else set[str]()
