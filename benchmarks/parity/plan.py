@@ -267,10 +267,11 @@ COMPARISONS = (  # in the order in which they run
         "policy",
         "cql",
         3,
-        500,
-        125,
-        lockstep=150,
+        1000,
+        250,
+        lockstep=300,
         ours={"hopper-medium": {"preset": "hopper-medium"}},
+        more_seeds={"hopper-medium": 6},
         purpose=(
             "in single precision one critic had ended 20 updates 6e-6 (hopper) and 3e-6 (halfcheetah) apart, which "
             "looked large for rounding. In double precision 300 updates leave at most 1e-14: it was rounding.",
