@@ -33,7 +33,7 @@ def provenance(device: torch.device, imports: Iterable[str] = ()) -> dict[str, A
     own = module_digests(imports)
     return {
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": _dirty(),
         "diff_sha256": _diff(),
         "versions": {"python": platform.python_version(), **_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}",
@@ -117,6 +117,11 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def _dirty() -> bool:
+    """Whether a tracked file differs from the commit; numbers under results/ go into no other number."""
+    return bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results"))
 
 
 @cache

@@ -298,7 +298,7 @@ COMPARISONS = (  # in the order in which they run
         "full length, so all passes through half the rows, and describes the noise level, which lies between -1.6 and "
         "1.1, by sinusoids of wavelengths up to 10^4; here it has both from ours, and LayerNorm over every row, SiLU "
         "and rows that hold the action before their state. Of weights ours then has 480 more, biases of its transposed "
-        "convolutions, of which every output adds two.",
+        "convolutions, of which every output adds two. No row differs any more.",
     ),
 )
 

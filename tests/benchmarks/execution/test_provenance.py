@@ -2,6 +2,7 @@
 
 import platform
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,22 @@ def test_without_a_list_of_processors_python_names_it(monkeypatch: pytest.Monkey
     assert module._cpu_model.__wrapped__() == "arm"
     monkeypatch.setattr(platform, "processor", lambda: "")
     assert module._cpu_model.__wrapped__() == platform.machine()
+
+
+@pytest.mark.parametrize(("file", "dirty"), [("code.py", True), ("README.md", True), ("results/made.csv", False)])
+def test_changed_results_make_no_run_dirty(
+    file: str, dirty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ROOT", tmp_path)
+    monkeypatch.setattr(module, "_git", module._git.__wrapped__)  # nothing is remembered
+    (tmp_path / "results").mkdir()
+    for name in ("code.py", "README.md", "results/made.csv"):
+        (tmp_path / name).write_text("before")
+    for command in ("init -q", "add -A", "-c user.name=a -c user.email=a@b commit -qm first"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    assert provenance(CPU)["dirty"] is False
+    (tmp_path / file).write_text("after")
+    assert provenance(CPU)["dirty"] is dirty
 
 
 def test_the_command_holds_all_that_changes_cells() -> None:
