@@ -63,23 +63,32 @@ def _curves(found: Mapping[str, Any]) -> Figure:
 
 
 def _ratios(errors: Sequence[Any], found: Mapping[str, Any]) -> Figure:
-    """A line for each quantity, one column for each task."""
-    quantities = list(dict.fromkeys((line.comparison, line.row.what) for line in errors))
+    """A line for each quantity under the heading of its comparison, one column for each task."""
+    places = dict[tuple[str, str], int]()
+    headings = dict[str, int]()
+    for line in errors:
+        headings.setdefault(line.comparison, len(headings) + len(places))
+        places.setdefault((line.comparison, line.row.what), len(headings) + len(places))
     tasks = list(dict.fromkeys(line.task for line in errors))
-    figure = Figure(figsize=(WIDTH, 1.0 + 0.25 * len(quantities)))
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.25 * (len(headings) + len(places))))
     axes = figure.subplots(1, len(tasks), squeeze=False, sharex=True, sharey=True)[0]
     margin = MARGINS["ratio"]
     for ax, task in zip(axes, tasks, strict=True):
         ax.axvspan(1 / margin, margin, color="#888888", alpha=0.2, lw=0)
         ax.axvline(1, color="#888888", lw=1)
         for line in (line for line in errors if line.task == task):
-            place = quantities.index((line.comparison, line.row.what))
+            place = places[line.comparison, line.row.what]
             ax.plot([line.row.low, line.row.high], [place, place], color=_COLOURS["ours"])
             ax.plot([line.row.difference], [place], "o", color=_COLOURS["ours"], ms=5)
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.set_title(task.replace("-", "\n", 1))
-    axes[0].set_yticks(range(len(quantities)), [f"{found[name]['title']} · {what}" for name, what in quantities])
+    for name, place in headings.items():  # drawn by the last panel, so that no other one covers it
+        over = axes[0].get_yaxis_transform()
+        title = found[name]["title"]
+        text = axes[-1].text(0.02, place, title, transform=over, va="center", fontsize=8, fontweight="bold")
+        text.set_in_layout(False)
+    axes[0].set_yticks(list(places.values()), [what for _, what in places])
     axes[0].invert_yaxis()
     figure.supxlabel("ours / theirs, with 95 % interval; grey: within a factor of 1.1", fontsize=10)
     return figure
