@@ -46,9 +46,9 @@ def equal_cells(source: ResultStore, at_most: int | None = None) -> list[RunSpec
         SpecError: the folder has not finished, has no generator none beside others, or does not say its FLOP.
     """
     found = list[RunSpec]()
-    labels = {cell.cell_id: cell.variant for cell in source.cells()}  # in full, whatever else the folder holds later
     for budget in budgets(collect(source)):
-        spec = restore(budget.none.spec, budget.none.done, labels[budget.none.cell_id])
+        label = source.cell(budget.none.cell_id).variant  # in full: the view's depends on what else the folder holds
+        spec = restore(budget.none.spec, budget.none.done, label)
         if spec.cell_id != budget.none.cell_id:
             raise SpecError(f"DIR must be of this version, got {budget.none.cell_id}, which is now {spec.cell_id}")
         if at_most is not None and at_most <= spec.settings.updates:

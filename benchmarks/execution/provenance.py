@@ -120,7 +120,7 @@ def _versions() -> dict[str, str]:
 
 
 def _dirty() -> bool:
-    """Whether a tracked file differs from the commit; numbers under results/ go into no other number."""
+    """Whether a tracked file differs from the commit; recorded results are no part of the program."""
     return bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results"))
 
 

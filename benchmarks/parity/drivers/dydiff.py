@@ -200,7 +200,7 @@ def options(job: dict[str, Any], observation_dim: int, action_dim: int, folder: 
         entries = size["rows"] * (observation_dim + action_dim)
         optimised = {
             "ema_rampup_ratio": 0.1,  # of the updates so far is the half-life: about what our average has
-            "loss_scaling": 1 / entries,  # theirs is a sum over a window's entries, whose gradient is always clipped
+            "loss_scaling": 1 / entries,  # theirs is a sum over a window's entries, whose gradient is clipped at once
         }
     network: dict[str, Any] = {"class_name": "training.networks.EDMPrecond"}
     if size.get("network_as_ours"):

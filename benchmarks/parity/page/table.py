@@ -5,6 +5,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -226,7 +227,7 @@ def _budgets(found: Mapping[str, Any]) -> Iterator[str]:
     """What each comparison cost, and all of them: a job that several share is counted once."""
     counted: dict[str, float] = {}
     without = 0.0  # the controls
-    for content in sorted(found.values(), key=lambda each: bool(each["control"])):
+    for content in sorted(found.values(), key=itemgetter("control")):
         budget = content["budget"]
         theirs, ours, judge, lockstep = (
             {
