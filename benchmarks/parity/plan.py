@@ -287,8 +287,8 @@ COMPARISONS = (  # in the order in which they run
         {"optimised_as_ours": True},
         "a control, added after a first look (2 seeds, 200 updates) had shown a difference: the same "
         "code of theirs with our learning rate, our loss (the mean over a window's entries, where theirs is their sum: "
-        "of 119 gradients of the next control that were looked at, all were longer than 100 then, and three longer than "
-        "1 with the mean), our clipping to 1 and about our average of the weights.",
+        "of 119 gradients of the next control that were looked at, all were longer than 100 then, and three longer "
+        "than 1 with the mean), our clipping to 1 and about our average of the weights.",
     ),
     _control(
         _DYDIFF,
