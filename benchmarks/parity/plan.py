@@ -274,9 +274,9 @@ COMPARISONS = (  # in the order in which they run
         purpose=(
             "in single precision one critic had ended 20 updates 6e-6 (hopper) and 3e-6 (halfcheetah) apart, which "
             "looked large for rounding. In double precision 300 updates leave at most 1e-14: it was rounding.",
-            "of 1000 updates six seeds had decided nothing on hopper (-2.3 [-5.8, 1.2] over the whole curve): both sides "
-            "were level up to update 750; at 1000 ours was 8.0 [-0.8, 16.8] lower, where theirs scattered by 8. For three "
-            "hours in all 500 are made.",
+            "of 1000 updates six seeds had decided nothing on hopper (-2.3 [-5.8, 1.2] over the whole curve): both "
+            "sides were level up to update 750; at 1000 ours was 8.0 [-0.8, 16.8] lower, where theirs scattered by 8. "
+            "For three hours in all 500 are made.",
         ),
     ),
     _DYDIFF,
