@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from tyro.conf import Positional, arg
 from tyro.extras import SubcommandApp
 
@@ -44,6 +43,7 @@ from benchmarks.arguments import (
 from benchmarks.audit import regression, reproduce, status, verify
 from benchmarks.equal_compute import equal_cells
 from benchmarks.execution import matrix, plan
+from benchmarks.execution.cell import as_in_cells
 from benchmarks.execution.provenance import command_line
 from benchmarks.execution.ray_engine import on_ray
 from benchmarks.probe import Probe
@@ -144,8 +144,7 @@ def show_plan(
         print(plan.describe(specs, store))
         return 0
     place = chosen_device(device)
-    if place.type == "cpu":
-        torch.set_num_threads(1)  # as in cells
+    as_in_cells(place)
     cores = f"CPU core (a cell takes one; {cells_at_a_time(None, place)} here)"
     name = "GPU, one cell at a time" if place.type == "cuda" else cores
     print(plan.describe(specs, store, Probe(specs, place), name))
@@ -187,8 +186,7 @@ def reproduce_cell(
 ) -> int:
     """Run a finished cell once more, write nothing, and say which numbers differ. Exit code 0 when none does."""
     place = chosen_device(device)
-    if place.type == "cpu":
-        torch.set_num_threads(1)  # as in cells
+    as_in_cells(place)
     text, equal = reproduce.reproduce(cell, place, data_dir)
     print(text)
     return int(not equal)

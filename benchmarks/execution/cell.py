@@ -1,5 +1,6 @@
 """One cell of the matrix, as its data flows: task, dataset, generator, buffer, algorithm, evaluation, records."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,19 @@ from models.compiled import compiling
 from models.flops import FlopCount
 from tasks.base import Task
 
-__all__ = ["model_cache", "run_cell"]
+__all__ = ["as_in_cells", "model_cache", "run_cell"]
+
+
+def as_in_cells(device: torch.device) -> None:
+    """Set this process up for a cell: on a CPU one thread, and huge pages for tensors of 2 MiB and more.
+
+    The C library takes memory for large tensors anew from the system each time. For CQL's critics, which see 30
+    actions in every state, that is a third of an update with small pages (`benchmarks.speed.scaling`). PyTorch reads
+    the variable once, when the first tensor is made; a value that is set already stays. Without effect outside Linux.
+    """
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def run_cell(

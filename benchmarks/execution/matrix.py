@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.execution.cell import run_cell
+from benchmarks.execution.cell import as_in_cells, run_cell
 from benchmarks.execution.lease import Owner, acquire
 from benchmarks.execution.provenance import available_memory_mib, provenance
 from benchmarks.execution.trackers import tracking
@@ -195,8 +195,7 @@ def _fetching_problem(job: Job) -> str | None:
 
 
 def _one_by_one(todo: list[Job]) -> int:
-    if todo[0].device.type == "cpu":
-        torch.set_num_threads(1)
+    as_in_cells(todo[0].device)
     waiting = deque(todo)
     failed = 0
     while waiting:
@@ -280,8 +279,7 @@ def _work(job: Job, channel: Channel, environment: dict[str, str]) -> None:
     os.environ.update(environment)  # the server has the environment of its own start
     threading.Thread(target=_follow_parent, daemon=True).start()
     relay(channel)
-    if job.device.type == "cpu":
-        torch.set_num_threads(1)
+    as_in_cells(job.device)
     try:
         with listening():
             code = int(job.run())

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.execution.cell import model_cache
+from benchmarks.execution.cell import as_in_cells, model_cache
 from benchmarks.execution.matrix import Engine, Job, Outcome
 from benchmarks.execution.plan import needed_models
 from benchmarks.spec import RunSpec
@@ -144,5 +144,4 @@ def _cell(job: Job, channel: Channel, *before: None) -> Outcome:
 
 def _prepare(job: Job, channel: Channel) -> None:
     relay(channel)
-    if job.device.type == "cpu":
-        torch.set_num_threads(1)
+    as_in_cells(job.device)

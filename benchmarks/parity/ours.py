@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.execution.cell import as_in_cells
 from benchmarks.execution.provenance import provenance
 from benchmarks.parity.export import Windows, load_windows
 from core.checkpoint import Checkpoint
@@ -97,5 +98,5 @@ def _fitted(config: Any, data: Dataset, rng: Streams) -> tuple[Any, float]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    as_in_cells(torch.device("cpu"))
     main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2]))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from algorithms.td3bc import TD3BC
+from benchmarks.execution.cell import as_in_cells
 from benchmarks.execution.provenance import peak_memory_mib
 from benchmarks.speed.harness import ACTION, OBS, Figure, Options, judged, paced, training
 from core.data import Transitions
@@ -142,7 +143,7 @@ def updates(
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    as_in_cells(CPU)
     before = peak_memory_mib(CPU)
     said = updates(**json.loads(sys.argv[1]))
     print(json.dumps({**said, "start_mib": before, "peak_mib": peak_memory_mib(CPU)}))

@@ -31,6 +31,21 @@ class Dying(RealOnly):
     def fit(self, task, data, models, rng):
         os._exit(9)
 """
+LARGE = """
+import resource
+import torch
+from generators.none import RealOnly
+
+class Large(RealOnly):
+    "Makes a tensor of 16,384 pages of 4 KiB."
+
+    def fit(self, task, data, models, rng):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**24)
+        taken = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        assert taken < 4096, f"{taken} pages"
+        return super().fit(task, data, models, rng)
+"""
 HANGING = """
 import time
 from core.progress import say
@@ -51,6 +66,7 @@ class Slow(RealOnly):
             say(f"part {{part}}")
         return super().fit(task, data, models, rng)
 """
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 BEATING = """
 import os
 import threading
@@ -84,6 +100,16 @@ def test_numbers_do_not_depend_on_how_many_run_at_once(tmp_path: Path) -> None:
     )
     assert len(one) > 100
     assert one == two
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.is_file() or "[never]" in HUGE_PAGES.read_text(), reason="needs a system with huge pages"
+)
+def test_large_tensors_of_a_cell_are_on_huge_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "large_example.py").write_text(LARGE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    wanted = specs('generators=["large_example:Large", "none"]', "updates=20", "evaluate_every=20")
+    assert matrix.run_missing(wanted, ResultStore(tmp_path), CPU, None, partial(matrix.local, jobs=2)) == 0
 
 
 def test_a_held_cell_is_tried_again_after_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
