@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ORACLE := .venv-d4rl
-PYTEST := $(BIN)/python -m pytest -n 2 --durations=5
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --durations=20
 
 .PHONY: demo test test-all lint smoke report oracles bench bench-ci parity clean
 .DELETE_ON_ERROR:

@@ -22,6 +22,7 @@ from benchmarks.parity.plan import Comparison, chosen, smoke
 from benchmarks.parity.sides import planned
 from core.errors import SpecError
 from core.files import write_json
+from core.interrupt import Stopped
 
 __all__ = ["Options", "main"]
 
@@ -45,14 +46,21 @@ class Options:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when all jobs have finished, 1 when one has failed or waits or a peer is not there."""
+    """Exit code 0 when all jobs have finished, 1 when one has failed or waits or a peer is not there.
+
+    130 after Ctrl-C, 75 after another signal: the same command resumes.
+    """
     options = tyro.cli(Options, prog="python -m benchmarks.parity", args=arguments)
     try:
         wanted = chosen(options.only or ("td3bc" if options.smoke else None), options.controls)
     except SpecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return run([smoke(each) for each in wanted] if options.smoke else wanted, options)
+    try:
+        return run([smoke(each) for each in wanted] if options.smoke else wanted, options)
+    except Stopped as stopped:
+        print(f"stopped by {stopped}: finished jobs are kept; the same command resumes", file=sys.stderr)
+        return stopped.exit_code
 
 
 def run(comparisons: Sequence[Comparison], options: Options) -> int:

@@ -2,7 +2,8 @@
 
 FOLDER/job.json      what was asked for; another request begins anew
 FOLDER/log.txt       what the process printed
-FOLDER/done.json     written last: the seconds it took
+FOLDER/done.json     written last: the seconds it took, those before it was stopped included
+FOLDER/stopped.json  the seconds until it was stopped: the next attempt may go on from there
 FOLDER/failed.json   exit code and last lines of the last attempt, until one succeeds
 """
 
@@ -14,11 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from core.files import write_json
+from core.interrupt import Stopped, listening
 
 __all__ = ["Job", "Outcome", "run_all"]
 
@@ -26,6 +29,18 @@ Outcome = Literal["done", "kept", "failed", "waiting"]
 _ROOT = Path(__file__).resolve().parents[2]
 _LAST = 15  # lines of a failed process that are kept
 _GRACE = 60  # seconds after a request to stop
+_POLL = 0.5  # seconds between looks at the deadline
+
+
+@dataclass
+class _Deadline:
+    """A time of `time.monotonic`; a signal brings it forward to now."""
+
+    at: float
+
+    @property
+    def passed(self) -> bool:
+        return time.monotonic() >= self.at
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        return float(json.loads((self.folder / "done.json").read_text(encoding="utf-8"))["seconds"])
+        return _seconds(self.folder / "done.json")
 
     @property
     def failure(self) -> str | None:
@@ -60,11 +75,11 @@ class Job:
         said = json.loads(file.read_text(encoding="utf-8"))
         return "\n".join([f"exit code {said['code']}", *said["lines"]])
 
-    def run(self, deadline: float) -> Outcome:
-        """Do it unless it is done; at the deadline (of `time.monotonic`) the process is asked to stop."""
+    def run(self, deadline: _Deadline) -> Outcome:
+        """Do it unless it is done; at the deadline the process is asked to stop."""
         if self.finished:
             return "kept"
-        if time.monotonic() >= deadline:
+        if deadline.passed:
             return "waiting"
         if not self._known():
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -72,11 +87,14 @@ class Job:
         write_json(self.folder / "job.json", {"asked": self.asked, **self.asked, **self.places})
         started = time.monotonic()
         code = self._process(deadline)
+        stopped = self.folder / "stopped.json"
+        spent = time.monotonic() - started + (_seconds(stopped) if stopped.is_file() else 0.0)
         if code == 0:
-            write_json(self.folder / "done.json", {"seconds": round(time.monotonic() - started, 1)})
+            write_json(self.folder / "done.json", {"seconds": round(spent, 1)})
             (self.folder / "failed.json").unlink(missing_ok=True)
             return "done"
-        if time.monotonic() >= deadline:
+        if deadline.passed:
+            write_json(stopped, {"seconds": round(spent, 1)})
             return "waiting"
         lines = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         write_json(self.folder / "failed.json", {"code": code, "lines": lines[-_LAST:]})
@@ -88,22 +106,29 @@ class Job:
             return False
         return json.loads(file.read_text(encoding="utf-8"))["asked"] == json.loads(json.dumps(self.asked))
 
-    def _process(self, deadline: float) -> int:
+    def _process(self, deadline: _Deadline) -> int:
+        """Its exit code. It has a session of its own: Ctrl-C reaches it through the deadline."""
         names = {"{job}": str(self.folder / "job.json"), "{folder}": str(self.folder)}
         command = [names.get(word, word) for word in self.command]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         environment = os.environ | threads | {"PYTHONPATH": str(_ROOT)}
         with (self.folder / "log.txt").open("w", encoding="utf-8") as log:
-            process = subprocess.Popen(command, cwd=_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-            try:
-                return process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.terminate()
+            process = subprocess.Popen(
+                command, cwd=_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            while not deadline.passed:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(_POLL)
+            process.terminate()
             try:
                 return process.wait(_GRACE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 return process.wait()
+
+
+def _seconds(file: Path) -> float:
+    return float(json.loads(file.read_text(encoding="utf-8"))["seconds"])
 
 
 def run_all(
@@ -114,23 +139,27 @@ def run_all(
 ) -> dict[str, Outcome]:
     """Run them in their order, so many at a time; says what became of each. After `minutes` no further one starts.
 
-    Whenever one has ended, the jobs that `then` returns are next.
+    Whenever one has ended, the jobs that `then` returns are next. Raises: Stopped, after those that run have ended.
     """
-    deadline = time.monotonic() + (60 * minutes if minutes is not None else float("inf"))
+    deadline = _Deadline(time.monotonic() + (60 * minutes if minutes is not None else float("inf")))
     waiting = deque(jobs)
     running: dict[Future[Outcome], Job] = {}
     outcomes: dict[str, Outcome] = {}
-    with ThreadPoolExecutor(at_a_time) as pool:
-        while waiting or running:
-            while waiting and len(running) < at_a_time:
-                job = waiting.popleft()
-                running[pool.submit(job.run, deadline)] = job
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                job = running.pop(future)
-                outcomes[job.name] = future.result()
-                took = f", {job.seconds:.0f} s" if outcomes[job.name] == "done" else ""
-                if outcomes[job.name] != "waiting":
-                    print(f"{job.name}: {outcomes[job.name]}{took}", flush=True)
-            waiting.extendleft(reversed(list(then(outcomes))))
+    with listening(), ThreadPoolExecutor(at_a_time) as pool:
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_a_time:
+                    job = waiting.popleft()
+                    running[pool.submit(job.run, deadline)] = job
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    job = running.pop(future)
+                    outcomes[job.name] = future.result()
+                    took = f", {job.seconds:.0f} s" if outcomes[job.name] == "done" else ""
+                    if outcomes[job.name] != "waiting":
+                        print(f"{job.name}: {outcomes[job.name]}{took}", flush=True)
+                waiting.extendleft(reversed(list(then(outcomes))))
+        except Stopped:
+            deadline.at = time.monotonic()
+            raise
     return outcomes

@@ -1,7 +1,8 @@
 """How time and memory of updates grow with the size of a job; every point is a process of its own with one thread.
 
-TD3+BC of 2 x 256 units on a file in D4RL's layout, Hopper's dimensions. The peak memory of a process never falls, so
-`fresh` runs `updates` as `python -m benchmarks.speed.scaling SETTINGS`.
+TD3+BC of 2 x 256 units on a file in D4RL's layout, Hopper's dimensions; and CQL, whose tensors are large, with small
+and with huge pages of memory. The peak memory of a process never falls, so `fresh` runs `updates` as `python -m
+benchmarks.speed.scaling SETTINGS`.
 """
 
 import json
@@ -11,18 +12,19 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import h5py
 import numpy as np
 import torch
 
-from algorithms.td3bc import TD3BC
 from benchmarks.execution.cell import as_in_cells
 from benchmarks.execution.provenance import peak_memory_mib
 from benchmarks.speed.harness import ACTION, OBS, Figure, Options, judged, paced, training
 from core.data import Transitions
 from core.random import Streams
+from core.registry import build_method
 from tasks.base import DataOptions, load_task
 
 __all__ = ["figures", "fresh", "measure", "updates"]
@@ -37,6 +39,7 @@ VALUES = {  # of what is varied: as measured, and where only the script is tried
     "rows": ((10_000, 100_000, 1_000_000, 2_000_000), (2_000,)),
 }
 _QUICK = {"rows": 2_000, "hidden": 16, "count": 2, "seconds": 0.0}
+_PAGES = {"rows": 10_000, "seeds": 5, "count": 1, "seconds": 10.0}
 _LARGE = {"rows": 2_000_000, "seeds": 10, "buffer_rows": 500_000, "count": 25, "seconds": 0.0}
 
 
@@ -48,7 +51,17 @@ def measure(options: Options) -> dict[str, Any]:
         found[name] = [
             {name: value, **fresh(**{**settings, name: value})} for value in (few if options.quick else values)
         ]
-    return {"axes": found, "large": None if options.quick else fresh(**_LARGE)["peak_mib"]}
+    small, huge = zip(*(_with_pages(_QUICK if options.quick else _PAGES) for _ in range(3)), strict=True)
+    return {
+        "axes": found,
+        "large": None if options.quick else fresh(**_LARGE)["peak_mib"],
+        "pages": {"small": small, "huge": huge},
+    }
+
+
+def _with_pages(settings: Mapping[str, Any]) -> list[float]:
+    """Seconds of an update of CQL with small pages and with huge ones."""
+    return [fresh({"THP_MEM_ALLOC_ENABLE": huge}, algorithm="cql", **settings)["seconds"] for huge in ("0", "1")]
 
 
 def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
@@ -63,12 +76,19 @@ def figures(found: Mapping[str, Any]) -> Iterator[Figure]:
             )
         )
         yield Figure(f"TD3+BC update of one seed, 1 thread, {name} {values}", "", f"{milliseconds} ms; {memory} MiB")
+    if pages := found.get("pages"):  # files of before have none
+        times = [small / huge for small, huge in zip(pages["small"], pages["huge"], strict=True)]
+        yield Figure(
+            f"CQL update, {_PAGES['seeds']} seeds, 1 thread, large tensors on huge pages beside small ones",
+            "",
+            f"{median(times):.2f}x ({min(times):.2f}x to {max(times):.2f}x)",
+        )
     if found["large"]:
         rows = f"{_LARGE['rows']:,} rows, {_LARGE['seeds']} seeds, {_LARGE['buffer_rows']:,} synthetic rows each"
         yield Figure(f"Memory, {rows}", "< 4,096 MiB", f"{found['large']:,.0f} MiB", met=judged(found["large"] < 4096))
 
 
-def fresh(**settings: Any) -> dict[str, Any]:
+def fresh(environment: Mapping[str, str] | None = None, /, **settings: Any) -> dict[str, Any]:
     """What `updates` says, and MiB before it and at the peak, from a new process with an empty cache.
 
     Raises:
@@ -78,7 +98,7 @@ def fresh(**settings: Any) -> dict[str, Any]:
         ran = subprocess.run(
             [sys.executable, "-m", "benchmarks.speed.scaling", json.dumps(settings)],
             cwd=_ROOT,
-            env=os.environ | {"ROLLOUTBENCH_CACHE": cache, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"ROLLOUTBENCH_CACHE": cache, "OMP_NUM_THREADS": "1", **(environment or {})},
             capture_output=True,
             encoding="utf-8",
             check=False,
@@ -124,13 +144,14 @@ def updates(
     buffer_rows: int = 1,
     count: int = 10,
     seconds: float = 1.0,
+    algorithm: str = "td3bc",
 ) -> dict[str, Any]:
-    """A D4RL file is read, TD3+BC begins, the ring is filled, updates are timed. Seconds: per update of one seed."""
+    """A D4RL file is read, training begins, the ring is filled, updates are timed. Seconds: per update of one seed."""
     with tempfile.TemporaryDirectory() as folder:
         _write_d4rl(Path(folder), rows)
         data, _ = load_task(f"d4rl/{_D4RL}", DataOptions(Path(folder))).dataset()
-    algorithm = TD3BC(batch_size=batch, hidden=(hidden, hidden))
-    step, _, mixer, buffer = training(algorithm, data, seeds, CPU, buffer_rows=buffer_rows)
+    method = build_method("algorithms", algorithm, {"batch_size": batch, "hidden": [hidden, hidden]})
+    step, _, mixer, buffer = training(method, data, seeds, CPU, buffer_rows=buffer_rows)
     rng = Streams(range(seeds), "rows")
     for first in range(0, buffer_rows, _CHUNK):
         some = min(_CHUNK, buffer_rows - first)

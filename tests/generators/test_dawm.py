@@ -63,6 +63,7 @@ def test_the_policy_acts_once_a_block(task: Task, data: Dataset, models: ModelCa
         assert torch.equal(made.action[:, :, step], expected)
 
 
+@pytest.mark.slow
 def test_generated_steps_obey_the_true_dynamics(task: Task, data: Dataset, models: ModelCache) -> None:
     """Of a learned model: with the inferred actions the true next states are nearer than those without moving."""
     made = generate(task, data, models, Homing(), rows=400, guidance=0.0, model=LEARNED)
@@ -74,6 +75,7 @@ def test_generated_steps_obey_the_true_dynamics(task: Task, data: Dataset, model
     assert first.corrcoef()[0, 1] > 0.4  # where the action was given
 
 
+@pytest.mark.slow
 def test_more_return_is_made_when_more_is_asked_for(task: Task, data: Dataset, models: ModelCache) -> None:
     fields = {"rows": 400, "model": LEARNED}
     low, high = (generate(task, data, models, Homing(), target=share, **fields) for share in (0.3, 1.0))
@@ -100,7 +102,7 @@ def test_the_target_is_a_share_of_the_range_of_returns(task: Task, data: Dataset
 
 
 def test_dwm_is_on_policy_and_can_be_given_actions(task: Task, data: Dataset, models: ModelCache) -> None:
-    fields: dict[str, Any] = {"inverse": None, "target": 0.6, "model": LEARNED}
+    fields: dict[str, Any] = {"inverse": None, "target": 0.6}
     assert build(**fields).on_policy
     assert not build().on_policy
     made = generate(task, data, models, Homing(), length=3, **fields)

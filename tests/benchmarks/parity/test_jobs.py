@@ -1,4 +1,8 @@
+import json
+import os
+import signal
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.parity.jobs import Job, Outcome, run_all
+from core.interrupt import Stopped
 
 WRITE = "import sys; open(sys.argv[1] + '/made.txt', 'a').write('x')"
 
@@ -66,5 +71,34 @@ def test_nothing_starts_after_the_deadline(job: Job) -> None:
 def test_a_running_job_is_stopped_at_the_deadline(job: Job) -> None:
     endless = replace(job, command=[sys.executable, "-c", "import time; time.sleep(600)"])
     assert run_all([endless], 1, minutes=0.01) == {"one": "waiting"}
+    assert not endless.finished
+    assert endless.failure is None
+
+
+def test_seconds_before_a_stop_count(job: Job) -> None:
+    patient = [sys.executable, "-c", "import sys, time; time.sleep(0 if sys.argv[1] == 'quick' else 600)"]
+    assert run_all([replace(job, command=[*patient, "slow"])], 1, minutes=0.02) == {"one": "waiting"}
+    stopped = json.loads((job.folder / "stopped.json").read_text())["seconds"]
+    assert stopped >= 1.0
+    assert run_all([replace(job, command=[*patient, "quick"])], 1) == {"one": "done"}
+    assert job.seconds > stopped
+
+
+def test_a_signal_ends_what_runs(job: Job) -> None:
+    """No process is left behind; what was not finished is neither kept nor a failure."""
+    code = "import os, sys, time; open(sys.argv[1] + '/pid', 'w').write(str(os.getpid())); time.sleep(600)"
+    endless = replace(job, command=[sys.executable, "-c", code, "{folder}"])
+    file = endless.folder / "pid"
+
+    def ask() -> None:
+        while not (file.is_file() and file.read_text()):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=ask, daemon=True).start()
+    with pytest.raises(Stopped, match="SIGTERM"):
+        run_all([endless], 1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
     assert not endless.finished
     assert endless.failure is None

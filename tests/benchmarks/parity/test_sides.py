@@ -67,6 +67,7 @@ def test_both_sides_get_the_same_rows(tmp_path: Path) -> None:
     assert held.action.shape[:2] == (8, 12)
 
 
+@pytest.mark.slow
 def test_from_a_peer_to_the_page(peers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every seed of theirs, ours by the command line, both judged; run again, here or elsewhere, nothing is done."""
     options = Options(peers, work=tmp_path / "work", out=tmp_path / "out", jobs=2, any_commit=True)
@@ -107,6 +108,7 @@ def test_lockstep_alone_trains_nothing(peers: Path, tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "work").iterdir() if path.name.startswith(("ours", "theirs"))]
 
 
+@pytest.mark.slow
 def test_a_failing_peer_leaves_the_others(peers: Path, tmp_path: Path) -> None:
     file = peers / "CORL/algorithms/offline/td3_bc.py"
     file.write_text(file.read_text().replace("wandb.log(", "undefined("))

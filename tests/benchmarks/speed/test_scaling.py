@@ -13,12 +13,20 @@ from benchmarks.speed.harness import Options, hopper_sized
 
 
 def test_every_axis_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "fresh", lambda **settings: scaling.updates(**settings) | {"peak_mib": 300.0})
+    pages = []
+
+    def fresh(environment: dict[str, str] | None = None, /, **settings: Any) -> dict[str, Any]:
+        pages.append(environment and environment["THP_MEM_ALLOC_ENABLE"])
+        return scaling.updates(**settings) | {"peak_mib": 300.0}
+
+    monkeypatch.setattr(scaling, "fresh", fresh)
     found = json.loads(json.dumps(scaling.measure(Options(quick=True))))
     measured = {name: tuple(point[name] for point in points) for name, points in found["axes"].items()}
     assert measured == {name: quick for name, (_, quick) in scaling.VALUES.items()}
-    seeds, *_ = scaling.figures(found)
+    assert pages[-6:] == ["0", "1"] * 3
+    seeds, *_, by_pages = scaling.figures(found)
     assert seeds.plain.endswith(" ms; 300 / 300 MiB")
+    assert "huge pages" in by_pages.figure
 
 
 @pytest.mark.parametrize(
