@@ -249,13 +249,13 @@ COMPARISONS = (  # in the order in which they run
         3,
         1000,
         250,
-        lockstep=400,
+        lockstep=150,
         ours={task: {"preset": task} for task in TASKS},
         purpose=(
-            "in lockstep on hopper 150 updates leave all networks at most 7e-15 apart. The policy's roundings grow "
-            "fast: after 400 updates it is 2e-5 apart, and so far apart (2e-5 to 4e-5) is our program from itself when "
-            "it starts a relative 1e-15 away. In 1100 updates, of which the last hundred moved the average that makes "
-            "targets, critics had stayed within 1e-16 there.",
+            "in lockstep on hopper roundings of the policy grow fast: after 400 updates it had been 2e-5 apart, and so "
+            "far apart (2e-5 to 4e-5) was our program from itself when it started a relative 1e-15 away; so 150 are "
+            "made here. In 1100 updates, of which the last hundred moved the average that makes targets, critics had "
+            "stayed within 1e-16 there.",
             "of 2000 updates three seeds had decided nothing on hopper (-2.1 [-10.1, 5.9] over the whole curve); for "
             "three hours in all 1000 are made.",
         ),
@@ -269,11 +269,11 @@ COMPARISONS = (  # in the order in which they run
         3,
         500,
         125,
-        lockstep=150,
+        lockstep=50,
         ours={"hopper-medium": {"preset": "hopper-medium"}},
         purpose=(
             "in single precision one critic had ended 20 updates 6e-6 (hopper) and 3e-6 (halfcheetah) apart, which "
-            "looked large for rounding. In double precision 300 updates leave at most 1e-14: it was rounding.",
+            "looked large for rounding. In double precision 300 updates had left at most 1e-14: it was rounding.",
             "of 1000 updates six seeds had decided nothing on hopper (-2.3 [-5.8, 1.2] over the whole curve): both "
             "sides were level up to update 750; at 1000 ours was 8.0 [-0.8, 16.8] lower, where theirs scattered by 8. "
             "For three hours in all 500 are made.",
