@@ -177,7 +177,8 @@ def _theirs(plan: Plan, task: str, seed: int, checkout: Path, python: str) -> Jo
     places = {"checkout": checkout, "data": exported.file, "windows": exported.windows}
     command = [python, "-m", f"benchmarks.parity.drivers.{PEERS[comparison.peer].driver}", "{job}", "{folder}"]
     absolute = {name: str(path.absolute()) for name, path in places.items()}
-    return Job(f"theirs-{comparison.name}-{task}-seed{seed}", command, asked, absolute, plan.work)
+    name = f"theirs-{comparison.runs_of or comparison.name}-{task}-seed{seed}"
+    return Job(name, command, asked, absolute, plan.work)
 
 
 def _model(plan: Plan, task: str, seed: int) -> Job:

@@ -107,7 +107,7 @@ def _write(file: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> N
 
 _CONTROLS = """## Controls: where does a difference come from?
 
-The same code of theirs, made more like ours step by step.
+The same code of theirs, made more like ours step by step, or with more seeds.
 """
 _NOTHING = "**No training has been judged on both sides yet.** What can be said before: the first updates, below."
 _HEADS = (
