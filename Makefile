@@ -45,7 +45,7 @@ bench-ci: $(VENV)/installed-dev        # hot paths as ratios; then run_bench.py 
 # PEERS=folder with checkouts (benchmarks/parity/plan.py); ONLY=td3bc,iql; MINUTES=90: it stops then, the next resumes;
 # LOCKSTEP=1: only the first updates with equal weights, batches and draws, in minutes; SMOKE=1: does it run?
 # CONTROLS=1: those that ask where a difference comes from, too.
-parity: $(VENV)/installed-dev          # our methods beside the authors' own code, on the same file: 3.4 hours on two cores, by its record
+parity: $(VENV)/installed-dev          # our methods beside the authors' own code, on the same file: 2.9 hours on two cores, by its record
 	$(BIN)/python -m benchmarks.parity $(if $(PEERS),--peers "$(PEERS)") $(if $(ONLY),--only "$(ONLY)") \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SMOKE),--smoke) $(if $(LOCKSTEP),--lockstep) $(if $(CONTROLS),--controls)
 

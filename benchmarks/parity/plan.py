@@ -183,8 +183,9 @@ COMPARISONS = (  # in the order in which they run
         "td3bc-seeds",
         "with ten seeds",
         {},
-        "a control, added after five seeds a side on hopper had been seen: is it chance? Theirs has the first five in "
-        "the comparison, too.",
+        "a control, added after five seeds a side on hopper had been seen, whose scores differ: is it chance? Ten do "
+        "not differ, and over the whole curve they are equivalent. The comparison has the first five of theirs, "
+        "recorded with these; ours was run once more with five.",
         seeds=10,
         tasks=TASKS[:1],
         runs_of="td3bc",
