@@ -107,6 +107,7 @@ def test_without_guidance_it_does_not_matter_what_is_asked_for(
     assert not torch.equal(guided.obs, plain.obs)
 
 
+@pytest.mark.slow
 def test_more_return_is_made_when_more_is_asked_for(task: Task, data: Dataset, models: ModelCache) -> None:
     """Of a learned model, in the deviations of the windows' own sums of rewards; alpha 1 nearly keeps their law."""
     learned = {"model": LEARNED, "sampler": {"steps": 12}, "rows": 1000}

@@ -62,6 +62,7 @@ def test_it_is_the_mean_of_what_the_loss_says() -> None:
     assert len(set(found.tolist())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_more_updates_lower_it(kind: str, toy: Dataset) -> None:
     few, _ = validation(replace(CONFIGS[kind], updates=5), toy)
