@@ -36,8 +36,9 @@ def as_in_cells(device: torch.device) -> None:
     """Set this process up for a cell: on a CPU one thread, and huge pages for tensors of 2 MiB and more.
 
     The C library takes memory for large tensors anew from the system each time. For CQL's critics, which see 30
-    actions in every state, that is a third of an update with small pages (`benchmarks.speed.scaling`). PyTorch reads
-    the variable once, when the first tensor is made; a value that is set already stays. Without effect outside Linux.
+    actions in every state, that is a quarter of an update with small pages (`benchmarks.speed.scaling`). PyTorch
+    reads the variable once, when the first tensor is made; a value that is set already stays. Without effect outside
+    Linux.
     """
     if device.type == "cpu":
         torch.set_num_threads(1)
