@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_a_signal_ends_what_runs(job: Job) -> None:
 
     def ask() -> None:
         while not (file.is_file() and file.read_text()):
-            pass
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=ask, daemon=True).start()

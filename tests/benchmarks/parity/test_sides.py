@@ -1,6 +1,7 @@
 """From a comparison to its page, beside a peer of our own."""
 
 import json
+import signal
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.parity import __main__ as parity
 from benchmarks.parity.__main__ import Options, main, run
 from benchmarks.parity.drivers import corl
 from benchmarks.parity.export import export, load_windows
@@ -18,6 +20,7 @@ from benchmarks.parity.plan import COMPARISONS, PEERS, Comparison, chosen, smoke
 from benchmarks.parity.sides import planned, suite
 from benchmarks.suite import cells, load_suite
 from core.errors import SpecError
+from core.interrupt import Stopped
 from core.registry import build_method
 from tasks import hdf5
 from tasks.simulators.base import replayed
@@ -142,6 +145,26 @@ def test_unknown_names_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing" in capsys.readouterr().err
     with pytest.raises(SpecError, match="--only must be of td3bc"):
         chosen("nothing")
+
+
+def test_a_stop_has_its_own_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(*arguments: object) -> int:
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(parity, "run", stopped)
+    assert main(["--smoke"]) == 75
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
+def test_more_seeds_begin_with_those_there_are(peers: Path, tmp_path: Path) -> None:
+    """The peer's first five runs are the comparison's: they are run and counted once."""
+    five, ten = (
+        planned(replace(each, rows=2000, tasks=("hopper-medium",)), peers, tmp_path, "python", True)
+        for each in chosen("td3bc,td3bc-seeds")
+    )
+    fewer, more = five.theirs["hopper-medium"], ten.theirs["hopper-medium"]
+    assert [(job.name, job.asked) for job in more[:5]] == [(job.name, job.asked) for job in fewer]
+    assert len({job.name for job in more}) == 10
 
 
 def test_controls_run_where_they_are_asked_for() -> None:
