@@ -1,16 +1,53 @@
-"""Shapes are checked in every test: the annotations of our packages are enforced by beartype from here on."""
+"""Shapes are checked in every test: beartype enforces the annotations of our packages from here on."""
 
+import inspect
 import os
+import sys
+from collections import Counter
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 
 import pytest
 import torch
+from beartype import beartype
 from jaxtyping import install_import_hook
 
 PACKAGES = ["core", "tasks", "models", "generators", "algorithms", "metrics", "benchmarks"]
-install_import_hook(PACKAGES, "beartype.beartype")
+CHECKS = 20  # of one function in one test, two a call
+_checks: Counter[str] = Counter()
+_unchecked: list[Callable[..., Any]] = []
+
+
+def beartype_at_first(stub: Callable[..., Any]) -> Callable[..., Any]:
+    """beartype until `CHECKS`, for jaxtyping's hook: a fit calls a layer thousands of times, with the same shapes.
+
+    The contract of IQL and Diffusion-QL takes 63 seconds of a core so, with every call checked 105. Functions inside of
+    others are checked in every call. jaxtyping makes two stubs of a function: one has its arguments checked, the other
+    its result, too.
+    """
+    check = beartype(stub)
+    name = f"{stub.__module__}.{stub.__qualname__}"
+
+    @wraps(stub)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        _checks[name] += 1
+        if _checks[name] == CHECKS and (function := _function_of(stub)) is not None:
+            _unchecked.append(no_type_check(function))
+        return check(*arguments, **named)
+
+    return checked
+
+
+def _function_of(stub: Callable[..., Any]) -> Callable[..., Any] | None:
+    found: Any = sys.modules[stub.__module__]
+    for name in stub.__qualname__.split("."):
+        found = inspect.getattr_static(found, name, None)
+    return found if inspect.isfunction(found) else None
+
+
+install_import_hook(PACKAGES, f"{__name__}.beartype_at_first")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)  # tests run side by side; two threads each would only wait
@@ -22,6 +59,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("ROLLOUTBENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_checks() -> None:
+    """Every test has its first calls checked, whatever ran before it."""
+    _checks.clear()
+    while _unchecked:
+        del _unchecked.pop().__no_type_check__
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@ import math
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch.nn.functional import linear
 
 from core.random import Streams
-from models.nn import MLP, Linear, Standardize, adam, descend, ema_
+from models.nn import MLP, LayerNorm, Linear, Standardize, adam, descend, ema_
 
 
 def test_copies_are_independent_linear_layers() -> None:
@@ -83,3 +84,14 @@ def test_adam_updates_a_seed_as_if_it_were_alone(shape: tuple[int, ...]) -> None
         for optimizer in optimizers:
             optimizer.step()
     assert torch.equal(together[1], alone[0])
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_every_test_has_its_first_calls_checked(turn: int) -> None:
+    """Of conftest.py: what the first turn called often enough to go unchecked is checked again in the second."""
+    norm, no_batch = LayerNorm((1,), 4, Streams((0,))), torch.zeros(4)
+    with pytest.raises(TypeCheckError):
+        norm(no_batch)
+    for _ in range(20):
+        norm(torch.zeros(1, 2, 4))
+    assert norm(no_batch).shape == (1, 1, 4)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.records import Record
 from benchmarks.report import report
+from benchmarks.report.figures.style import _STYLE
 from benchmarks.spec import Method, RunSpec, Settings
 from benchmarks.store import ResultStore
 from benchmarks.suite import cells, load_suite
@@ -250,6 +251,14 @@ class Budgets:
                     numbers = {"median": law(spent, seed, h), "floor": 1e-9, "still": 2.0}
                     found += [Record(seed, 9, f"compounding/{actions}/{name}", x, h) for name, x in numbers.items()]
         return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def outlined_letters() -> Iterator[None]:
+    """To cut a TrueType font to the letters of a pdf takes longer than to draw its figure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(_STYLE, "pdf.fonttype", 3)
+        yield
 
 
 @pytest.fixture(scope="session")

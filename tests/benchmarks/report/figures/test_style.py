@@ -157,3 +157,6 @@ def test_equal_data_give_equal_bytes_anywhere(tmp_path: Path) -> None:
     for kind in FORMATS:
         first, second = ((tmp_path / seed / f"x.{kind}").read_bytes() for seed in ("1", "2"))
         assert first == second
+    pdf = (tmp_path / "1" / "x.pdf").read_bytes()
+    assert b"/FontFile2" in pdf  # TrueType, which publishers ask for
+    assert b"/Type3" not in pdf
