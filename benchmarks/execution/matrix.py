@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.execution.cell import as_in_cells, run_cell
-from benchmarks.execution.lease import Owner, acquire
+from benchmarks.execution.lease import Owner, acquire, holder
 from benchmarks.execution.provenance import available_memory_mib, provenance
 from benchmarks.execution.trackers import tracking
 from benchmarks.records import DIVERGED
@@ -37,7 +37,7 @@ from tasks.base import fetch, load_task
 
 __all__ = ["Engine", "Job", "Outcome", "local", "run_missing"]
 
-RETRY = 10.0  # seconds that a process waits after it found a cell held by another one
+RETRY = 5.0  # seconds between looks at the cells that other processes run
 
 
 class Outcome(IntEnum):
@@ -75,7 +75,6 @@ class Job:
         try:
             lease = acquire(store.lease(self.spec.cell_id))
             if isinstance(lease, Owner):
-                say(f"{self.label}: is being run by {lease}")
                 time.sleep(RETRY)
                 return Outcome.HELD
             with lease, self.watch():
@@ -101,6 +100,11 @@ class Job:
             say(f"{self.label}: seed {seed} DIVERGED: {metric.removeprefix(DIVERGED)} is not finite at update {step}")
         say(f"{self.label}: done in {origin['seconds']:.0f} s")
         return Outcome.FAILED if diverged else Outcome.DONE
+
+    def held(self) -> str:
+        """Which other process runs it and is alive, in words; empty if none does."""
+        owner, alive = holder(ResultStore(self.root).lease(self.spec.cell_id)) or (None, False)
+        return f"is being run by {owner}" if alive else ""
 
     def fail(self, store: ResultStore, started: datetime, reason: str) -> str:
         """Record a failure of these seeds, if the disk can be written to; returns it in a line.
@@ -194,12 +198,40 @@ def _fetching_problem(job: Job) -> str | None:
     return None
 
 
+class _Waiting(deque[Job]):
+    """The jobs that are to be run, in order; those that another process runs are left for later."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        super().__init__(jobs)
+        self._said = set[str]()
+        self._look = 0.0
+
+    def next(self) -> Job | None:
+        """The first that nobody runs; None if there is none, and then for `RETRY` seconds without a look."""
+        if time.monotonic() < self._look:
+            return None
+        for _ in range(len(self)):
+            job = self.popleft()
+            held = job.held()
+            if not held:
+                return job
+            self.append(job)
+            if job.label not in self._said:
+                self._said.add(job.label)
+                say(f"{job.label}: {held}")
+        self._look = time.monotonic() + RETRY
+        return None
+
+
 def _one_by_one(todo: list[Job]) -> int:
     as_in_cells(todo[0].device)
-    waiting = deque(todo)
+    waiting = _Waiting(todo)
     failed = 0
     while waiting:
-        job = waiting.popleft()
+        job = waiting.next()
+        if job is None:
+            time.sleep(RETRY)
+            continue
         outcome = job.run()
         failed += outcome is Outcome.FAILED
         if outcome is Outcome.HELD:
@@ -212,14 +244,13 @@ def _side_by_side(todo: list[Job], store: ResultStore, jobs: int) -> int:
     context = _context()
     environment = dict(os.environ)
     channel: Channel = context.Queue()
-    waiting = deque(todo)
+    waiting = _Waiting(todo)
     failed = 0
     running: dict[Any, tuple[BaseProcess, Job, datetime]] = {}  # by sentinel
     with showing(channel):
         try:
             while waiting or running:
-                while waiting and len(running) < jobs and (not running or _room(store)):
-                    job = waiting.popleft()
+                while len(running) < jobs and (not running or _room(store)) and (job := waiting.next()):
                     process = context.Process(target=_work, args=(job, channel, environment), daemon=True)
                     process.start()
                     running[process.sentinel] = process, job, datetime.now(UTC)
@@ -269,7 +300,7 @@ def _context() -> Any:
 
 
 _IMPORTS = [__name__, "tasks.simulators.locomotion", "torch._dynamo"]  # slow ones; optimisers import the last
-_POLL = 1.0  # seconds between looks at whether memory has room for one more cell
+_POLL = 1.0  # seconds between looks at whether memory has room for one more cell, and nobody else runs one
 _STOPPED = {Stopped(number).exit_code: number for number in reversed(SIGNALS)}
 _UNKNOWN_MIB = 1500.0  # of a cell, until one has finished
 

@@ -137,6 +137,8 @@ def _cell(job: Job, channel: Channel, *before: None) -> Outcome:
     """Run it; a cell that a process outside of Ray runs is waited for."""
     _prepare(job, channel)
     with listening():  # Ray cancels by SIGINT: there is time to save
+        if held := job.held():
+            say(f"{job.label}: {held}")
         while (outcome := job.run()) is Outcome.HELD:
             pass
     return outcome

@@ -1,6 +1,7 @@
 """Cells side by side in processes of their own."""
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -126,6 +127,26 @@ def test_a_held_cell_is_tried_again_after_the_others(monkeypatch: pytest.MonkeyP
     ]
     assert matrix.local(jobs, ResultStore(Path())) == 1
     assert tried == ["none", "ensemble", "none"]
+
+
+def test_a_held_cell_is_waited_for_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said once who runs it, and no process starts before that one has ended."""
+    said, runs = list[str](), list[str]()
+    monkeypatch.setattr(matrix, "RETRY", 0.01)
+    monkeypatch.setattr(matrix, "say", said.append)
+    job = matrix.Job("it", specs('generators=["none"]')[0], tmp_path, CPU, None)
+    lease = acquire(ResultStore(tmp_path).lease(job.spec.cell_id))
+    assert isinstance(lease, Lease)
+    threading.Timer(0.5, lease.__exit__, (None, None, None)).start()
+
+    def run(job: matrix.Job) -> matrix.Outcome:
+        runs.append(job.held())
+        return matrix.Outcome.DONE
+
+    monkeypatch.setattr(matrix.Job, "run", run)
+    assert matrix.local([job], ResultStore(tmp_path)) == 0
+    assert said == [f"it: is being run by process {os.getpid()} on {platform.node()}"]
+    assert runs == [""]
 
 
 def test_a_cell_held_elsewhere_is_waited_for(tmp_path: Path) -> None:
