@@ -17,7 +17,7 @@ report: $(VENV)/installed              # redraw it from results/ alone
 smoke: $(VENV)/installed               # does everything run end to end? under 90 s
 	$(BIN)/python run_bench.py run smoke
 
-test: $(VENV)/installed-dev            # 15 to 20 minutes on two slow cores
+test: $(VENV)/installed-dev            # 19 minutes were seen on two slow cores, beside other work
 	$(PYTEST) -m "not slow and not oracle"
 
 test-all: $(VENV)/installed-dev         # the slow ones, too, and those on Ray

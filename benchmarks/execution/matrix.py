@@ -250,7 +250,10 @@ def _side_by_side(todo: list[Job], store: ResultStore, jobs: int) -> int:
     with showing(channel):
         try:
             while waiting or running:
-                while len(running) < jobs and (not running or _room(store)) and (job := waiting.next()):
+                while waiting and len(running) < jobs and (job := waiting.next()):
+                    if running and not _room(store):
+                        waiting.appendleft(job)
+                        break
                     process = context.Process(target=_work, args=(job, channel, environment), daemon=True)
                     process.start()
                     running[process.sentinel] = process, job, datetime.now(UTC)
